@@ -1,0 +1,51 @@
+"""sealstore: a signed repository for Python objects.
+
+    from sealstore import Repository
+
+    repository = Repository.open()
+    repository.store(model, "churn", "2026-11")
+    model = repository.load("churn", "2026-11")
+
+Names are imported when they are first used, so that ``sealstore --version`` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from sealstore.artifact import Artifact as Artifact
+    from sealstore.artifact import Page as Page
+    from sealstore.catalogue import ListFilter as ListFilter
+    from sealstore.errors import ArtifactNotFound as ArtifactNotFound
+    from sealstore.errors import EnvironmentMismatchWarning as EnvironmentMismatchWarning
+    from sealstore.errors import SealstoreError as SealstoreError
+    from sealstore.errors import VerificationError as VerificationError
+    from sealstore.keys import Keyring as Keyring
+    from sealstore.repository import Repository as Repository
+
+__version__ = "0.1.0"
+
+_HOMES: Final = {
+    "Artifact": "sealstore.artifact",
+    "ArtifactNotFound": "sealstore.errors",
+    "EnvironmentMismatchWarning": "sealstore.errors",
+    "Keyring": "sealstore.keys",
+    "ListFilter": "sealstore.catalogue",
+    "Page": "sealstore.artifact",
+    "Repository": "sealstore.repository",
+    "SealstoreError": "sealstore.errors",
+    "VerificationError": "sealstore.errors",
+}
+
+__all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 (the names above, made on first use)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'sealstore' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value

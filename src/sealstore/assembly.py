@@ -1,0 +1,102 @@
+"""Putting the parts together: which keys, which database, and the first rows of a new repository."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final, Protocol
+
+from sealstore import environment, layout
+from sealstore.blobs import LocalBlobStore
+from sealstore.catalogue import (
+    Catalogue,
+    HistoryRow,
+    catalogue_engine,
+    schema_revision,
+    upgrade,
+)
+from sealstore.catalogue.engine import SQLITE_FILE
+from sealstore.envelope import Signer
+from sealstore.errors import RepositoryExistsError
+from sealstore.keys import Keyring
+from sealstore.layout import RepositorySettings
+from sealstore.settings import Settings
+
+LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
+
+
+class KeySource(Protocol):
+    """Where the keyring comes from; asked anew by every operation."""
+
+    def current(self) -> Keyring:
+        """The keyring now."""
+        ...
+
+
+class GivenKeyring:
+    """A key source that is one keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def current(self) -> Keyring:
+        """See ``KeySource.current``."""
+        return self._keyring
+
+
+def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:
+    """The given keyring, or the configured one, which must lie outside ``root``."""
+    return settings.key_source(root) if keyring is None else GivenKeyring(keyring)
+
+
+def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> Catalogue:
+    """The catalogue of the repository in ``root``.
+
+    Raises:
+        ConfigurationError, MissingExtraError, CatalogueError: the database cannot be used.
+    """
+    engine = catalogue_engine(
+        root, settings.database_url, journal=settings.journal, create=create
+    )
+    lock_file = root / LOCK_FILE if settings.database_url is None else None
+    return Catalogue(engine, lock_file=lock_file)
+
+
+def make_parts(
+    root: Path, settings: Settings, identity: RepositorySettings, signer: Signer
+) -> None:
+    """Make everything that a repository consists of; ``repository.json`` last.
+
+    Args:
+        root: an empty folder that nobody else is using.
+        settings: names the database.
+        identity: what ``repository.json`` will say.
+        signer: an admin key.
+
+    Raises:
+        RepositoryExistsError: the database already holds a catalogue.
+        StorageError, CatalogueError: the folder or the database cannot be written.
+    """
+    layout.remove_creation_leftovers(root)
+    LocalBlobStore(root).create()
+    layout.make_statements_folder(root)
+    catalogue = open_catalogue(root, settings, create=True)
+    try:
+        if schema_revision(catalogue.engine) is not None:
+            raise RepositoryExistsError(
+                "The database already holds the catalogue of a repository.",
+                hint="point MODEL_REPO_DATABASE_URL to an empty database.",
+            )
+        upgrade(catalogue.engine)
+        with catalogue.write() as transaction:
+            transaction.append_history(
+                HistoryRow(
+                    sequence=transaction.next_sequence(),
+                    event="create",
+                    at=identity.created,
+                    actor=environment.stored_by(None).user,
+                    key_id=signer.key_id,
+                )
+            )
+    finally:
+        catalogue.engine.dispose()
+    layout.write_settings(root, identity, signer)

@@ -1,0 +1,103 @@
+"""What a store of payloads does. One suite of tests runs against every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+from sealstore.blobs.memory import VerifiedPayload
+from sealstore.blobs.payload_hash import DigestName
+from sealstore.statement import Digests
+
+
+class CommitOutcome(Enum):
+    """What committing a staged payload found."""
+
+    NEW = "new"
+    ALREADY_THERE = "already there"
+    MENDED = "mended"
+    """Wrong bytes lay under the payload's name; they were moved aside."""
+
+
+class StagedBlob(Protocol):
+    """A payload that is being written. It has no name until ``commit``, and vanishes without it."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append ``data``; the number of its bytes."""
+        ...
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    def flush(self) -> None:
+        """Nothing: ``commit`` flushes."""
+        ...
+
+    def restart(self) -> None:
+        """Discard what was written and begin anew."""
+        ...
+
+    def view(self) -> memoryview:
+        """What was written, to be looked at before it is committed; ends writing."""
+        ...
+
+    def finish(self) -> tuple[Digests, int]:
+        """End writing; both digests and the size in bytes."""
+        ...
+
+    def commit(self) -> CommitOutcome:
+        """Make the payload durable under its SHA-256.
+
+        Raises:
+            StorageError: the storage refused; nothing that was there has changed.
+        """
+        ...
+
+
+class BlobStore(Protocol):
+    """Payloads by digest. What it returns is verified; what it holds is not trusted."""
+
+    def stage(self) -> AbstractContextManager[StagedBlob]:
+        """A new payload to write to; discarded on leaving unless committed.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+        ...
+
+    def read(
+        self, digests: Digests, size: int, *, check: DigestName, sealed: bool = False
+    ) -> VerifiedPayload:
+        """A payload in memory that nobody else can change, its digest compared.
+
+        Args:
+            digests: the signed digests.
+            size: the signed size in bytes; no memory is taken for any other.
+            check: which digest to compute and compare.
+            sealed: whether to return sealed memory, for memory-mapped loads, where the system
+                has it.
+
+        Raises:
+            PayloadMissingError, PayloadFileError, PayloadSizeError, PayloadDigestError: refusals.
+            StorageError: the storage failed.
+        """
+        ...
+
+    def check(self, digests: Digests, size: int) -> None:
+        """Return if both digests of a payload hold, reading it piece by piece.
+
+        Raises:
+            As ``read``.
+        """
+        ...
+
+    def sha256s(self) -> Iterator[str]:
+        """The names of all payloads, in no particular order."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the store holds open."""
+        ...

@@ -1,0 +1,75 @@
+"""Both digests of a payload, or one of them, computed while the bytes pass by."""
+
+from __future__ import annotations
+
+import hashlib
+from enum import StrEnum
+from typing import Protocol
+
+from blake3 import blake3
+
+from sealstore.errors import PayloadDigestError
+from sealstore.statement import Digests
+
+
+class DigestName(StrEnum):
+    """Which digest a load checks; both are signed."""
+
+    BLAKE3 = "blake3"
+    SHA256 = "sha256"
+
+
+class RunningHash(Protocol):
+    """What ``hashlib`` and ``blake3`` hashes have in common."""
+
+    def update(self, data: memoryview, /) -> object: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class PayloadHash:
+    """The digests of the bytes given so far.
+
+    Args:
+        names: which digests to compute; both by default.
+    """
+
+    def __init__(self, *names: DigestName) -> None:
+        self._running: dict[DigestName, RunningHash] = {
+            name: _new_hash(name) for name in (names or tuple(DigestName))
+        }
+
+    def update(self, data: memoryview) -> None:
+        """Take in the next bytes."""
+        for running in self._running.values():
+            running.update(data)
+
+    def hexdigest(self, name: DigestName) -> str:
+        """The digest ``name`` so far, in hexadecimal."""
+        return self._running[name].hexdigest()
+
+    def digests(self) -> Digests:
+        """Both digests; only for a hash that computes both."""
+        return Digests(
+            sha256=self.hexdigest(DigestName.SHA256), blake3=self.hexdigest(DigestName.BLAKE3)
+        )
+
+    def require(self, expected: Digests) -> None:
+        """Return if every computed digest is the one in ``expected``.
+
+        Raises:
+            PayloadDigestError: one differs.
+        """
+        for name, running in self._running.items():
+            if running.hexdigest() != getattr(expected, name):
+                raise PayloadDigestError(
+                    "The payload's bytes are not the ones that were signed; nothing of it was run.",
+                    hint="restore the payload from a backup.",
+                )
+
+
+def _new_hash(name: DigestName) -> RunningHash:
+    if name is DigestName.SHA256:
+        return hashlib.sha256()
+    hasher: RunningHash = blake3()
+    return hasher

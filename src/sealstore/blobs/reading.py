@@ -1,0 +1,99 @@
+"""Reading a payload's file once, and hashing the very memory that was read into."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import threading
+from queue import SimpleQueue
+
+from sealstore import limits
+from sealstore.blobs.memory import PayloadMemory
+from sealstore.blobs.payload_hash import PayloadHash
+from sealstore.errors import PayloadSizeError
+
+
+def read_hashed(descriptor: int, view: memoryview, computed: PayloadHash) -> None:
+    """Fill ``view`` from the file's beginning and feed it to ``computed``.
+
+    Large payloads are read by this thread and hashed by another, side by side: each takes about as
+    long as the other, and both release the interpreter lock.
+
+    Raises:
+        PayloadSizeError: the file ends before the view does.
+        OSError: reading failed.
+    """
+    if len(view) < limits.PARALLEL_HASH_BYTES:
+        _fill(descriptor, view, 0)
+        computed.update(view)
+        return
+    chunks: SimpleQueue[memoryview | None] = SimpleQueue()
+
+    def hash_chunks() -> None:
+        while (chunk := chunks.get()) is not None:
+            computed.update(chunk)
+
+    hashing = threading.Thread(target=hash_chunks, name="sealstore-hash", daemon=True)
+    hashing.start()
+    try:
+        for start in range(0, len(view), limits.READ_CHUNK_BYTES):
+            chunk = view[start : start + limits.READ_CHUNK_BYTES]
+            _fill(descriptor, chunk, start)
+            chunks.put(chunk)
+    finally:
+        chunks.put(None)
+        hashing.join()
+
+
+def read_sealed(descriptor: int, size: int, computed: PayloadHash) -> PayloadMemory:
+    """Copy the file into a memfd, seal it, map it, and only then hash what is mapped.
+
+    Raises:
+        PayloadSizeError: the file has fewer than ``size`` bytes.
+        OSError: copying failed.
+    """
+    sealed = os.memfd_create("sealstore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        copied = 0
+        while copied < size:
+            count = os.sendfile(sealed, descriptor, copied, size - copied)
+            if count == 0:
+                raise _truncated(size)
+            copied += count
+        memory = PayloadMemory.sealed(sealed, size)
+    finally:
+        os.close(sealed)
+    computed.update(memory.view)
+    return memory
+
+
+def hash_file(descriptor: int, size: int) -> PayloadHash:
+    """Both digests of the first ``size`` bytes of a file, in constant memory.
+
+    Raises:
+        PayloadSizeError: the file has fewer.
+        OSError: reading failed.
+    """
+    computed = PayloadHash()
+    buffer = memoryview(mmap.mmap(-1, limits.READ_CHUNK_BYTES))
+    for start in range(0, size, limits.READ_CHUNK_BYTES):
+        chunk = buffer[: min(limits.READ_CHUNK_BYTES, size - start)]
+        _fill(descriptor, chunk, start)
+        computed.update(chunk)
+    return computed
+
+
+def _fill(descriptor: int, view: memoryview, offset: int) -> None:
+    filled = 0
+    while filled < len(view):
+        count = os.preadv(descriptor, [view[filled:]], offset + filled)
+        if count == 0:
+            raise _truncated(offset + len(view))
+        filled += count
+
+
+def _truncated(expected: int) -> PayloadSizeError:
+    return PayloadSizeError(
+        f"The payload's file ended before byte {expected}: it was cut while it was read.",
+        hint="restore the payload from a backup.",
+    )

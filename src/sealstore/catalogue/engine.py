@@ -1,0 +1,223 @@
+"""Database connections: SQLite in the repository, or PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote
+
+import sqlalchemy
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import QueuePool
+
+from sealstore import limits
+from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError, SealstoreError
+
+SQLITE_FILE: Final = "catalogue.sqlite3"
+JOURNALS: Final = ("wal", "delete")
+
+# WAL needs memory that all writers share, which network file systems do not give.
+_NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {
+        "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
+        "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb2", "smb3",
+        "smbfs",
+    }
+)  # fmt: skip
+
+
+def catalogue_engine(
+    repository: Path, url: str | None = None, *, journal: str = "wal", create: bool = False
+) -> Engine:
+    """An engine for a repository's catalogue.
+
+    Args:
+        repository: the repository's folder, where SQLite's file lies.
+        url: ``postgresql://…``; None for SQLite.
+        journal: SQLite's journal mode, ``wal`` or ``delete``.
+        create: whether a missing SQLite file is made; otherwise it is an error.
+
+    Raises:
+        ConfigurationError: an URL of another database, or none at all.
+        MissingExtraError: the driver for PostgreSQL is not installed.
+        CatalogueError: WAL on a network file system.
+    """
+    if url is None:
+        return _sqlite_engine(repository.absolute() / SQLITE_FILE, journal, create=create)
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        # The cause's text would show the URL, and with it a password.
+        raise ConfigurationError(
+            "The database URL is not one.", hint="check MODEL_REPO_DATABASE_URL."
+        ) from None
+    if parsed.get_backend_name() != "postgresql":
+        raise ConfigurationError(
+            "The database URL is not one of PostgreSQL.",
+            hint="set MODEL_REPO_DATABASE_URL to postgresql://…, or unset it for SQLite.",
+        )
+    return _postgresql_engine(parsed)
+
+
+def shown_url(engine: Engine) -> str:
+    """The engine's URL for people: without its password."""
+    return engine.url.render_as_string(hide_password=True)
+
+
+_DATABASE_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
+# Drivers raise these where a damaged page holds a value of another type.
+_DAMAGE_ERRORS: Final = (UnicodeDecodeError, ValueError, TypeError, OverflowError)
+
+
+@contextmanager
+def catalogue_errors(what: str, *, reading: bool = True) -> Iterator[None]:
+    """Turn what a driver raises, on damaged files too, into ``CatalogueError``.
+
+    Args:
+        what: what failed, for the error's text.
+        reading: whether the block does nothing but read, so that any error is the database's.
+    """
+    expected = _DATABASE_ERRORS + _DAMAGE_ERRORS if reading else _DATABASE_ERRORS
+    try:
+        yield
+    except SealstoreError:
+        raise
+    except expected as error:
+        raise CatalogueError(
+            f"{what}: {_reason(error)}.",
+            hint="'sealstore doctor' looks for the reason (disk full, permissions, damage, lock).",
+        ) from error
+
+
+def _reason(error: BaseException) -> str:
+    original = getattr(error, "orig", None) or error
+    # SQLite's own words ("database is locked") and the system's hold neither data nor paths.
+    if isinstance(original, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
+        original, sqlite3.IntegrityError | sqlite3.ProgrammingError
+    ):
+        return str(original)
+    if isinstance(original, OSError) and original.strerror:
+        return original.strerror
+    return type(original).__name__
+
+
+def filesystem_type(path: Path) -> str | None:
+    """The type of the file system that ``path`` lies on, where Linux tells it."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    real = path.resolve()
+    best: tuple[int, str] | None = None
+    for line in lines:
+        fields = line.split(" ")
+        mount_point = Path(fields[4].encode().decode("unicode_escape"))
+        kind = fields[fields.index("-") + 1]
+        # Of two mounts on one point the later line is the one on top.
+        if real.is_relative_to(mount_point) and (
+            best is None or len(mount_point.parts) >= best[0]
+        ):
+            best = (len(mount_point.parts), kind)
+    return None if best is None else best[1]
+
+
+def refuse_wal_on_network(folder: Path) -> None:
+    """Return if SQLite's WAL can work in ``folder``.
+
+    Raises:
+        CatalogueError: it lies on a network file system.
+    """
+    kind = filesystem_type(folder)
+    if kind in _NETWORK_FILE_SYSTEMS:
+        raise CatalogueError(
+            f"The repository lies on a network file system ({kind}), where SQLite's write-ahead log"
+            " does not work.",
+            hint="set MODEL_REPO_JOURNAL=delete (slower), or MODEL_REPO_DATABASE_URL to a"
+            " PostgreSQL database.",
+        )
+
+
+def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
+    if journal not in JOURNALS:
+        raise ConfigurationError(
+            "The journal mode is neither 'wal' nor 'delete'.", hint="check MODEL_REPO_JOURNAL."
+        )
+    if journal == "wal":
+        refuse_wal_on_network(file.parent)
+    mode = "rwc" if create else "rw"
+    uri = f"file:{quote(os.fspath(file))}?mode={mode}"
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri,
+            uri=True,
+            timeout=limits.DATABASE_BUSY_SECONDS,
+            # Transactions are begun by name below; the module must not begin any by itself.
+            isolation_level=None,
+            # The pool hands a connection to one thread at a time.
+            check_same_thread=False,
+        )
+        _configure_sqlite(connection, journal, create=create)
+        return connection
+
+    engine = create_engine(
+        "sqlite://",
+        creator=connect,
+        # SQLAlchemy 1.4 would otherwise open the file anew for each statement.
+        poolclass=QueuePool,
+        future=True,
+        **_quiet(),
+    )
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: bool) -> None:
+    # A file keeps the mode it was made with, unless the other one is asked for.
+    if create or journal == "delete":
+        connection.execute(f"PRAGMA journal_mode={journal}")
+    for pragma in (
+        "synchronous=FULL",
+        "trusted_schema=OFF",
+        "cell_size_check=ON",
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Any) -> None:
+    # Reads are single statements and need no transaction; writes say so.
+    if connection.get_execution_options().get("sealstore_write"):
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _postgresql_engine(url: URL) -> Engine:
+    if url.drivername == "postgresql":
+        url = url.set(drivername=_postgresql_driver())
+    try:
+        return create_engine(
+            url, future=True, poolclass=QueuePool, pool_pre_ping=True, **_quiet()
+        )
+    except (ModuleNotFoundError, NoSuchModuleError) as error:
+        raise MissingExtraError(
+            "The driver for PostgreSQL is not installed.",
+            hint="pip install 'sealstore[postgresql]'.",
+        ) from error
+
+
+def _postgresql_driver() -> str:
+    # SQLAlchemy 1.4 knows psycopg2 only.
+    if sqlalchemy.__version__.startswith("1."):
+        return "postgresql+psycopg2"
+    return "postgresql+psycopg"
+
+
+def _quiet() -> dict[str, Any]:
+    # No statement's parameters in logs and errors: they hold names and metadata.
+    return {"hide_parameters": True}

@@ -1,0 +1,104 @@
+"""Creating and upgrading the schema: Alembic's migrations, and nothing else, change it."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import inspect, text
+from sqlalchemy.engine import Engine
+
+from sealstore.catalogue.engine import catalogue_errors
+from sealstore.catalogue.tables import SCHEMA_REVISIONS
+from sealstore.errors import ConfigurationError, SchemaVersionError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_READ_REVISION: Final = text("SELECT version_num FROM alembic_version")
+
+
+def migrations_path() -> Path:
+    """The folder of the migrations: the packaged one, or in an editable install the project's own.
+
+    Raises:
+        ConfigurationError: neither is there.
+    """
+    package = Path(str(resources.files("sealstore")))
+    for candidate in (package / "migrations", package.parent.parent / "migrations"):
+        if (candidate / "env.py").is_file():
+            return candidate
+    raise ConfigurationError(
+        "The catalogue's migrations are not installed.", hint="install sealstore anew."
+    )
+
+
+def schema_revision(engine: Engine) -> str | None:
+    """The revision that the catalogue's schema has; None for an empty database.
+
+    Raises:
+        CatalogueError: the database failed.
+    """
+    with catalogue_errors("The catalogue cannot be read"), engine.connect() as connection:
+        if not inspect(connection).has_table("alembic_version"):
+            return None
+        revision = connection.execute(_READ_REVISION).scalar()
+        return None if revision is None else str(revision)
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Return if the schema is this release's.
+
+    Raises:
+        SchemaVersionError: it is older or newer.
+        CatalogueError: the database failed.
+    """
+    revision = schema_revision(engine)
+    if revision == SCHEMA_REVISIONS[-1]:
+        return
+    if revision is None:
+        raise SchemaVersionError(
+            "The catalogue's database has no tables.",
+            hint="restore it from a backup; MODEL_REPO_DATABASE_URL may name another database.",
+        )
+    if revision in SCHEMA_REVISIONS:
+        raise SchemaVersionError(
+            f"The catalogue has the older schema {revision}.",
+            hint="back it up, then run 'sealstore migrate'.",
+        )
+    raise SchemaVersionError(
+        "The catalogue has a newer schema than this release of sealstore knows.",
+        hint="install the release of sealstore that wrote it, or a newer one.",
+    )
+
+
+def upgrade(engine: Engine, revision: str = "head") -> None:
+    """Create the tables, or bring them to ``revision``.
+
+    Raises:
+        SchemaVersionError: the schema is newer than this release.
+        CatalogueError: the database failed.
+    """
+    from alembic import command
+
+    found = schema_revision(engine)
+    if found is not None and found not in SCHEMA_REVISIONS:
+        require_current_schema(engine)
+    what = "The catalogue cannot be migrated"
+    with (
+        catalogue_errors(what),
+        engine.execution_options(sealstore_write=True).begin() as connection,
+    ):
+        config = _alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def _alembic_config() -> Config:
+    from alembic.config import Config
+
+    config = Config()
+    # Alembic interpolates '%' in its options.
+    config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
+    return config

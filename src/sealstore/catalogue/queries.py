@@ -1,0 +1,296 @@
+"""Reading and changing the catalogue. Nothing here decides what is true: rows are hints."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy.sql import Select
+
+from sealstore import limits
+from sealstore.catalogue.engine import catalogue_errors
+from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
+from sealstore.catalogue.tables import artifact, history
+from sealstore.errors import CatalogueError
+from sealstore.names import ArtifactRef
+
+_ARTIFACT_COLUMNS: Final = tuple(artifact.c[name] for name in ArtifactRow.__slots__)
+_HISTORY_COLUMNS: Final = tuple(history.c[name] for name in HistoryRow.__slots__)
+
+_BY_NAME: Final = select(*_ARTIFACT_COLUMNS).where(artifact.c.name == bindparam("name"))
+_BY_TAG: Final = _BY_NAME.where(artifact.c.tag == bindparam("tag"))
+_FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
+_FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
+_FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
+
+_POSTGRESQL_WRITERS: Final = 0x5EA1_5702
+"""Key of the advisory lock that writers to one PostgreSQL database queue on."""
+
+
+class Catalogue:
+    """The artifacts and the history of one repository, as the database has them.
+
+    Args:
+        engine: from ``catalogue_engine``.
+        lock_file: where writers to SQLite queue; None for PostgreSQL.
+    """
+
+    def __init__(self, engine: Engine, *, lock_file: Path | None) -> None:
+        self.engine = engine
+        self._lock_file = lock_file
+
+    def find(self, ref: ArtifactRef) -> ArtifactRow | None:
+        """The row of ``ref``: that revision, or the newest of the tag, or the name's latest.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+            return _find(connection, ref)
+
+    def list_rows(
+        self, conditions: ListFilter, *, limit: int, before_sequence: int | None = None
+    ) -> list[ArtifactRow]:
+        """Rows that meet ``conditions``, the ones stored last first.
+
+        Args:
+            conditions: which.
+            limit: how many at most, up to ``limits.MAX_LIST_ROWS``.
+            before_sequence: only those stored before this sequence: the last one of the page
+                before (keyset pagination: a page costs the same wherever it lies).
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        statement = _matching(conditions)
+        if before_sequence is not None:
+            statement = statement.where(artifact.c.sequence < before_sequence)
+        statement = statement.order_by(artifact.c.sequence.desc()).limit(
+            min(limit, limits.MAX_LIST_ROWS)
+        )
+        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+            return [_artifact_row(row) for row in connection.execute(statement)]
+
+    def count(self, conditions: ListFilter) -> int:
+        """How many artifacts meet ``conditions``.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        statement = select(func.count()).select_from(_matching(conditions).subquery())
+        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+            return int(connection.execute(statement).scalar_one())
+
+    def names(self) -> list[str]:
+        """Every name, sorted.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        statement = select(artifact.c.name).distinct().order_by(artifact.c.name)
+        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+            return [str(name) for name in connection.execute(statement).scalars()]
+
+    def history_rows(
+        self,
+        *,
+        name: str | None,
+        tag: str | None,
+        limit: int,
+        before_sequence: int | None = None,
+    ) -> list[HistoryRow]:
+        """Entries of the history, the newest first.
+
+        Args:
+            name, tag: only entries about these.
+            limit: how many at most, up to ``limits.MAX_LIST_ROWS``.
+            before_sequence: only entries before this one.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        statement = select(*_HISTORY_COLUMNS)
+        if name is not None:
+            statement = statement.where(history.c.name == name)
+        if tag is not None:
+            statement = statement.where(history.c.tag == tag)
+        if before_sequence is not None:
+            statement = statement.where(history.c.sequence < before_sequence)
+        statement = statement.order_by(history.c.sequence.desc()).limit(
+            min(limit, limits.MAX_LIST_ROWS)
+        )
+        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+            return [HistoryRow(*row) for row in connection.execute(statement)]
+
+    @contextmanager
+    def write(self) -> Iterator[WriteTransaction]:
+        """One transaction that excludes all other writers; rolled back if the block raises.
+
+        Raises:
+            CatalogueError: the database is locked, not writable, damaged or full.
+        """
+        what = "The catalogue cannot be changed"
+        with catalogue_errors(what, reading=False), self._writers_queue():
+            writing = self.engine.execution_options(sealstore_write=True)
+            with writing.begin() as connection:
+                if connection.dialect.name == "postgresql":
+                    connection.execute(
+                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_WRITERS}
+                    )
+                yield WriteTransaction(connection)
+
+    @contextmanager
+    def _writers_queue(self) -> Iterator[None]:
+        """SQLite's own back-off lets some of many writers wait for seconds; a file lock does not."""
+        if self._lock_file is None:
+            yield
+            return
+        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            deadline = time.monotonic() + limits.DATABASE_BUSY_SECONDS
+            while not _try_lock(descriptor):
+                if time.monotonic() > deadline:
+                    raise CatalogueError(
+                        "Another process has been writing to the catalogue for"
+                        f" {limits.DATABASE_BUSY_SECONDS} seconds.",
+                        hint="try again; 'sealstore doctor' shows what is wrong if it stays so.",
+                    )
+                # Jitter, so that no waiter is always the one that comes too late.
+                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 (not for security)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+class WriteTransaction:
+    """What a change of the repository does to the catalogue, in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def next_sequence(self) -> int:
+        """The sequence number of the next entry of the history."""
+        highest = self._connection.execute(select(func.max(history.c.sequence))).scalar()
+        return (highest or 0) + 1
+
+    def next_revision(self, name: str, tag: str) -> int:
+        """The next revision of (name, tag): one more than the history ever gave out."""
+        highest = self._connection.execute(
+            select(func.max(history.c.revision)).where(
+                history.c.name == name, history.c.tag == tag
+            )
+        ).scalar()
+        return (highest or 0) + 1
+
+    def find(self, ref: ArtifactRef) -> ArtifactRow | None:
+        """See ``Catalogue.find``."""
+        with catalogue_errors("The catalogue cannot be read"):
+            return _find(self._connection, ref)
+
+    def revisions(self, name: str, tag: str) -> list[ArtifactRow]:
+        """The rows of all revisions of (name, tag), oldest first."""
+        statement = (
+            select(*_ARTIFACT_COLUMNS)
+            .where(artifact.c.name == name, artifact.c.tag == tag)
+            .order_by(artifact.c.revision)
+        )
+        with catalogue_errors("The catalogue cannot be read"):
+            return [_artifact_row(row) for row in self._connection.execute(statement)]
+
+    def insert_artifact(self, row: ArtifactRow) -> None:
+        """Add an artifact."""
+        self._connection.execute(insert(artifact), asdict(row))
+
+    def replace_envelope(self, row: ArtifactRow) -> None:
+        """Give an artifact another signature: its envelope and key id, nothing else."""
+        self._connection.execute(
+            update(artifact)
+            .where(artifact.c.sequence == row.sequence)
+            .values(envelope=row.envelope, key_id=row.key_id)
+        )
+
+    def delete_artifact(self, sequence: int) -> None:
+        """Take an artifact out of the index; the history keeps that it was there."""
+        self._connection.execute(delete(artifact).where(artifact.c.sequence == sequence))
+
+    def append_history(self, row: HistoryRow) -> None:
+        """Add an entry to the history."""
+        self._connection.execute(insert(history), asdict(row))
+
+
+def _find(connection: Connection, ref: ArtifactRef) -> ArtifactRow | None:
+    parameters: dict[str, Any] = {"name": str(ref.name)}
+    statement = _FIND_LATEST
+    if not ref.tag.is_latest:
+        parameters["tag"] = str(ref.tag)
+        statement = _FIND_TAG
+        if ref.revision is not None:
+            parameters["revision"] = ref.revision
+            statement = _FIND_REVISION
+    row = connection.execute(statement, parameters).first()
+    return None if row is None else _artifact_row(row)
+
+
+def _matching(conditions: ListFilter) -> Select[Any]:
+    statement = select(*_ARTIFACT_COLUMNS)
+    for column in ("name", "tag", "format", "actor", "key_id"):
+        value = getattr(conditions, column)
+        if value is not None:
+            statement = statement.where(artifact.c[column] == value)
+    if conditions.created_from is not None:
+        statement = statement.where(artifact.c.created >= conditions.created_from)
+    if conditions.created_before is not None:
+        statement = statement.where(artifact.c.created < conditions.created_before)
+    if conditions.search is not None:
+        pattern = f"%{_escaped(conditions.search.lower())}%"
+        statement = statement.where(
+            or_(
+                *(
+                    func.lower(column).like(pattern, escape="\\")
+                    for column in (artifact.c.name, artifact.c.tag, artifact.c.user_metadata)
+                )
+            )
+        )
+    if conditions.newest_only:
+        newer = artifact.alias("newer")
+        statement = statement.where(
+            ~select(newer.c.sequence)
+            .where(
+                and_(
+                    newer.c.name == artifact.c.name,
+                    newer.c.tag == artifact.c.tag,
+                    newer.c.revision > artifact.c.revision,
+                )
+            )
+            .exists()
+        )
+    return statement
+
+
+def _escaped(search: str) -> str:
+    return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+
+
+def _artifact_row(row: Row[Any]) -> ArtifactRow:
+    *columns, envelope = row
+    # PostgreSQL's drivers give a memoryview; what SQLite gives for a text is for the check to see.
+    if isinstance(envelope, memoryview):
+        envelope = bytes(envelope)
+    return ArtifactRow(*columns, envelope)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,382 @@
+"""One family of errors: each says what failed, for which artifact, and what to do.
+
+No error carries payload bytes or other unverified bytes, and none ends the process. ``code`` is
+stable: scripts, the ledger and hetida designer rely on it. File paths stand apart from the text
+(``path``, shown where ``{path}`` stands in the hint), so that an error can be shown to people who
+must not learn the layout of a server.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import ClassVar, Self
+
+
+def printable(text: str) -> str:
+    """``text`` with every control, format and separator character escaped, safe for a terminal."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
+class SealstoreError(Exception):
+    """Base of every error that sealstore raises on purpose.
+
+    Args:
+        message: what failed, one sentence without a path.
+        artifact: the artifact concerned, as ``name:tag`` or ``name:tag@revision``.
+        hint: what to do now; ``{path}`` stands for ``path``.
+        path: the file concerned.
+    """
+
+    code: ClassVar[str] = "SEALSTORE_ERROR"
+    default_hint: ClassVar[str] = ""
+    # hetida designer shows errors with this mark and an error_code in its results.
+    __is_hetida_designer_exception__: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        artifact: object | None = None,
+        hint: str | None = None,
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.artifact = None if artifact is None else str(artifact)
+        self.hint = self.default_hint if hint is None else hint
+        self.path = None if path is None else os.fspath(path)
+        self._show_directories = True
+
+    @property
+    def error_code(self) -> str:
+        """The stable code under the name that hetida designer looks for."""
+        return self.code
+
+    def for_artifact(self, artifact: object) -> Self:
+        """This error, naming ``artifact`` if it names none yet."""
+        if self.artifact is None:
+            self.artifact = str(artifact)
+        return self
+
+    def without_directories(self) -> Self:
+        """This error, showing file names only: for readers who must not see a server's paths."""
+        self._show_directories = False
+        return self
+
+    def __str__(self) -> str:
+        about = f"{self.artifact}: " if self.artifact else ""
+        text = f"{about}{self.message}"
+        path = self.path or ""
+        shown_path = path if self._show_directories else os.path.basename(path)
+        if self.hint:
+            text = f"{text} To do: {self.hint.replace('{path}', shown_path)}"
+        elif path:
+            text = f"{text} ({shown_path})"
+        return printable(text)
+
+
+class UsageError(SealstoreError, ValueError):
+    """A request that can never succeed as it was written."""
+
+    code = "USAGE"
+
+
+class InvalidNameError(UsageError):
+    """A name, tag or alias breaks one of the rules of ``sealstore.names``."""
+
+    code = "INVALID_NAME"
+
+
+class ReservedTagError(InvalidNameError):
+    """The tag ``latest`` was used where something is stored."""
+
+    code = "RESERVED_TAG"
+
+
+class InvalidMetadataError(UsageError):
+    """Metadata that JSON cannot carry exactly, or more than the limit."""
+
+    code = "INVALID_METADATA"
+
+
+class UnsupportedMmapModeError(UsageError):
+    """A ``mmap_mode`` that would write to the stored file."""
+
+    code = "UNSUPPORTED_MMAP_MODE"
+
+
+class UnknownFormatError(SealstoreError):
+    """No format of that name is installed."""
+
+    code = "UNKNOWN_FORMAT"
+
+
+class MissingExtraError(SealstoreError):
+    """An optional package is needed and absent."""
+
+    code = "MISSING_EXTRA"
+
+
+class ConfigurationError(SealstoreError):
+    """An environment variable or a setting has a value that cannot be used."""
+
+    code = "CONFIGURATION"
+
+
+# ── the repository as a place ────────────────────────────────────────────────
+
+
+class RepositoryNotFoundError(SealstoreError):
+    """There is no repository at the given place."""
+
+    code = "REPOSITORY_NOT_FOUND"
+    default_hint = "make one with 'sealstore init', or set MODEL_REPO_PATH to an existing one."
+
+
+class RepositoryExistsError(SealstoreError):
+    """A repository, or other files, are already at the given place."""
+
+    code = "REPOSITORY_EXISTS"
+
+
+class RepositoryLayoutError(SealstoreError):
+    """``repository.json`` is missing, unreadable or of an unknown layout version."""
+
+    code = "REPOSITORY_LAYOUT"
+
+
+class RepositoryMismatchError(SealstoreError):
+    """Another repository was expected here (MODEL_REPO_ID)."""
+
+    code = "REPOSITORY_MISMATCH"
+
+
+class SchemaVersionError(SealstoreError):
+    """The catalogue's schema is older or newer than this release's."""
+
+    code = "SCHEMA_VERSION"
+
+
+class CatalogueError(SealstoreError):
+    """The catalogue's database cannot be used: locked, corrupt, out of reach, not writable."""
+
+    code = "CATALOGUE"
+
+
+class CatalogueTamperedError(SealstoreError):
+    """The catalogue contradicts a signed statement, or what it says cannot be proven."""
+
+    code = "CATALOGUE_TAMPERED"
+    default_hint = (
+        "do not use this artifact; find out who wrote to the catalogue, then restore it from a"
+        " backup."
+    )
+
+
+class StorageError(SealstoreError):
+    """The file system refused: disk full, read-only, permission denied."""
+
+    code = "STORAGE"
+
+
+class ArtifactNotFound(SealstoreError, FileNotFoundError):
+    """There is no such artifact in this repository."""
+
+    code = "ARTIFACT_NOT_FOUND"
+    default_hint = "'sealstore list' shows what is stored."
+
+
+class ImmutableTagError(SealstoreError):
+    """The repository was created with immutable tags and this tag exists."""
+
+    code = "IMMUTABLE_TAG"
+    default_hint = "store it under a new tag."
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────
+
+
+class KeyringError(SealstoreError):
+    """The keyring cannot be used."""
+
+    code = "KEYRING"
+
+
+class KeyringNotFoundError(KeyringError):
+    """There is no keyring where one is configured."""
+
+    code = "KEYRING_NOT_FOUND"
+    default_hint = (
+        "make a key with 'sealstore init' or 'sealstore keys generate', or point MODEL_REPO_KEYRING"
+        " to an existing keyring."
+    )
+
+
+class KeyringPermissionsError(KeyringError):
+    """A key file that others can read or write, or that lies inside the repository."""
+
+    code = "KEYRING_PERMISSIONS"
+
+
+class KeyringFormatError(KeyringError):
+    """A key file that does not decode strictly, or holds a weak or duplicate key."""
+
+    code = "KEYRING_FORMAT"
+
+
+class NoSigningKeyError(KeyringError):
+    """No active key of the keyring may sign what is to be signed."""
+
+    code = "NO_SIGNING_KEY"
+    default_hint = "make one with 'sealstore keys generate'; 'sealstore keys list' shows what is there."
+
+
+# ── verification: every one of these is a refusal ────────────────────────────
+
+
+class VerificationError(SealstoreError):
+    """Base of the refusals: what was read is not what a trusted key signed."""
+
+    code = "VERIFICATION"
+    default_hint = "do not use this artifact; 'sealstore verify' repeats the check."
+
+
+class EnvelopeFormatError(VerificationError):
+    """Bytes that are not one well-formed DSSE envelope with exactly one signature."""
+
+    code = "ENVELOPE_FORMAT"
+
+
+class UnknownKeyError(VerificationError):
+    """The envelope names a key that the keyring does not hold."""
+
+    code = "UNKNOWN_KEY"
+    default_hint = (
+        "if the signer is one that you trust, add its key to the keyring; 'sealstore keys list'"
+        " shows which are there."
+    )
+
+
+class RevokedKeyError(VerificationError):
+    """The envelope was signed with a key that has been revoked."""
+
+    code = "REVOKED_KEY"
+    default_hint = "store the object again, from a trusted source, with an active key."
+
+
+class KeyRoleError(VerificationError):
+    """The key lacks the role for what it signed, or is not for this repository."""
+
+    code = "KEY_ROLE"
+
+
+class SignatureInvalidError(VerificationError):
+    """The signature does not fit the bytes."""
+
+    code = "SIGNATURE_INVALID"
+
+
+class StatementFormatError(VerificationError):
+    """A statement that does not decode strictly."""
+
+    code = "STATEMENT_FORMAT"
+
+
+class IdentityMismatchError(VerificationError):
+    """A genuine statement, but of another artifact or another repository."""
+
+    code = "IDENTITY_MISMATCH"
+
+
+class PayloadMissingError(VerificationError):
+    """The payload that the statement vouches for is not in the repository."""
+
+    code = "PAYLOAD_MISSING"
+    default_hint = "restore it from a backup: its file name is the SHA-256 of its content."
+
+
+class PayloadFileError(VerificationError):
+    """What lies in the payload's place is not a regular file."""
+
+    code = "PAYLOAD_FILE"
+
+
+class PayloadSizeError(VerificationError):
+    """The payload has another size than the statement says."""
+
+    code = "PAYLOAD_SIZE"
+
+
+class PayloadDigestError(VerificationError):
+    """The payload's digest is not the one that was signed."""
+
+    code = "PAYLOAD_DIGEST"
+
+
+# ── objects ──────────────────────────────────────────────────────────────────
+
+
+class NotSerialisableError(SealstoreError, TypeError):
+    """The object cannot be pickled; nothing was stored."""
+
+    code = "NOT_SERIALISABLE"
+
+
+class ComponentClassError(NotSerialisableError):
+    """The object uses a class that a hetida designer component defined."""
+
+    code = "COMPONENT_CLASS"
+    default_hint = (
+        "move the class into an installed package; a class defined in a component exists only in"
+        " the process that ran that component."
+    )
+
+
+class PayloadFormatError(SealstoreError):
+    """A payload that does not decode as its format: truncated, malformed, or with trailing bytes."""
+
+    code = "PAYLOAD_FORMAT"
+
+
+class UnsupportedPayloadError(PayloadFormatError):
+    """A form of pickle or joblib file that sealstore refuses by name."""
+
+    code = "UNSUPPORTED_PAYLOAD"
+
+
+class LimitExceededError(PayloadFormatError):
+    """A payload asks for more than one of the caps in ``sealstore.limits``."""
+
+    code = "LIMIT_EXCEEDED"
+
+
+class ObjectLoadError(SealstoreError):
+    """The payload is the signed one, but making the object of it failed."""
+
+    code = "OBJECT_LOAD"
+    default_hint = (
+        "install the packages and versions that 'sealstore show' lists for it; the cause is"
+        " attached to this error."
+    )
+
+
+class EnvironmentMismatchError(SealstoreError):
+    """Package versions differ from the signed ones, and ``strict_environment`` is set."""
+
+    code = "ENVIRONMENT_MISMATCH"
+    default_hint = "install the versions that 'sealstore show' lists, or store the object again."
+
+
+class EnvironmentMismatchWarning(UserWarning):
+    """Package versions differ in major or minor version from the signed ones."""
+
+
+class PortabilityWarning(UserWarning):
+    """The object will not load in another process: it uses names of ``__main__``."""
+
+
+class RepairWarning(UserWarning):
+    """Storing found damage and mended it, or left something for 'sealstore fsck' to see."""

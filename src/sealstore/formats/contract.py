@@ -1,0 +1,64 @@
+"""What a format does. One suite of tests runs against every implementation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Protocol
+
+from sealstore.blobs import VerifiedPayload
+from sealstore.statement import Import
+
+
+class Sink(Protocol):
+    """Where a format writes to: the writing half of ``blobs.StagedBlob``."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int: ...
+
+    def tell(self) -> int: ...
+
+    def flush(self) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+class Format(Protocol):
+    """One way to serialise objects."""
+
+    name: str
+
+    def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> None:
+        """Write ``obj`` to ``sink``.
+
+        Args:
+            obj: the object.
+            sink: takes the bytes.
+            compress: as ``joblib.dump`` takes it.
+
+        Raises:
+            NotSerialisableError: the object has no serialised form.
+            UsageError: an impossible ``compress``.
+        """
+        ...
+
+    def imports(self, view: memoryview) -> tuple[Import, ...]:
+        """What loading the payload in ``view`` would import, without importing it.
+
+        Raises:
+            PayloadFormatError: the payload is not of this format.
+        """
+        ...
+
+    def load(
+        self, payload: VerifiedPayload, *, mmap_mode: Literal["r", "c"] | None = None
+    ) -> object:
+        """The object that ``payload`` is. Only verified memory is accepted.
+
+        Args:
+            payload: the memory that was hashed.
+            mmap_mode: whether arrays are views of that memory, read-only (``r``) or
+                copy-on-write (``c``).
+
+        Raises:
+            PayloadFormatError: the payload is not of this format.
+            ObjectLoadError: making the object of it failed.
+        """
+        ...

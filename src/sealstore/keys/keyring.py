@@ -1,0 +1,225 @@
+"""The keyring: keys with their states, roles and scopes, and who may sign what.
+
+A keyring is immutable; changing a key's state gives a new keyring. It implements
+``envelope.Verifier``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from sealstore.envelope import Scope, Signer
+from sealstore.errors import (
+    KeyringError,
+    KeyringFormatError,
+    KeyRoleError,
+    NoSigningKeyError,
+    RevokedKeyError,
+    SignatureInvalidError,
+    UnknownKeyError,
+)
+from sealstore.keys.algorithms import KeyMaterial
+
+
+class State(StrEnum):
+    """What a key may still do."""
+
+    ACTIVE = "active"
+    """signs and verifies"""
+    RETIRED = "retired"
+    """verifies what it signed; signs no more"""
+    REVOKED = "revoked"
+    """nothing: what it signed is refused"""
+
+
+class Role(StrEnum):
+    """What a key is for; each payload type needs one of these."""
+
+    STORE = "store"
+    ADMIN = "admin"
+    ACCESS = "access"
+    APPROVE = "approve"
+
+
+DEFAULT_ROLES: Final = frozenset({Role.STORE, Role.ADMIN, Role.ACCESS})
+_STATE_RANK: Final = {State.ACTIVE: 0, State.RETIRED: 1, State.REVOKED: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key with all that is said about it outside any message.
+
+    Attributes:
+        material: signs and verifies.
+        state: see ``State``.
+        created: when it was made, UTC.
+        roles: what it may sign.
+        scope: the repositories that it is for.
+    """
+
+    material: KeyMaterial
+    state: State
+    created: datetime
+    roles: frozenset[Role]
+    scope: Scope
+
+    @property
+    def key_id(self) -> str:
+        """The id that envelopes name."""
+        return self.material.key_id
+
+    @property
+    def algorithm(self) -> str:
+        """The algorithm's name in a keyring file."""
+        return self.material.algorithm
+
+    @property
+    def can_sign(self) -> bool:
+        """Whether this is an active key with its secret part."""
+        return self.state is State.ACTIVE and self.material.can_sign
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature of ``message``.
+
+        Raises:
+            NoSigningKeyError: the key is not active, or only verifies.
+        """
+        if not self.can_sign:
+            raise NoSigningKeyError(f"Key {self.key_id} is {self.state} and cannot sign.")
+        return self.material.sign(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """The keys of this process, by id, in the order of their creation."""
+
+    _keys: dict[str, Key]
+
+    @classmethod
+    def of(cls, keys: Iterable[Key]) -> Keyring:
+        """A keyring of ``keys``.
+
+        Raises:
+            KeyringFormatError: two of them have the same id.
+        """
+        by_id: dict[str, Key] = {}
+        for key in sorted(keys, key=lambda key: key.created):
+            if key.key_id in by_id:
+                raise KeyringFormatError(f"Key {key.key_id} is in the keyring twice.")
+            by_id[key.key_id] = key
+        return cls(by_id)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys.values())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def get(self, key_id: str) -> Key:
+        """The key with this id.
+
+        Raises:
+            UnknownKeyError: there is none.
+        """
+        try:
+            return self._keys[key_id]
+        except KeyError:
+            raise UnknownKeyError(f"The keyring has no key {key_id}.") from None
+
+    def merged_with(self, other: Iterable[Key]) -> Keyring:
+        """This keyring and keys from another source.
+
+        Where both hold one id, the stricter state wins (revoked over retired over active), and of
+        equals the entry of this keyring.
+        """
+        merged = dict(self._keys)
+        for key in other:
+            known = merged.get(key.key_id)
+            if known is None:
+                merged[key.key_id] = key
+            elif _STATE_RANK[key.state] > _STATE_RANK[known.state]:
+                merged[key.key_id] = replace(known, state=key.state)
+        return Keyring.of(merged.values())
+
+    def with_key(self, key: Key) -> Keyring:
+        """This keyring with one more key.
+
+        Raises:
+            KeyringFormatError: it is there already.
+        """
+        return Keyring.of([*self, key])
+
+    def with_state(self, key_id: str, state: State) -> Keyring:
+        """This keyring with one key's state changed.
+
+        Raises:
+            UnknownKeyError: there is no such key.
+            KeyringError: the change would make a key less strict; a revoked key stays revoked.
+        """
+        key = self.get(key_id)
+        if _STATE_RANK[state] < _STATE_RANK[key.state]:
+            raise KeyringError(f"Key {key_id} is {key.state} and cannot become {state} again.")
+        return Keyring({**self._keys, key_id: replace(key, state=state)})
+
+    def signer(self, role: Role, repository: str | None = None) -> Signer:
+        """The newest active key that may sign for ``role``.
+
+        Args:
+            role: what is to be signed.
+            repository: id of the repository it is for; None for one that is being created, which
+                only a key for every repository can sign.
+
+        Raises:
+            NoSigningKeyError: there is none.
+        """
+        for key in reversed(self._keys.values()):
+            repositories = key.scope.repositories
+            fits = repositories is None or repository in repositories
+            if key.can_sign and role in key.roles and fits:
+                return key
+        where = "a new repository" if repository is None else f"repository {repository}"
+        raise NoSigningKeyError(f"No active key with the role '{role}' may sign for {where}.")
+
+    def verify(self, key_id: str, role: str, message: bytes, signature: bytes) -> Scope:
+        """See ``envelope.Verifier``.
+
+        Raises:
+            UnknownKeyError: there is no key with this id.
+            RevokedKeyError: it is revoked.
+            KeyRoleError: it is not for ``role``.
+            SignatureInvalidError: the signature is not its own.
+        """
+        key = self.get(key_id)
+        if key.state is State.REVOKED:
+            raise RevokedKeyError(f"Key {key_id}, which signed this, is revoked.")
+        if role not in key.roles:
+            raise KeyRoleError(f"Key {key_id} does not have the role '{role}'.")
+        if not key.material.is_signature(message, signature):
+            raise SignatureInvalidError(f"The signature is not one of key {key_id}.")
+        return key.scope
+
+
+def new_key(
+    material: KeyMaterial,
+    *,
+    roles: Iterable[Role] = DEFAULT_ROLES,
+    repositories: Iterable[str] | None = None,
+) -> Key:
+    """An active key made now.
+
+    Args:
+        material: what signs and verifies.
+        roles: what it may sign.
+        repositories: ids of the repositories it is for; None for every repository.
+    """
+    return Key(
+        material,
+        State.ACTIVE,
+        datetime.now(UTC),
+        frozenset(roles),
+        Scope(None if repositories is None else frozenset(repositories)),
+    )

@@ -1,0 +1,335 @@
+"""Where keys come from: the keyring file, a mounted HMAC secret, and when to read them again.
+
+Key files are trusted, so whoever could write or read them must not be able to: files that others
+can read, that belong to somebody else, or that lie inside the repository are refused.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from sealstore import limits
+from sealstore.envelope import Scope
+from sealstore.errors import (
+    KeyringFormatError,
+    KeyringNotFoundError,
+    KeyringPermissionsError,
+    StatementFormatError,
+    StorageError,
+)
+from sealstore.keys.algorithms import ALGORITHMS, HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.statement import RepositoryId, UtcTime, refuse_ambiguous_json
+
+_TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class _KeyEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    id: str
+    algorithm: str
+    state: State
+    created: UtcTime
+    roles: tuple[Role, ...]
+    repositories: tuple[RepositoryId, ...] | Literal["any"]
+    material: str
+
+
+class _KeyringDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    version: Literal[1]
+    keys: tuple[_KeyEntry, ...]
+
+
+_decoder: Final = msgspec.json.Decoder(_KeyringDocument)
+
+
+def default_keyring_path() -> Path:
+    """``keyring.json`` in the user's configuration folder (XDG_CONFIG_HOME on Linux)."""
+    import platformdirs
+
+    return platformdirs.user_config_path("sealstore") / "keyring.json"
+
+
+def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
+    """The keyring in a file.
+
+    Args:
+        path: the file, mode 0600 or less.
+        outside: the repository's folder, which must not contain it; None where there is none yet.
+
+    Raises:
+        KeyringNotFoundError: there is no file.
+        KeyringPermissionsError: others can read or write it, it is not the user's own, or it lies
+            inside the repository.
+        KeyringFormatError: it does not decode strictly, or an id is not its material's.
+    """
+    data = _read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
+    try:
+        refuse_ambiguous_json(data, "keyring")
+        document = _decoder.decode(data)
+    except (StatementFormatError, msgspec.MsgspecError) as error:
+        # Neither text quotes the file: a decoder's message names the field and the type.
+        reason = error.message if isinstance(error, StatementFormatError) else str(error)
+        raise KeyringFormatError(
+            f"The keyring does not decode: {reason}",
+            path=path,
+            hint="restore {path} from a backup, or make a new one with 'sealstore keys generate'.",
+        ) from None
+    try:
+        return Keyring.of(map(_key_of, document.keys))
+    except KeyringFormatError as error:
+        error.path = os.fspath(path)
+        raise
+
+
+def write_keyring_file(path: Path, keyring: Keyring) -> None:
+    """Replace the keyring file: new file beside it, mode 0600, fsync, rename, fsync of the folder.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    document = _KeyringDocument(version=1, keys=tuple(map(_entry_of, keyring)))
+    data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor, staged = tempfile.mkstemp(prefix=".keyring-", dir=path.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.fchmod(descriptor, 0o600)
+                file.write(data)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(staged, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(staged)
+            raise
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise StorageError(
+            f"The keyring cannot be written ({error.strerror}).", path=path, hint="check {path}."
+        ) from error
+
+
+@contextmanager
+def locked_keyring_file(path: Path) -> Iterator[None]:
+    """Hold the lock under which the keyring file is read, changed and replaced.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"The keyring cannot be locked ({error.strerror}).", path=path, hint="check {path}."
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+_HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2})+")
+
+
+def read_hmac_key_file(path: Path, *, outside: Path | None) -> Key:
+    """The HMAC key in a mounted secret, for all roles but approving, and for every repository.
+
+    Args:
+        path: the key as hexadecimal digits (``openssl rand -hex 32``) or base64
+            (``openssl rand -base64 32``), white space around it ignored. The group may read it, as
+            Kubernetes mounts secrets for a pod's fsGroup.
+        outside: the repository's folder, which must not contain it; None where there is none yet.
+
+    Raises:
+        KeyringNotFoundError, KeyringPermissionsError: as ``read_keyring_file``.
+        KeyringFormatError: neither encoding, or fewer than 32 bytes.
+    """
+    text = _read_private_file(path, 4 * limits.MAX_HMAC_KEY_BYTES, outside, group_may_read=True)
+    text = text.strip()
+    try:
+        material = bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else _from_base64(text)
+        created = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return Key(HmacSha256(material), State.ACTIVE, created, DEFAULT_ROLES, Scope(None))
+    except KeyringFormatError as error:
+        error.path = os.fspath(path)
+        raise
+
+
+@dataclass(slots=True)
+class KeyringSource:
+    """The configured keys, read again whenever a file has changed.
+
+    A worker that runs for weeks so learns of a revoked key at its next load.
+
+    Attributes:
+        keyring_path: the keyring file.
+        hmac_key_path: a mounted HMAC secret, or None. With one, the keyring file may be absent.
+        outside: the repository's folder, which must contain neither.
+    """
+
+    keyring_path: Path
+    hmac_key_path: Path | None = None
+    outside: Path | None = None
+    _seen: tuple[object, ...] | None = field(default=None, init=False, repr=False)
+    _keyring: Keyring | None = field(default=None, init=False, repr=False)
+
+    def current(self) -> Keyring:
+        """The keyring as the files have it now.
+
+        Raises:
+            KeyringError: as ``read_keyring_file`` and ``read_hmac_key_file``.
+        """
+        seen = (_identity(self.keyring_path), _identity(self.hmac_key_path))
+        if self._keyring is None or seen != self._seen:
+            self._keyring = self._read()
+            self._seen = seen
+        return self._keyring
+
+    def _read(self) -> Keyring:
+        if self.hmac_key_path is None:
+            return read_keyring_file(self.keyring_path, outside=self.outside)
+        mounted = read_hmac_key_file(self.hmac_key_path, outside=self.outside)
+        try:
+            keyring = read_keyring_file(self.keyring_path, outside=self.outside)
+        except KeyringNotFoundError:
+            keyring = Keyring.of([])
+        return keyring.merged_with([mounted])
+
+
+def public_keyring(keyring: Keyring) -> Keyring:
+    """The verify-only keyring of all keys that have a public part (not HMAC)."""
+    from dataclasses import replace
+
+    public_keys = []
+    for key in keyring:
+        public = key.material.public()
+        if public is not None:
+            public_keys.append(replace(key, material=public))
+    return Keyring.of(public_keys)
+
+
+def _identity(path: Path | None) -> tuple[int, ...] | None:
+    if path is None:
+        return None
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_mode,
+    )
+
+
+def _read_private_file(
+    path: Path, maximum: int, outside: Path | None, *, group_may_read: bool
+) -> bytes:
+    if outside is not None and _is_inside(path, outside):
+        raise KeyringPermissionsError(
+            "The key file lies inside the repository: whoever can write there could replace it.",
+            path=path,
+            hint="move {path} out of the repository, and set MODEL_REPO_KEYRING to its new place.",
+        )
+    try:
+        # Opened once; what is checked is what is read. Secrets are often mounted as links.
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise KeyringNotFoundError("There is no key file where one is configured.", path=path) from None
+    except OSError as error:
+        raise KeyringPermissionsError(
+            f"The key file cannot be read ({error.strerror}).", path=path, hint="check {path}."
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        _refuse_exposed(path, status, group_may_read=group_may_read)
+        data = file.read(maximum + 1)
+    if len(data) > maximum:
+        raise KeyringFormatError("The key file is too large to be one.", path=path)
+    return data
+
+
+def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyringPermissionsError("The key file is not a regular file.", path=path)
+    allowed = 0o740 if group_may_read else 0o700
+    if status.st_mode & 0o777 & ~allowed:
+        mode = "0400 or 0440" if group_may_read else "0600"
+        raise KeyringPermissionsError(
+            f"The key file can be read or written by others (mode {status.st_mode & 0o777:04o};"
+            f" {mode} is needed).",
+            path=path,
+            hint="chmod 600 {path} (a mounted secret: defaultMode 0400).",
+        )
+    if status.st_uid not in (0, os.geteuid()):
+        raise KeyringPermissionsError(
+            "The key file belongs to another user.", path=path, hint="chown it: {path}"
+        )
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    # Both the name and what it leads to must lie elsewhere.
+    root = folder.resolve()
+    return any(
+        place.is_relative_to(root) for place in (path.resolve(), path.parent.resolve() / path.name)
+    )
+
+
+def _from_base64(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise KeyringFormatError(
+            "The HMAC key file holds neither hexadecimal digits nor base64.",
+            hint="make one with 'openssl rand -hex 32'.",
+        ) from None
+
+
+def _key_of(entry: _KeyEntry) -> Key:
+    algorithm = ALGORITHMS.get(entry.algorithm)
+    if algorithm is None:
+        raise KeyringFormatError("The keyring has a key of an unknown algorithm.")
+    material = algorithm(_from_base64(entry.material.encode()))
+    if material.key_id != entry.id:
+        raise KeyringFormatError("A key's id in the keyring is not the one of its material.")
+    repositories = None if entry.repositories == "any" else frozenset(entry.repositories)
+    created = datetime.strptime(entry.created, _TIME_FORMAT).replace(tzinfo=UTC)
+    return Key(material, entry.state, created, frozenset(entry.roles), Scope(repositories))
+
+
+def _entry_of(key: Key) -> _KeyEntry:
+    repositories = key.scope.repositories
+    return _KeyEntry(
+        id=key.key_id,
+        algorithm=key.algorithm,
+        state=key.state,
+        created=key.created.astimezone(UTC).strftime(_TIME_FORMAT),
+        roles=tuple(sorted(key.roles)),
+        repositories="any" if repositories is None else tuple(sorted(repositories)),
+        material=base64.b64encode(key.material.to_bytes()).decode("ascii"),
+    )

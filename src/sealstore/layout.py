@@ -1,0 +1,285 @@
+"""The repository's folder: ``repository.json`` and the mirror of the envelopes.
+
+``repository.json`` is an envelope, signed by an admin key, around the repository's id and settings.
+The mirror ``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is
+ever loaded by way of it. All paths are walked with ``O_NOFOLLOW``, so that no planted link leads out.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+
+from sealstore import limits
+from sealstore.envelope import SETTINGS_PAYLOAD_TYPE, Signer, Verifier, open_envelope, seal
+from sealstore.errors import (
+    RepositoryExistsError,
+    RepositoryLayoutError,
+    RepositoryNotFoundError,
+    StatementFormatError,
+    StorageError,
+)
+from sealstore.names import ArtifactRef
+from sealstore.statement import Positive, RepositoryId, UtcTime, decode_canonical
+
+REPOSITORY_FILE: Final = "repository.json"
+STATEMENTS_FOLDER: Final = "statements"
+_FOLDER_MODE: Final = 0o750
+_FILE_MODE: Final = 0o640
+_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class RepositorySettings(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
+):
+    """What ``repository.json`` says.
+
+    Attributes:
+        layout: version of the layout on disk.
+        repository: the repository's id.
+        version: counts the changes of these settings from 1.
+        created: when this version was signed, UTC.
+        immutable_tags: whether storing a (name, tag) again is refused.
+    """
+
+    layout: Literal[1]
+    repository: RepositoryId
+    version: Positive
+    created: UtcTime
+    immutable_tags: bool
+
+
+_decoder: Final = msgspec.json.Decoder(RepositorySettings)
+
+
+def new_repository_id() -> str:
+    """A random repository id."""
+    return secrets.token_hex(16)
+
+
+def read_settings_file(root: Path) -> bytes:
+    """The bytes of ``repository.json``; unauthenticated.
+
+    Raises:
+        RepositoryNotFoundError: it is not there.
+        RepositoryLayoutError: it cannot be read, or is not a regular file.
+    """
+    try:
+        descriptor = os.open(
+            root / REPOSITORY_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise RepositoryNotFoundError("There is no repository here.", path=root) from None
+    except OSError as error:
+        raise RepositoryLayoutError(
+            f"The repository's settings cannot be read ({error.strerror}).",
+            path=root / REPOSITORY_FILE,
+        ) from error
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise RepositoryLayoutError("repository.json is not a regular file.")
+        data = file.read(limits.MAX_SETTINGS_BYTES + 1)
+    if len(data) > limits.MAX_SETTINGS_BYTES:
+        raise RepositoryLayoutError("repository.json is too large to be one.")
+    # People's editors end a file with a line feed; it is not part of the envelope.
+    return data.removesuffix(b"\n")
+
+
+def open_settings(data: bytes, verifier: Verifier) -> RepositorySettings:
+    """The verified settings in the bytes of ``repository.json``.
+
+    Raises:
+        VerificationError: the envelope is refused.
+        RepositoryLayoutError: the signed bytes are no settings of this layout.
+    """
+    opened = open_envelope(data, SETTINGS_PAYLOAD_TYPE, verifier)
+    try:
+        settings = decode_canonical(opened.payload, _decoder, "settings document")
+    except StatementFormatError as error:
+        raise RepositoryLayoutError(
+            f"{error.message} A newer release of sealstore may have written it.",
+            hint="install the newest release of sealstore.",
+        ) from error
+    opened.scope.require(settings.repository)
+    return settings
+
+
+def write_settings(root: Path, settings: RepositorySettings, signer: Signer) -> None:
+    """Sign the settings and replace ``repository.json``: synced, renamed, the folder synced.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    envelope = seal(SETTINGS_PAYLOAD_TYPE, msgspec.json.encode(settings), signer)
+    with storage_errors("The repository's settings cannot be written"):
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            staged = _write_new(folder, envelope)
+            try:
+                os.rename(staged, REPOSITORY_FILE, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError:
+                os.unlink(staged, dir_fd=folder)
+                raise
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def exclusive_empty_folder(root: Path) -> Iterator[None]:
+    """Hold a folder in which a repository may be made, creating it if it is absent.
+
+    Files that an interrupted creation left do not count, since nothing was ever stored in them.
+
+    Raises:
+        RepositoryExistsError: there is a repository, or anything else.
+        StorageError: the file system refused.
+    """
+    import fcntl
+
+    with storage_errors("The repository's folder cannot be made"):
+        root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with storage_errors("The repository's folder cannot be used"):
+            # Two workers may begin at the same time: the second finds what the first made.
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            found = set(os.listdir(folder))
+        if REPOSITORY_FILE in found:
+            raise RepositoryExistsError("There is a repository here already.", path=root)
+        if not found <= {"lost+found", "objects", STATEMENTS_FOLDER, *_CREATION_LEFTOVERS} or any(
+            os.listdir(root / kept) for kept in {"objects", STATEMENTS_FOLDER} & found
+        ):
+            raise RepositoryExistsError(
+                "The folder is not empty and has no repository.json.",
+                path=root,
+                hint="choose an empty folder, or restore repository.json from a backup: {path}",
+            )
+        yield
+    finally:
+        os.close(folder)
+
+
+_CREATION_LEFTOVERS: Final = tuple(
+    f"catalogue.sqlite3{suffix}" for suffix in ("", "-wal", "-shm", "-journal", ".lock")
+)
+
+
+def remove_creation_leftovers(root: Path) -> None:
+    """Remove the catalogue that an interrupted creation left in a folder of no repository.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    with storage_errors("The rest of an interrupted creation cannot be removed"):
+        for name in _CREATION_LEFTOVERS:
+            with suppress(FileNotFoundError):
+                os.unlink(root / name)
+
+
+def make_statements_folder(root: Path) -> None:
+    """Make the folder of the mirror.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    with storage_errors("The folder for statements cannot be made"):
+        (root / STATEMENTS_FOLDER).mkdir(mode=_FOLDER_MODE, exist_ok=True)
+
+
+def mirror_path(ref: ArtifactRef) -> str:
+    """Where the envelope of ``ref`` is mirrored, relative to the repository's folder."""
+    return f"{STATEMENTS_FOLDER}/{ref.name}/{ref.tag}/{ref.revision}.json"
+
+
+def write_mirror(root: Path, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> bool:
+    """Mirror an envelope.
+
+    Args:
+        root: the repository's folder.
+        ref: with its revision.
+        envelope: the bytes.
+        replace: whether an envelope that is there gives way (a new signature).
+
+    Returns:
+        Whether a foreign file was in the way; it was moved aside.
+
+    Raises:
+        StorageError: the file system refused, or a link stood in the path.
+    """
+    with storage_errors("The statement cannot be mirrored"):
+        folder = _open_mirror_folder(root, ref)
+        try:
+            return _place(folder, f"{ref.revision}.json", envelope, replace=replace)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn what the file system raises into ``StorageError``."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{what} ({error.strerror or type(error).__name__}).",
+            hint="check free space, permissions and the mount of the repository.",
+        ) from error
+
+
+def _open_mirror_folder(root: Path, ref: ArtifactRef) -> int:
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    for segment in (STATEMENTS_FOLDER, ref.name, ref.tag):
+        try:
+            with suppress(FileExistsError):
+                os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)
+            inner = os.open(segment, _OPEN_FOLDER, dir_fd=folder)
+        finally:
+            os.close(folder)
+        folder = inner
+    return folder
+
+
+def _place(folder: int, name: str, data: bytes, *, replace: bool) -> bool:
+    staged = _write_new(folder, data)
+    was_in_the_way = False
+    try:
+        while True:
+            if replace:
+                os.rename(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
+                return was_in_the_way
+            try:
+                os.link(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
+            except FileExistsError:
+                was_in_the_way = True
+                aside = f"{name}.set-aside-{secrets.token_hex(8)}"
+                with suppress(FileNotFoundError):
+                    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+            else:
+                return was_in_the_way
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(staged, dir_fd=folder)
+
+
+def _write_new(folder: int, data: bytes) -> str:
+    name = f".staging-{secrets.token_hex(16)}"
+    descriptor = os.open(
+        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE, dir_fd=folder
+    )
+    with os.fdopen(descriptor, "wb") as file:
+        try:
+            file.write(data + b"\n")
+            file.flush()
+            os.fsync(descriptor)
+        except OSError:
+            os.unlink(name, dir_fd=folder)
+            raise
+    return name

@@ -1,0 +1,81 @@
+"""Every cap, with its unit and its reason. Nothing else in sealstore hides a limit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# ── names ────────────────────────────────────────────────────────────────────
+
+MAX_NAME_CHARACTERS: Final = 128
+"""Characters of a name or tag: longer ones are mistakes, and tables of them unreadable."""
+
+MAX_NAME_BYTES: Final = 255
+"""UTF-8 bytes of a name or tag: the longest path segment of common file systems."""
+
+# ── signed documents ─────────────────────────────────────────────────────────
+
+MAX_METADATA_BYTES: Final = 64 * KIB
+"""Bytes of the user's metadata as JSON: it is read on each load, so it must stay small."""
+
+MAX_STATEMENT_BYTES: Final = 4 * MIB
+"""Bytes of a statement: metadata, packages and some 10,000 imports with room to spare."""
+
+MAX_ENVELOPE_BYTES: Final = 6 * MIB
+"""Bytes of an envelope: base64 of the largest statement plus its wrapping."""
+
+MAX_JSON_DEPTH: Final = 64
+"""Nesting of signed JSON. Deeper documents exist only to overflow a parser's stack."""
+
+MAX_ACTOR_CHARACTERS: Final = 256
+"""Characters of user, host and actor."""
+
+MAX_SETTINGS_BYTES: Final = 1 * MIB
+"""Bytes of repository.json."""
+
+# ── keys ─────────────────────────────────────────────────────────────────────
+
+MAX_KEYRING_BYTES: Final = 4 * MIB
+"""Bytes of a keyring file: thousands of keys."""
+
+MIN_HMAC_KEY_BYTES: Final = 32
+"""Bytes of an HMAC-SHA256 key: 256 bits, the size of the hash (RFC 2104, section 3)."""
+
+MAX_HMAC_KEY_BYTES: Final = 1024
+"""Bytes of an HMAC key: anything longer is another file by mistake."""
+
+# ── payloads ─────────────────────────────────────────────────────────────────
+
+MAX_PAYLOAD_BYTES: Final = 1 << 40
+"""Bytes of a payload (1 TiB). A signed size above it is refused before memory is taken."""
+
+PARALLEL_HASH_BYTES: Final = 4 * MIB
+"""Payloads from this size on are read and hashed by two threads side by side."""
+
+READ_CHUNK_BYTES: Final = 4 * MIB
+"""Bytes that are read before they are handed to the hash: fits a core's cache several times over
+and keeps the two threads' hand-overs rare."""
+
+ANONYMOUS_MAP_BYTES: Final = 64 * KIB
+"""Payloads from this size on are read into an anonymous mapping (page-aligned, returned to the
+system at once); smaller ones into a bytearray, which is faster to get."""
+
+# ── the pickle engine ────────────────────────────────────────────────────────
+
+MAX_DECOMPRESSED_BYTES: Final = 64 * GIB
+"""Bytes that a compressed payload may become in memory."""
+
+MAX_DECOMPRESSION_RATIO: Final = 2_000
+"""Decompressed bytes for each stored byte, beyond the first MiB: zlib cannot exceed 1,032; bz2 and
+xz of constant arrays do, and are then written better uncompressed."""
+
+# ── catalogue ────────────────────────────────────────────────────────────────
+
+DATABASE_BUSY_SECONDS: Final = 60
+"""Seconds that a writer waits for the database before it gives up with an error."""
+
+MAX_LIST_ROWS: Final = 1_000
+"""Rows of one page of a listing."""

@@ -1,0 +1,122 @@
+"""What is configured: the environment, read in one place and only here.
+
+Each value is told with where it came from, so that ``sealstore doctor`` can say so.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from sealstore.blobs import DigestName
+from sealstore.catalogue.engine import JOURNALS
+from sealstore.errors import ConfigurationError
+from sealstore.keys import KeyringSource, default_keyring_path
+
+DEFAULT_PATH: Final = "/mnt/obj_repo"
+PREFIX: Final = "MODEL_REPO_"
+_REPOSITORY_ID: Final = re.compile(r"[0-9a-f]{32}")
+_FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class Variable(StrEnum):
+    """Every environment variable that sealstore reads. None of them turns verification off."""
+
+    PATH = "MODEL_REPO_PATH"
+    KEYRING = "MODEL_REPO_KEYRING"
+    HMAC_KEY_FILE = "MODEL_REPO_HMAC_KEY_FILE"
+    DATABASE_URL = "MODEL_REPO_DATABASE_URL"
+    JOURNAL = "MODEL_REPO_JOURNAL"
+    DIGEST = "MODEL_REPO_DIGEST"
+    ID = "MODEL_REPO_ID"
+    STRICT_ENVIRONMENT = "MODEL_REPO_STRICT_ENVIRONMENT"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is configured.
+
+    Attributes:
+        path: the repository's folder.
+        keyring_path: the keyring file.
+        hmac_key_path: a mounted HMAC secret, or None.
+        database_url: PostgreSQL's URL, or None for SQLite in the repository.
+        journal: SQLite's journal mode.
+        digest: which digest a load checks.
+        repository_id: the only repository that may be opened, or None.
+        strict_environment: whether other package versions than the signed ones are an error.
+    """
+
+    path: Path
+    keyring_path: Path
+    hmac_key_path: Path | None
+    database_url: str | None
+    journal: str
+    digest: DigestName
+    repository_id: str | None
+    strict_environment: bool
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """The settings that the environment variables give.
+
+        Args:
+            environment: the variables; those of this process by default.
+
+        Raises:
+            ConfigurationError: a variable has an impossible value.
+        """
+        given = os.environ if environment is None else environment
+        keyring = given.get(Variable.KEYRING)
+        hmac_key = given.get(Variable.HMAC_KEY_FILE)
+        return cls(
+            path=Path(given.get(Variable.PATH) or DEFAULT_PATH),
+            keyring_path=Path(keyring) if keyring else default_keyring_path(),
+            hmac_key_path=Path(hmac_key) if hmac_key else None,
+            database_url=given.get(Variable.DATABASE_URL) or None,
+            journal=_one_of(given, Variable.JOURNAL, JOURNALS),
+            digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
+            repository_id=_repository_id(given),
+            strict_environment=_FLAGS[
+                _one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))
+            ],
+        )
+
+    def key_source(self, outside: Path | None = None) -> KeyringSource:
+        """The configured keys.
+
+        Args:
+            outside: the repository's folder, which must contain no key file; ``path`` by default.
+        """
+        return KeyringSource(self.keyring_path, self.hmac_key_path, outside or self.path)
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Variables that look like sealstore's and are none: misspelled, most likely."""
+    given = os.environ if environment is None else environment
+    known = set(Variable)
+    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
+
+
+def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ...]) -> str:
+    value = given.get(variable, "").strip().lower() or allowed[0]
+    if value not in allowed:
+        raise ConfigurationError(
+            f"{variable} has an impossible value.", hint=f"set it to one of: {', '.join(allowed)}."
+        )
+    return value
+
+
+def _repository_id(given: Mapping[str, str]) -> str | None:
+    value = given.get(Variable.ID, "").strip()
+    if value and not _REPOSITORY_ID.fullmatch(value):
+        raise ConfigurationError(
+            f"{Variable.ID} is not a repository's id.",
+            hint="set it to the 32 hexadecimal digits that 'sealstore doctor' shows.",
+        )
+    return value or None

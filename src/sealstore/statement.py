@@ -1,0 +1,298 @@
+"""The statement: what is signed about one artifact, and its strict decoding.
+
+An in-toto Statement v1 (https://in-toto.io/Statement/v1) with one subject, the payload, and a
+predicate with everything else that a loader relies on. A statement has exactly one byte string:
+``decode`` refuses whatever ``encode`` would not have written, so unknown fields, duplicate keys,
+spare white space and numbers in another notation cannot hide anything.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+import msgspec
+
+from sealstore import limits
+from sealstore.errors import InvalidMetadataError, InvalidNameError, StatementFormatError
+from sealstore.names import ArtifactRef, Name, Tag
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "urn:sealstore:artifact:v1"
+"""Names the predicate's fields and their meaning; any change of them is another version."""
+
+Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+Blake3Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
+RepositoryId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
+UtcTime = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z\Z")
+]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+PayloadSize = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_PAYLOAD_BYTES)]
+Who = Annotated[str, msgspec.Meta(max_length=limits.MAX_ACTOR_CHARACTERS)]
+
+
+class Digests(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Both digests of a payload, as lower-case hexadecimal (32 bytes each)."""
+
+    sha256: Sha256Hex
+    blake3: Blake3Hex
+
+
+class Subject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """in-toto's subject: the artifact's name and the digests of its payload."""
+
+    name: str
+    digest: Digests
+
+
+class StoredBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Who stored the object, as the holder of the signing key claims."""
+
+    user: Who
+    host: Who
+    actor: Who | None
+
+
+class ImportUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One way in which the payload uses an import, with its arguments where they are pinned."""
+
+    use: Literal["named", "called", "made", "built", "extended"]
+    arguments: tuple[str, ...] | None
+
+
+class Import(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One ``module:qualname`` that loading the payload resolves, with its uses."""
+
+    name: str
+    uses: tuple[ImportUse, ...]
+
+
+class Predicate(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
+):
+    """Everything besides the payload's digests that a loader relies on.
+
+    Attributes:
+        repository: id of the repository, 32 hexadecimal digits.
+        name, tag, revision: which artifact; revisions of a (name, tag) count from 1.
+        sequence: place of the store in the repository's history, counted from 1.
+        format: the name of the payload's format, such as ``joblib``.
+        size: bytes of the payload.
+        created: when the object was stored, UTC with microseconds, by the storer's clock.
+        stored_by: user, host and actor.
+        python: version of the storing interpreter.
+        packages: versions of the distributions that the object's imports come from.
+        imports: what loading the payload imports.
+        metadata: the user's own JSON object.
+    """
+
+    repository: RepositoryId
+    name: str
+    tag: str
+    revision: Positive
+    sequence: Positive
+    format: str
+    size: PayloadSize
+    created: UtcTime
+    stored_by: StoredBy
+    python: str
+    packages: dict[str, str]
+    imports: tuple[Import, ...]
+    metadata: dict[str, Any]
+
+
+class Statement(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
+):
+    """An in-toto Statement v1 about one artifact."""
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = msgspec.field(name="_type")
+    subject: tuple[Subject]
+    predicate_type: Literal["urn:sealstore:artifact:v1"]
+    predicate: Predicate
+
+    @property
+    def ref(self) -> ArtifactRef:
+        """Which artifact the statement is about."""
+        predicate = self.predicate
+        return ArtifactRef(Name(predicate.name), Tag(predicate.tag), predicate.revision)
+
+    @property
+    def digests(self) -> Digests:
+        """The digests of the payload."""
+        return self.subject[0].digest
+
+
+def make_statement(predicate: Predicate, digests: Digests) -> Statement:
+    """The statement that says ``predicate`` of the payload with ``digests``."""
+    return Statement(
+        type_=STATEMENT_TYPE,
+        subject=(Subject(name=predicate.name, digest=digests),),
+        predicate_type=PREDICATE_TYPE,
+        predicate=predicate,
+    )
+
+
+Decoded = TypeVar("Decoded")
+
+_statement_decoder: Final = msgspec.json.Decoder(Statement)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode(statement: Statement) -> bytes:
+    """The one byte string of ``statement``.
+
+    Raises:
+        StatementFormatError: it would be longer than ``limits.MAX_STATEMENT_BYTES``.
+    """
+    data = _encoder.encode(statement)
+    if len(data) > limits.MAX_STATEMENT_BYTES:
+        raise StatementFormatError(
+            f"The statement would have {len(data)} bytes; {limits.MAX_STATEMENT_BYTES} are allowed.",
+            hint="store less metadata, or an object of fewer classes.",
+        )
+    return data
+
+
+def decode(data: bytes) -> Statement:
+    """The statement that ``data`` is, byte for byte.
+
+    Raises:
+        StatementFormatError: any other byte string.
+    """
+    statement = decode_canonical(data, _statement_decoder, "statement")
+    predicate = statement.predicate
+    if statement.subject[0].name != predicate.name:
+        raise StatementFormatError("The statement's subject and predicate name two artifacts.")
+    try:
+        Name(predicate.name)
+        Tag.to_store(predicate.tag)
+    except InvalidNameError as error:
+        raise StatementFormatError(f"The statement names no artifact: {error.message}") from error
+    return statement
+
+
+def decode_canonical(data: bytes, decoder: msgspec.json.Decoder[Decoded], what: str) -> Decoded:
+    """Decode signed JSON of which there is exactly one spelling.
+
+    Args:
+        data: the bytes, at most ``limits.MAX_STATEMENT_BYTES``.
+        decoder: says the type, with unknown fields forbidden.
+        what: what the bytes are, for the error's text.
+
+    Raises:
+        StatementFormatError: too long, nested too deeply, a duplicate key, not the type, or not
+            the bytes that encoding the result gives.
+    """
+    refuse_ambiguous_json(data, what)
+    try:
+        decoded = decoder.decode(data)
+        canonical = _encoder.encode(decoded)
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+        # The cause would quote unverified bytes; its type says enough.
+        raise StatementFormatError(
+            f"The {what} does not decode strictly ({type(error).__name__})."
+        ) from None
+    if canonical != data:
+        raise StatementFormatError(f"The {what} is not spelled in its one canonical way.")
+    return decoded
+
+
+# A string that never ends is one token too: without that, each quote in it would be tried as a new
+# beginning, which takes time that grows with the square of the length.
+_JSON_TOKENS: Final = re.compile(
+    rb'''"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]''', re.DOTALL
+)
+
+
+def refuse_ambiguous_json(data: bytes, what: str) -> None:
+    """Refuse what parsers read differently, or overflow on, before a decoder sees the bytes.
+
+    Raises:
+        StatementFormatError: too long, nested deeper than ``limits.MAX_JSON_DEPTH``, or an object
+            that has one key twice (RFC 8259, section 4: behaviour "unpredictable").
+    """
+    if len(data) > limits.MAX_STATEMENT_BYTES:
+        raise StatementFormatError(f"The {what} has {len(data)} bytes, more than allowed.")
+    depth = 0
+    for token in _JSON_TOKENS.findall(data):
+        if token in b"[{":
+            depth += 1
+            if depth > limits.MAX_JSON_DEPTH:
+                raise StatementFormatError(f"The {what} is nested too deeply.")
+        elif token in b"]}":
+            depth -= 1
+    try:
+        json.loads(data, object_pairs_hook=_refuse_duplicate_keys)
+    except _DuplicateKeyError:
+        raise StatementFormatError(f"The {what} has one key twice in an object.") from None
+    except ValueError as error:
+        raise StatementFormatError(f"The {what} is not JSON ({type(error).__name__}).") from None
+
+
+class _DuplicateKeyError(Exception):
+    pass
+
+
+def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    decoded = dict(pairs)
+    if len(decoded) != len(pairs):
+        raise _DuplicateKeyError
+    return decoded
+
+
+def checked_metadata(metadata: object) -> dict[str, Any]:
+    """``metadata`` if JSON carries it exactly.
+
+    Args:
+        metadata: the user's dict, or None for an empty one.
+
+    Raises:
+        InvalidMetadataError: not a dict, not exactly representable (NaN, tuples, bytes, keys that
+            are no strings, integers over 64 bits), or over ``limits.MAX_METADATA_BYTES``.
+    """
+    if metadata is None:
+        return {}
+    if type(metadata) is not dict:
+        raise InvalidMetadataError("Metadata must be a dict of JSON values.")
+    try:
+        encoded = _encoder.encode(metadata)
+        refuse_ambiguous_json(encoded, "metadata")
+        survives = _same_json(msgspec.json.decode(encoded), metadata)
+    except (
+        msgspec.MsgspecError,
+        StatementFormatError,
+        ValueError,
+        TypeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
+        raise InvalidMetadataError(
+            f"Metadata must be a JSON object ({type(error).__name__}: {error})."
+        ) from error
+    if not survives:
+        raise InvalidMetadataError(
+            "Metadata must come back from JSON as it was: only dicts with string keys, lists,"
+            " strings, finite numbers, booleans and None."
+        )
+    if len(encoded) > limits.MAX_METADATA_BYTES:
+        raise InvalidMetadataError(
+            f"Metadata has {len(encoded)} bytes as JSON; {limits.MAX_METADATA_BYTES} are allowed.",
+            hint="store large things as objects of their own and keep their name here.",
+        )
+    return metadata
+
+
+def _same_json(decoded: Any, given: Any) -> bool:
+    # 1 == True == 1.0 in Python but not in JSON, so types are compared as well.
+    if type(decoded) is not type(given):
+        return False
+    if isinstance(decoded, dict):
+        return decoded.keys() == given.keys() and all(
+            _same_json(value, given[key]) for key, value in decoded.items()
+        )
+    if isinstance(decoded, list):
+        return len(decoded) == len(given) and all(map(_same_json, decoded, given))
+    return bool(decoded == given)
