@@ -8,13 +8,17 @@ import platform
 import re
 import socket
 import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
+from typing import Final
 
 from sealstore import limits
-from sealstore.errors import InvalidMetadataError
+from sealstore.errors import ComponentClassError, InvalidMetadataError, PortabilityWarning
 from sealstore.statement import StoredBy
+
+_COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
 
 
 def now() -> str:
@@ -38,6 +42,31 @@ def stored_by(actor: str | None) -> StoredBy:
             f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
         )
     return StoredBy(user=_user(), host=_host(), actor=actor)
+
+
+def refuse_unportable(modules: Iterable[str]) -> None:
+    """Return if other processes can import ``modules``; warn of those that only some can.
+
+    Args:
+        modules: full module names that loading an object would import.
+
+    Raises:
+        ComponentClassError: one is the code of a hetida designer component, which exists only in
+            processes that have run that very code.
+    """
+    names = set(modules)
+    if any(name.partition(".")[0] == _COMPONENT_MODULES for name in names):
+        raise ComponentClassError(
+            "The object uses a class or function that a hetida designer component defined; another"
+            " process could not load it."
+        )
+    if "__main__" in names:
+        warnings.warn(
+            "The object uses names of __main__: only the same script can load it. Define them in a"
+            " module.",
+            PortabilityWarning,
+            stacklevel=4,
+        )
 
 
 def python_version() -> str:

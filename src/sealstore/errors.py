@@ -231,7 +231,10 @@ class NoSigningKeyError(KeyringError):
     """No active key of the keyring may sign what is to be signed."""
 
     code = "NO_SIGNING_KEY"
-    default_hint = "make one with 'sealstore keys generate'; 'sealstore keys list' shows what is there."
+    default_hint = (
+        "make one with 'sealstore init' (together with a new repository) or 'sealstore keys"
+        " generate'; 'sealstore keys list' shows what is there."
+    )
 
 
 # ── verification: every one of these is a refusal ────────────────────────────

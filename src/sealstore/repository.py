@@ -247,6 +247,8 @@ class Repository:
                 format_.dump(obj, staged, compress=compress)
                 # 3
                 imports = format_.imports(staged.view())
+                modules = {entry.name.partition(":")[0] for entry in imports}
+                environment.refuse_unportable(modules)
                 digests, size = staged.finish()
                 # 4
                 outcome = staged.commit()
@@ -261,7 +263,7 @@ class Repository:
                 created=environment.now(),
                 stored_by=who,
                 python=environment.python_version(),
-                packages=environment.packages_of(entry.name.partition(":")[0] for entry in imports),
+                packages=environment.packages_of(modules),
                 imports=imports,
                 metadata=checked,
             )
