@@ -16,7 +16,7 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from sealstore import environment, layout
+from sealstore import environment, layout, limits
 from sealstore.artifact import Artifact, Page, Refused
 from sealstore.assembly import KeySource, key_source, make_parts, open_catalogue
 from sealstore.blobs import BlobStore, CommitOutcome, LocalBlobStore, VerifiedPayload
@@ -92,6 +92,7 @@ class Repository:
         keyring: Keyring | None = None,
         immutable_tags: bool = False,
         repository_id: str | None = None,
+        settings: Settings | None = None,
     ) -> Self:
         """Make a repository in an absent or empty folder, and open it.
 
@@ -102,16 +103,23 @@ class Repository:
             immutable_tags: whether storing a (name, tag) a second time is refused.
             repository_id: 32 hexadecimal digits, where a key was made for it beforehand; random by
                 default.
+            settings: the configuration; the environment's by default.
 
         Raises:
+            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another one; nothing was written.
             NoSigningKeyError, KeyringError: no key may sign the settings; nothing was written.
             RepositoryExistsError: the folder is not empty.
             StorageError, CatalogueError: the folder or the database cannot be written.
         """
         root = Path(path).absolute()
-        settings = Settings.from_environment()
+        settings = settings or Settings.from_environment()
         keys = key_source(settings, root, keyring)
         signer = keys.current().signer(Role.ADMIN, repository_id)
+        if settings.repository_id not in (None, repository_id):
+            raise RepositoryMismatchError(
+                "MODEL_REPO_ID asks for a repository that exists already.",
+                hint="unset MODEL_REPO_ID to make a new repository.",
+            )
         identity = RepositorySettings(
             layout=1,
             repository=repository_id or layout.new_repository_id(),
@@ -121,17 +129,22 @@ class Repository:
         )
         with layout.exclusive_empty_folder(root):
             make_parts(root, settings, identity, signer)
-        return cls.open(root, keyring=keyring)
+        return cls.open(root, keyring=keyring, settings=settings)
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str] | None = None, *, keyring: Keyring | None = None
+        cls,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        keyring: Keyring | None = None,
+        settings: Settings | None = None,
     ) -> Self:
         """Open an existing repository.
 
         Args:
             path: its folder; ``MODEL_REPO_PATH`` by default.
             keyring: the keys; the configured ones by default.
+            settings: the configuration; the environment's by default.
 
         Raises:
             RepositoryNotFoundError: there is none.
@@ -140,7 +153,7 @@ class Repository:
             SchemaVersionError: its catalogue is older or newer than this release.
             KeyringError, ConfigurationError, CatalogueError: the parts cannot be used.
         """
-        settings = Settings.from_environment()
+        settings = settings or Settings.from_environment()
         root = (settings.path if path is None else Path(path)).absolute()
         keys = key_source(settings, root, keyring)
         # Before the keys: where there is no repository, that is what to say.
@@ -450,7 +463,8 @@ class Repository:
         """
         wanted = replace(conditions or ListFilter(), **equal)
         rows = self.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
-        page = Page([], [], rows[-1].sequence if len(rows) >= limit else None)
+        is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
+        page = Page([], [], rows[-1].sequence if is_full else None)
         for row in rows:
             try:
                 page.artifacts.append(self.verify_row(row))
