@@ -13,6 +13,8 @@ import coverage
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
 
+pytest_plugins = ["tests.sealstore_fixtures"]
+
 INVARIANTS = range(1, 8)
 """The numbers in docs/design.md."""
 

@@ -27,6 +27,10 @@ class _Segment(str):
     __slots__ = ()
 
     def __new__(cls, text: str) -> Self:
+        if isinstance(text, str):
+            # A subclass, such as an enumeration's member, may have another __str__, and that is
+            # what the new string would be made of: unchecked.
+            text = str.__str__(text)
         broken_rule = _broken_rule(text)
         if broken_rule is not None:
             raise InvalidNameError(

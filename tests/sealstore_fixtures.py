@@ -1,0 +1,252 @@
+"""Repositories, keys and traps that the tests of the core share."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from sealstore.artifact import Artifact
+from sealstore.envelope import Scope, seal_statement
+from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State
+from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.repository import Repository
+from sealstore.settings import PREFIX
+from sealstore.statement import Digests, Predicate, Statement, StoredBy, make_statement
+
+REPOSITORY_ID = "00112233445566778899aabbccddeeff"
+OTHER_REPOSITORY_ID = "ffeeddccbbaa99887766554433221100"
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+# ── the process ──────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_configuration_of_the_developer(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[None]:
+    """No test sees the keys, the repository or the settings of whoever runs it."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for variable in [name for name in os.environ if name.startswith(PREFIX)]:
+            patch.delenv(variable)
+        patch.setenv("HOME", str(home))
+        patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
+        patch.setenv("XDG_STATE_HOME", str(home / "state"))
+        yield
+
+
+def fewer_examples(fraction: float) -> hypothesis.settings:
+    """Hypothesis's settings for a test whose examples are slow: this share of the profile's."""
+    profile = hypothesis.settings()
+    return hypothesis.settings(max_examples=max(2, int(profile.max_examples * fraction)))
+
+
+# ── keys ─────────────────────────────────────────────────────────────────────
+
+
+def hmac_key(number: int = 1, **changes: Any) -> Key:
+    """An HMAC key, the same for each number; later numbers are newer."""
+    return _key(HmacSha256(bytes([number]) * 32), number, changes)
+
+
+def ed25519_key(number: int = 1, **changes: Any) -> Key:
+    """An Ed25519 key pair, the same for each number; later numbers are newer."""
+    return _key(Ed25519Private(bytes([number]) * 32), number, changes)
+
+
+def _key(material: Any, number: int, changes: dict[str, Any]) -> Key:
+    created = FIRST_DAY + timedelta(days=number)
+    return replace(Key(material, State.ACTIVE, created, DEFAULT_ROLES, Scope(None)), **changes)
+
+
+def scope(*repositories: str) -> Scope:
+    """The scope of a key that is for these repositories only."""
+    return Scope(frozenset(repositories))
+
+
+def roles(*names: Role) -> frozenset[Role]:
+    """The roles of a key."""
+    return frozenset(names)
+
+
+@pytest.fixture
+def keyring() -> Keyring:
+    return Keyring.of([hmac_key()])
+
+
+# ── repositories ─────────────────────────────────────────────────────────────
+
+
+@pytest.fixture(scope="session")
+def repository_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository of the first HMAC key: copying one is quicker than making one."""
+    root = tmp_path_factory.mktemp("template") / "repository"
+    Repository.create(root, keyring=Keyring.of([hmac_key()]), repository_id=REPOSITORY_ID).close()
+    return root
+
+
+@pytest.fixture
+def repository(repository_template: Path, tmp_path: Path, keyring: Keyring) -> Iterator[Repository]:
+    root = tmp_path / "repository"
+    shutil.copytree(repository_template, root)
+    with Repository.open(root, keyring=keyring) as opened:
+        yield opened
+
+
+@pytest.fixture
+def other_repository(tmp_path: Path, keyring: Keyring) -> Iterator[Repository]:
+    """Another repository, of the same keys."""
+    root = tmp_path / "other"
+    with Repository.create(root, keyring=keyring, repository_id=OTHER_REPOSITORY_ID) as made:
+        yield made
+
+
+@pytest.fixture
+def reopen(repository: Repository) -> Iterator[Callable[..., Repository]]:
+    """Opens the repository with other keys."""
+    opened: list[Repository] = []
+
+    def open_with(*keys: Key) -> Repository:
+        opened.append(Repository.open(repository.root, keyring=Keyring.of(keys)))
+        return opened[-1]
+
+    yield open_with
+    for each in opened:
+        each.close()
+
+
+def payload_path(repository: Repository, artifact: Artifact) -> Path:
+    """Where the payload of an artifact lies."""
+    sha256 = artifact.digests.sha256
+    return repository.root / "objects" / sha256[:2] / sha256
+
+
+def replace_payload(path: Path, data: bytes) -> None:
+    """What an attacker does who may write to the folder: unlink, then write anew."""
+    path.unlink()
+    path.write_bytes(data)
+
+
+def statement_path(repository: Repository, artifact: Artifact) -> Path:
+    """Where the envelope of an artifact is mirrored."""
+    folder = repository.root / "statements" / artifact.name / artifact.tag
+    return folder / f"{artifact.revision}.json"
+
+
+def run_sql(repository: Repository, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """What an attacker does who may write to the catalogue's file."""
+    connection = sqlite3.connect(repository.root / "catalogue.sqlite3", isolation_level=None)
+    try:
+        return connection.execute(statement, parameters).fetchall()
+    finally:
+        connection.close()
+
+
+def envelope_of(repository: Repository, artifact: Artifact) -> bytes:
+    """The envelope of an artifact, as its row has it."""
+    [[envelope]] = run_sql(
+        repository, "SELECT envelope FROM artifact WHERE sequence = ?", artifact.sequence
+    )
+    assert isinstance(envelope, bytes)
+    return envelope
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
+    """Mode and content of everything below a folder, to show that nothing changed."""
+    found: dict[str, tuple[int, bytes | str]] = {}
+    for path in sorted(folder.rglob("*")):
+        name, mode = str(path.relative_to(folder)), path.lstat().st_mode
+        if path.is_symlink():
+            found[name] = (mode, str(path.readlink()))
+        elif path.is_file():
+            found[name] = (mode, path.read_bytes())
+        else:
+            found[name] = (mode, "")
+    return found
+
+
+# ── statements ───────────────────────────────────────────────────────────────
+
+DIGESTS = Digests(sha256="5a" * 32, blake3="b3" * 32)
+
+
+def predicate(**changes: Any) -> Predicate:
+    """A predicate that is valid, with some fields changed."""
+    fields: dict[str, Any] = {
+        "repository": REPOSITORY_ID,
+        "name": "churn",
+        "tag": "2026-11",
+        "revision": 1,
+        "sequence": 2,
+        "format": "joblib",
+        "size": 1234,
+        "created": "2026-11-23T12:00:00.000000Z",
+        "stored_by": StoredBy(user="ada", host="trainer", actor=None),
+        "python": "3.11.7",
+        "packages": {},
+        "imports": (),
+        "metadata": {},
+    }
+    return Predicate(**(fields | changes))
+
+
+def statement(digests: Digests = DIGESTS, **changes: Any) -> Statement:
+    """A statement that is valid, with some fields of its predicate changed."""
+    return make_statement(predicate(**changes), digests)
+
+
+def sealed(key: Key, digests: Digests = DIGESTS, **changes: Any) -> bytes:
+    """The envelope of such a statement, signed by ``key``."""
+    return seal_statement(statement(digests, **changes), key)
+
+
+# ── traps ────────────────────────────────────────────────────────────────────
+
+
+@dataclass
+class Canary:
+    """An object whose unpickling leaves a mark: the folder ``mark``."""
+
+    mark: str
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return os.mkdir, (self.mark,)
+
+
+@dataclass(frozen=True)
+class Trap:
+    """A malicious payload, and whether it has ever been unpickled."""
+
+    mark: Path
+
+    def payload(self, size: int = 0) -> bytes:
+        """A pickle that leaves the mark when anybody loads it, padded to ``size`` bytes."""
+        # What follows the STOP opcode is never read.
+        return pickle.dumps(Canary(str(self.mark)), protocol=4).ljust(size, b"\0")
+
+    @property
+    def sprung(self) -> bool:
+        """Whether it was unpickled."""
+        return self.mark.exists()
+
+
+@pytest.fixture
+def trap(tmp_path: Path) -> Iterator[Trap]:
+    """A trap that must never spring: that is checked after the test, whatever else it checks."""
+    trap = Trap(tmp_path / "the-canary-died")
+    pickle.loads(trap.payload(1000))
+    assert trap.sprung, "a trap that cannot spring shows nothing"
+    trap.mark.rmdir()
+    yield trap
+    assert not trap.sprung, "a payload that nobody signed was unpickled"
