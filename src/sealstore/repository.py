@@ -80,7 +80,6 @@ class Repository:
         self._keys = keys
         self._blobs = blobs
         self._catalogue = catalogue
-        self._process = os.getpid()
 
     # ── making and opening ───────────────────────────────────────────────────
 
@@ -205,10 +204,6 @@ class Repository:
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue: unverified; for maintenance."""
-        if os.getpid() != self._process:
-            # A connection of SQLite must not cross a fork; the parent's stay open for the parent.
-            self._catalogue.engine.dispose(close=False)
-            self._process = os.getpid()
         return self._catalogue
 
     @property

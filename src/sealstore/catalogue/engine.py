@@ -11,16 +11,23 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import sqlalchemy
-from sqlalchemy import create_engine, event
-from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import create_engine, event, text
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from sealstore import limits
+from sealstore.catalogue.forking import close_at_fork, no_fork
 from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError, SealstoreError
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
 JOURNALS: Final = ("wal", "delete")
+
+_POSTGRESQL_WRITERS: Final = 0x5EA1_5702
+"""Key of the advisory lock that writers to one PostgreSQL database queue on."""
+
+_QUEUE: Final = text("SELECT pg_advisory_xact_lock(:key)")
+_WAIT_AT_MOST: Final = text("SELECT set_config('lock_timeout', :wait, true)")
 
 # WAL needs memory that all writers share, which network file systems do not give.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -49,7 +56,20 @@ def catalogue_engine(
         CatalogueError: WAL on a network file system.
     """
     if url is None:
-        return _sqlite_engine(repository.absolute() / SQLITE_FILE, journal, create=create)
+        engine = _sqlite_engine(repository.absolute() / SQLITE_FILE, journal, create=create)
+    else:
+        engine = _postgresql_engine(_parsed(url))
+    close_at_fork(engine)
+    return engine
+
+
+def shown_url(engine: Engine) -> str:
+    """The engine's URL for people: without its password, and without the driver's options."""
+    # libpq takes a password as an option too.
+    return engine.url.set(query={}).render_as_string(hide_password=True)
+
+
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -62,12 +82,7 @@ def catalogue_engine(
             "The database URL is not one of PostgreSQL.",
             hint="set MODEL_REPO_DATABASE_URL to postgresql://…, or unset it for SQLite.",
         )
-    return _postgresql_engine(parsed)
-
-
-def shown_url(engine: Engine) -> str:
-    """The engine's URL for people: without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    return parsed
 
 
 _DATABASE_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
@@ -95,6 +110,37 @@ def catalogue_errors(what: str, *, reading: bool = True) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection to read with.
+
+    Raises:
+        CatalogueError: the database failed.
+    """
+    with (
+        catalogue_errors("The catalogue cannot be read"),
+        no_fork(),
+        engine.connect() as connection,
+    ):
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A connection in a transaction that excludes all other writers; rolled back on any error.
+
+    Raises:
+        SQLAlchemyError, sqlite3.Error: the database failed, or stayed locked for
+            ``limits.DATABASE_BUSY_SECONDS``.
+    """
+    writing_engine = engine.execution_options(sealstore_write=True)
+    with no_fork(), writing_engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_WAIT_AT_MOST, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
+            connection.execute(_QUEUE, {"key": _POSTGRESQL_WRITERS})
+        yield connection
+
+
 def _reason(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
     # SQLite's own words ("database is locked") and the system's hold neither data nor paths.
@@ -120,9 +166,7 @@ def filesystem_type(path: Path) -> str | None:
         mount_point = Path(fields[4].encode().decode("unicode_escape"))
         kind = fields[fields.index("-") + 1]
         # Of two mounts on one point the later line is the one on top.
-        if real.is_relative_to(mount_point) and (
-            best is None or len(mount_point.parts) >= best[0]
-        ):
+        if real.is_relative_to(mount_point) and (best is None or len(mount_point.parts) >= best[0]):
             best = (len(mount_point.parts), kind)
     return None if best is None else best[1]
 
@@ -154,6 +198,10 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
     uri = f"file:{quote(os.fspath(file))}?mode={mode}"
 
     def connect() -> sqlite3.Connection:
+        if create:
+            # SQLite would let everybody read it. Its other files take their mode from this one.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            os.close(os.open(file, flags, 0o640))
         connection = sqlite3.connect(
             uri,
             uri=True,
@@ -175,7 +223,33 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
         **_quiet(),
     )
     event.listen(engine, "begin", _begin_sqlite)
+    _follow_file(engine, file)
     return engine
+
+
+def _follow_file(engine: Engine, file: Path) -> None:
+    """Connect anew where the file is gone or another one has taken its place.
+
+    SQLite would go on with the file that it opened: what is stored into a deleted database is lost.
+    """
+
+    def remember(_connection: object, record: Any) -> None:
+        record.info["file"] = _identity(file)
+
+    def compare(_connection: object, record: Any, _proxy: object) -> None:
+        if record.info["file"] != _identity(file):
+            raise DisconnectionError("The catalogue's file is another one now.")
+
+    event.listen(engine, "connect", remember)
+    event.listen(engine, "checkout", compare)
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: bool) -> None:
@@ -202,7 +276,14 @@ def _postgresql_engine(url: URL) -> Engine:
         url = url.set(drivername=_postgresql_driver())
     try:
         return create_engine(
-            url, future=True, poolclass=QueuePool, pool_pre_ping=True, **_quiet()
+            url,
+            future=True,
+            poolclass=QueuePool,
+            pool_pre_ping=True,
+            # A writer takes its snapshot after it was let in, not while it waits; and no server's
+            # default may change that.
+            isolation_level="READ COMMITTED",
+            **_quiet(),
         )
     except (ModuleNotFoundError, NoSuchModuleError) as error:
         raise MissingExtraError(

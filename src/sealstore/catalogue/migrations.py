@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Engine
 
-from sealstore.catalogue.engine import catalogue_errors
+from sealstore.catalogue.engine import catalogue_errors, reading, writing
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.errors import ConfigurationError, SchemaVersionError
 
@@ -40,7 +40,7 @@ def schema_revision(engine: Engine) -> str | None:
     Raises:
         CatalogueError: the database failed.
     """
-    with catalogue_errors("The catalogue cannot be read"), engine.connect() as connection:
+    with reading(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         revision = connection.execute(_READ_REVISION).scalar()
@@ -88,7 +88,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     what = "The catalogue cannot be migrated"
     with (
         catalogue_errors(what),
-        engine.execution_options(sealstore_write=True).begin() as connection,
+        writing(engine) as connection,
     ):
         config = _alembic_config()
         config.attributes["connection"] = connection

@@ -12,12 +12,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, text, update
+from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection, Engine, Row
 from sqlalchemy.sql import Select
+from sqlalchemy.sql.expression import Executable
 
 from sealstore import limits
-from sealstore.catalogue.engine import catalogue_errors
+from sealstore.catalogue.engine import catalogue_errors, reading, writing
 from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
 from sealstore.catalogue.tables import artifact, history
 from sealstore.errors import CatalogueError
@@ -32,8 +33,7 @@ _FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
 _FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
 _FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
 
-_POSTGRESQL_WRITERS: Final = 0x5EA1_5702
-"""Key of the advisory lock that writers to one PostgreSQL database queue on."""
+_OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Catalogue:
@@ -54,7 +54,7 @@ class Catalogue:
         Raises:
             CatalogueError: the database failed.
         """
-        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return _find(connection, ref)
 
     def list_rows(
@@ -74,10 +74,8 @@ class Catalogue:
         statement = _matching(conditions)
         if before_sequence is not None:
             statement = statement.where(artifact.c.sequence < before_sequence)
-        statement = statement.order_by(artifact.c.sequence.desc()).limit(
-            min(limit, limits.MAX_LIST_ROWS)
-        )
-        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+        statement = statement.order_by(artifact.c.sequence.desc()).limit(_page_rows(limit))
+        with reading(self.engine) as connection:
             return [_artifact_row(row) for row in connection.execute(statement)]
 
     def count(self, conditions: ListFilter) -> int:
@@ -87,7 +85,7 @@ class Catalogue:
             CatalogueError: the database failed.
         """
         statement = select(func.count()).select_from(_matching(conditions).subquery())
-        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return int(connection.execute(statement).scalar_one())
 
     def names(self) -> list[str]:
@@ -97,7 +95,7 @@ class Catalogue:
             CatalogueError: the database failed.
         """
         statement = select(artifact.c.name).distinct().order_by(artifact.c.name)
-        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+        with reading(self.engine) as connection:
             return [str(name) for name in connection.execute(statement).scalars()]
 
     def history_rows(
@@ -125,10 +123,8 @@ class Catalogue:
             statement = statement.where(history.c.tag == tag)
         if before_sequence is not None:
             statement = statement.where(history.c.sequence < before_sequence)
-        statement = statement.order_by(history.c.sequence.desc()).limit(
-            min(limit, limits.MAX_LIST_ROWS)
-        )
-        with catalogue_errors("The catalogue cannot be read"), self.engine.connect() as connection:
+        statement = statement.order_by(history.c.sequence.desc()).limit(_page_rows(limit))
+        with reading(self.engine) as connection:
             return [HistoryRow(*row) for row in connection.execute(statement)]
 
     @contextmanager
@@ -139,22 +135,20 @@ class Catalogue:
             CatalogueError: the database is locked, not writable, damaged or full.
         """
         what = "The catalogue cannot be changed"
-        with catalogue_errors(what, reading=False), self._writers_queue():
-            writing = self.engine.execution_options(sealstore_write=True)
-            with writing.begin() as connection:
-                if connection.dialect.name == "postgresql":
-                    connection.execute(
-                        text("SELECT pg_advisory_xact_lock(:key)"), {"key": _POSTGRESQL_WRITERS}
-                    )
-                yield WriteTransaction(connection)
+        with (
+            catalogue_errors(what, reading=False),
+            self._writers_queue(),
+            writing(self.engine) as connection,
+        ):
+            yield WriteTransaction(connection)
 
     @contextmanager
     def _writers_queue(self) -> Iterator[None]:
-        """SQLite's own back-off lets some of many writers wait for seconds; a file lock does not."""
+        """SQLite's own back-off lets some of many writers wait for seconds; a file lock doesn't."""
         if self._lock_file is None:
             yield
             return
-        descriptor = os.open(self._lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(self._lock_file, _OPEN_LOCK, 0o640)
         try:
             deadline = time.monotonic() + limits.DATABASE_BUSY_SECONDS
             while not _try_lock(descriptor):
@@ -168,6 +162,8 @@ class Catalogue:
                 time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 (not for security)
             yield
         finally:
+            # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
 
 
@@ -177,17 +173,21 @@ class WriteTransaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def _execute(self, statement: Executable, values: dict[str, Any] | None = None) -> Any:
+        # One by one: drivers raise errors of Python's own for values that they cannot carry, and
+        # what else is raised in the transaction's block is not the database's.
+        with catalogue_errors("The catalogue cannot be changed"):
+            return self._connection.execute(statement, values)
+
     def next_sequence(self) -> int:
         """The sequence number of the next entry of the history."""
-        highest = self._connection.execute(select(func.max(history.c.sequence))).scalar()
+        highest = self._execute(select(func.max(history.c.sequence))).scalar()
         return (highest or 0) + 1
 
     def next_revision(self, name: str, tag: str) -> int:
         """The next revision of (name, tag): one more than the history ever gave out."""
-        highest = self._connection.execute(
-            select(func.max(history.c.revision)).where(
-                history.c.name == name, history.c.tag == tag
-            )
+        highest = self._execute(
+            select(func.max(history.c.revision)).where(history.c.name == name, history.c.tag == tag)
         ).scalar()
         return (highest or 0) + 1
 
@@ -208,11 +208,11 @@ class WriteTransaction:
 
     def insert_artifact(self, row: ArtifactRow) -> None:
         """Add an artifact."""
-        self._connection.execute(insert(artifact), asdict(row))
+        self._execute(insert(artifact), asdict(row))
 
     def replace_envelope(self, row: ArtifactRow) -> None:
         """Give an artifact another signature: its envelope and key id, nothing else."""
-        self._connection.execute(
+        self._execute(
             update(artifact)
             .where(artifact.c.sequence == row.sequence)
             .values(envelope=row.envelope, key_id=row.key_id)
@@ -220,11 +220,11 @@ class WriteTransaction:
 
     def delete_artifact(self, sequence: int) -> None:
         """Take an artifact out of the index; the history keeps that it was there."""
-        self._connection.execute(delete(artifact).where(artifact.c.sequence == sequence))
+        self._execute(delete(artifact).where(artifact.c.sequence == sequence))
 
     def append_history(self, row: HistoryRow) -> None:
         """Add an entry to the history."""
-        self._connection.execute(insert(history), asdict(row))
+        self._execute(insert(history), asdict(row))
 
 
 def _find(connection: Connection, ref: ArtifactRef) -> ArtifactRow | None:
@@ -276,16 +276,21 @@ def _matching(conditions: ListFilter) -> Select[Any]:
     return statement
 
 
+def _page_rows(limit: int) -> int:
+    # SQLite takes a negative limit for none.
+    return max(0, min(limit, limits.MAX_LIST_ROWS))
+
+
 def _escaped(search: str) -> str:
     return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
 def _artifact_row(row: Row[Any]) -> ArtifactRow:
-    *columns, envelope = row
+    values = list(row)
     # PostgreSQL's drivers give a memoryview; what SQLite gives for a text is for the check to see.
-    if isinstance(envelope, memoryview):
-        envelope = bytes(envelope)
-    return ArtifactRow(*columns, envelope)
+    if isinstance(values[-1], memoryview):
+        values[-1] = bytes(values[-1])
+    return ArtifactRow(*values)
 
 
 def _try_lock(descriptor: int) -> bool:
