@@ -72,6 +72,16 @@ MAX_DECOMPRESSION_RATIO: Final = 2_000
 """Decompressed bytes for each stored byte, beyond the first MiB: zlib cannot exceed 1,032; bz2 and
 xz of constant arrays do, and are then written better uncompressed."""
 
+MAX_LZMA_MEMORY_BYTES: Final = 128 * MIB
+"""Bytes that an lzma or xz file may ask for its dictionary: preset 9, the largest, needs 65 MiB."""
+
+MAX_ARRAY_DIMENSIONS: Final = 64
+"""Dimensions of an array: numpy 2 knows no more."""
+
+ARRAY_VIEW_BYTES: Final = 32 * KIB
+"""Arrays from this size on are views of the payload's memory; smaller ones are copied, so that they
+do not hold the whole payload."""
+
 # ── catalogue ────────────────────────────────────────────────────────────────
 
 DATABASE_BUSY_SECONDS: Final = 60

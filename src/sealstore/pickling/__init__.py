@@ -1,0 +1,1 @@
+"""Pickle streams, fast and distrusted: reader, writer, inspection, policy."""
