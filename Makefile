@@ -13,6 +13,7 @@ WHEELS := --only-binary :all:
 # What the other environments repeat: everything but the long runs (crashes, concurrency, properties).
 UNIT_TESTS := $(wildcard tests/unit tests/contracts)
 WORKERS := auto
+TYPED := src tests migrations requirements $(if $(wildcard bench/*.py),bench)
 UV_VERSION := 0.13.9
 
 # $(call environment,FOLDER,VERSIONS,LOCKED SET): an environment of exactly the locked set, and the project
@@ -71,7 +72,7 @@ test: lint ## ruff, mypy, import-linter, then every test with branch coverage
 lint: venv ## ruff, mypy --strict, import-linter
 	@echo "ruff check";   $(BIN)/ruff check --quiet .
 	@echo "ruff format";  $(BIN)/ruff format --quiet --check .  || { $(BIN)/ruff format --diff .; exit 1; }
-	@echo "mypy";         $(BIN)/mypy --no-error-summary
+	@echo "mypy";         $(BIN)/mypy --no-error-summary $(TYPED)
 	@echo "lint-imports"; $(BIN)/lint-imports --no-logo
 
 .PHONY: format
