@@ -68,7 +68,7 @@ class HmacSha256:
         KeyringFormatError: fewer, or more than ``limits.MAX_HMAC_KEY_BYTES``.
     """
 
-    algorithm = "hmac-sha256"
+    algorithm: ClassVar[str] = "hmac-sha256"
     can_sign = True
 
     def __init__(self, material: bytes) -> None:
@@ -121,7 +121,7 @@ class Ed25519Public:
         KeyringFormatError: not 32 bytes.
     """
 
-    algorithm = "ed25519-public"
+    algorithm: ClassVar[str] = "ed25519-public"
     can_sign = False
 
     def __init__(self, material: bytes) -> None:
@@ -155,7 +155,7 @@ class Ed25519Private:
         KeyringFormatError: not 32 bytes.
     """
 
-    algorithm = "ed25519"
+    algorithm: ClassVar[str] = "ed25519"
     can_sign = True
 
     def __init__(self, material: bytes) -> None:
