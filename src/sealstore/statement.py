@@ -26,7 +26,8 @@ Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Blake3Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 RepositoryId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 UtcTime = Annotated[
-    str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z\Z")
+    str,
+    msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z\Z"),
 ]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
 PayloadSize = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_PAYLOAD_BYTES)]
@@ -150,7 +151,8 @@ def encode(statement: Statement) -> bytes:
     data = _encoder.encode(statement)
     if len(data) > limits.MAX_STATEMENT_BYTES:
         raise StatementFormatError(
-            f"The statement would have {len(data)} bytes; {limits.MAX_STATEMENT_BYTES} are allowed.",
+            f"The statement would have {len(data)} bytes;"
+            f" {limits.MAX_STATEMENT_BYTES} are allowed.",
             hint="store less metadata, or an object of fewer classes.",
         )
     return data
@@ -202,38 +204,55 @@ def decode_canonical(data: bytes, decoder: msgspec.json.Decoder[Decoded], what: 
 
 # A string that never ends is one token too: without that, each quote in it would be tried as a new
 # beginning, which takes time that grows with the square of the length.
-_JSON_TOKENS: Final = re.compile(
-    rb'''"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]''', re.DOTALL
-)
+_JSON_TOKENS: Final = re.compile(rb""""[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]""", re.DOTALL)
 
 
-def refuse_ambiguous_json(data: bytes, what: str) -> None:
+def refuse_ambiguous_json(data: bytes, what: str, *, depth: int = limits.MAX_JSON_DEPTH) -> None:
     """Refuse what parsers read differently, or overflow on, before a decoder sees the bytes.
 
+    Args:
+        data: the bytes, at most ``limits.MAX_STATEMENT_BYTES``.
+        what: what the bytes are, for the error's text.
+        depth: how many levels they may have.
+
     Raises:
-        StatementFormatError: too long, nested deeper than ``limits.MAX_JSON_DEPTH``, or an object
-            that has one key twice (RFC 8259, section 4: behaviour "unpredictable").
+        StatementFormatError: too long, nested too deeply, an object that has one key twice
+            (RFC 8259, section 4: behaviour "unpredictable"), or an integer over 64 bits.
     """
     if len(data) > limits.MAX_STATEMENT_BYTES:
         raise StatementFormatError(f"The {what} has {len(data)} bytes, more than allowed.")
-    depth = 0
+    level = 0
     for token in _JSON_TOKENS.findall(data):
         if token in b"[{":
-            depth += 1
-            if depth > limits.MAX_JSON_DEPTH:
+            level += 1
+            if level > depth:
                 raise StatementFormatError(f"The {what} is nested too deeply.")
         elif token in b"]}":
-            depth -= 1
+            level -= 1
     try:
-        json.loads(data, object_pairs_hook=_refuse_duplicate_keys)
+        json.loads(data, object_pairs_hook=_refuse_duplicate_keys, parse_int=_int64)
     except _DuplicateKeyError:
         raise StatementFormatError(f"The {what} has one key twice in an object.") from None
+    except _LargeIntegerError:
+        raise StatementFormatError(f"The {what} has an integer over 64 bits.") from None
     except ValueError as error:
         raise StatementFormatError(f"The {what} is not JSON ({type(error).__name__}).") from None
 
 
 class _DuplicateKeyError(Exception):
     pass
+
+
+class _LargeIntegerError(Exception):
+    pass
+
+
+def _int64(digits: str) -> int:
+    # Releases of msgspec differ in what they make of larger ones.
+    number = int(digits)
+    if not -(1 << 63) <= number < 1 << 64:
+        raise _LargeIntegerError
+    return number
 
 
 def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -244,14 +263,15 @@ def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checked_metadata(metadata: object) -> dict[str, Any]:
-    """``metadata`` if JSON carries it exactly.
+    """A copy of ``metadata`` if JSON carries it exactly.
 
     Args:
         metadata: the user's dict, or None for an empty one.
 
     Raises:
         InvalidMetadataError: not a dict, not exactly representable (NaN, tuples, bytes, keys that
-            are no strings, integers over 64 bits), or over ``limits.MAX_METADATA_BYTES``.
+            are no strings, integers over 64 bits), nested too deeply for a statement, or over
+            ``limits.MAX_METADATA_BYTES``.
     """
     if metadata is None:
         return {}
@@ -259,30 +279,36 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
         raise InvalidMetadataError("Metadata must be a dict of JSON values.")
     try:
         encoded = _encoder.encode(metadata)
-        refuse_ambiguous_json(encoded, "metadata")
-        survives = _same_json(msgspec.json.decode(encoded), metadata)
-    except (
-        msgspec.MsgspecError,
-        StatementFormatError,
-        ValueError,
-        TypeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+    except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidMetadataError(
             f"Metadata must be a JSON object ({type(error).__name__}: {error})."
         ) from error
-    if not survives:
-        raise InvalidMetadataError(
-            "Metadata must come back from JSON as it was: only dicts with string keys, lists,"
-            " strings, finite numbers, booleans and None."
-        )
     if len(encoded) > limits.MAX_METADATA_BYTES:
         raise InvalidMetadataError(
             f"Metadata has {len(encoded)} bytes as JSON; {limits.MAX_METADATA_BYTES} are allowed.",
             hint="store large things as objects of their own and keep their name here.",
         )
-    return metadata
+    try:
+        refuse_ambiguous_json(encoded, "metadata", depth=limits.MAX_JSON_DEPTH - _METADATA_DEPTH)
+    except StatementFormatError as error:
+        raise InvalidMetadataError(error.message) from error
+    decoded: dict[str, Any] | None
+    try:
+        decoded = msgspec.json.decode(encoded)
+    except (msgspec.MsgspecError, ValueError):
+        # What the caller had encoded before (msgspec.Raw) goes into the document unchecked.
+        decoded = None
+    if decoded is None or not _same_json(decoded, metadata):
+        raise InvalidMetadataError(
+            "Metadata must come back from JSON as it was: only dicts with string keys, lists,"
+            " strings, finite numbers, booleans and None."
+        )
+    # The copy: what was checked is what will be signed, whatever happens to the caller's dict.
+    return decoded
+
+
+_METADATA_DEPTH: Final = 2
+"""Levels of a statement above its metadata: the statement's own and the predicate's."""
 
 
 def _same_json(decoded: Any, given: Any) -> bool:
@@ -290,8 +316,10 @@ def _same_json(decoded: Any, given: Any) -> bool:
     if type(decoded) is not type(given):
         return False
     if isinstance(decoded, dict):
-        return decoded.keys() == given.keys() and all(
-            _same_json(value, given[key]) for key, value in decoded.items()
+        return (
+            all(type(key) is str for key in given)
+            and decoded.keys() == given.keys()
+            and all(_same_json(value, given[key]) for key, value in decoded.items())
         )
     if isinstance(decoded, list):
         return len(decoded) == len(given) and all(map(_same_json, decoded, given))
