@@ -57,7 +57,9 @@ class Signer(Protocol):
     """A key that can sign. Its algorithm is its own, no caller and no message chooses it."""
 
     @property
-    def key_id(self) -> str: ...
+    def key_id(self) -> str:
+        """The id that envelopes name."""
+        ...
 
     def sign(self, message: bytes) -> bytes:
         """The signature of ``message``."""
@@ -121,6 +123,9 @@ class VerifiedStatement:
         raise TypeError("A verified statement comes out of envelope.open_statement only.")
 
     def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("A verified statement does not change.")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError("A verified statement does not change.")
 
     def __repr__(self) -> str:
