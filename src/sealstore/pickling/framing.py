@@ -1,0 +1,270 @@
+"""Where bytes of our own go into the stream of the C pickler.
+
+joblib writes an array as a pickled ``NumpyArrayWrapper`` with the array's bytes behind it: in the
+middle of the pickle, outside of any frame. Its own pickler can do that because it is written in
+Python. The C pickler hands out finished chunks only, so the place has to be found in them.
+
+How the C pickler writes (CPython 3.11 to 3.13, protocol 5): it fills a buffer and gives it to
+``write()`` when 64 KiB of opcodes are together. Bytes, strings and buffers of 64 KiB and more end
+the buffer, and are then given to ``write()`` as they are. So a chunk is one of::
+
+    [PROTO 5]  FRAME <length>  opcodes                       (the buffer was full, or the end)
+    [PROTO 5]  FRAME <length>  opcodes  <head of a payload>  (the payload is the next chunk)
+    [PROTO 5]  0 to 3 opcode bytes      <head of a payload>  (too few for a frame)
+    <payload>
+
+A place is marked by a *sentinel*: a ``PickleBuffer`` over 64 KiB of zeros, put where the pickler
+will come across it. When ``write()`` gets that very object, what was pickled in front of it is the
+chunk before, and what follows is the next chunk. The sentinel and its head are dropped, and::
+
+    FRAME <n>  opcodes  BINBYTES 00 00 01 00    becomes   FRAME <n + i>  opcodes  <i bytes: instead>
+    <64 KiB of zeros>                           becomes   <content>
+    FRAME <m>  <b bytes: behind>  opcodes       becomes   FRAME <m - b>  opcodes
+
+where *instead* is what ends the opcodes, *content* is outside of any frame (an array's padding and
+bytes, for one), and *behind* are the opcodes that the pickler is bound to write behind the sentinel
+(its ``MEMOIZE`` at the least). ``writer_arrays`` says what the three are.
+
+Each expectation is checked when the chunk is there. The first that does not hold raises
+``UnexpectedStream``, and the caller writes the object in another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pickle import PickleBuffer
+from struct import Struct
+from typing import Final, Protocol, TypeAlias
+
+from sealstore import limits
+
+PROTOCOL: Final = 5
+"""The pickle protocol, the first that knows ``PickleBuffer``. Every supported Python reads it."""
+
+ALIGNMENT: Final = 16
+"""Arrays begin at multiples of this, counted from the beginning of the file, as joblib has it."""
+
+LARGE_BYTES: Final = 64 * limits.KIB
+"""Pieces from this size on go to the sink as they are: a call costs less than a copy."""
+
+_COLLECT_BYTES: Final = 256 * limits.KIB
+"""Smaller pieces are collected up to this size: few calls, and still in a core's cache when the
+sink hashes them."""
+
+# As large as the C pickler needs to end its frame and hand the buffer itself to write().
+_SENTINEL_BYTES: Final = bytes(64 * limits.KIB)
+_SENTINEL_HEAD: Final = b"B" + len(_SENTINEL_BYTES).to_bytes(4, "little")
+
+_PROTO: Final = bytes((0x80, PROTOCOL))
+_FRAME: Final = b"\x95"
+_FRAME_HEAD: Final = Struct("<cQ")
+_SMALLEST_FRAME_BYTES: Final = 4
+# joblib's rule as it is, by the position of the byte behind the length: 1 to 16 bytes of padding,
+# 16 of them where none would do.
+_PADDINGS: Final = tuple(
+    bytes((ALIGNMENT - past,)) + b"\xff" * (ALIGNMENT - past) for past in range(ALIGNMENT)
+)
+
+Piece: TypeAlias = bytes | bytearray | memoryview | PickleBuffer
+Content: TypeAlias = "bytes | Callable[[FramedOutput], None]"
+Instead: TypeAlias = bytes | Callable[[bytes], bytes]
+
+
+class UnexpectedStream(Exception):
+    """The C pickler did not do what the technique rests on; the text says what."""
+
+
+class ByteSink(Protocol):
+    """What takes the finished bytes. It keeps no reference to them."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append ``data``; the number of its bytes."""
+        ...
+
+
+def new_sentinel() -> PickleBuffer:
+    """A sentinel, to be put into what is pickled. Each marks one place."""
+    return PickleBuffer(_SENTINEL_BYTES)
+
+
+class FramedOutput:
+    """What a C pickler writes to; puts content where sentinels are.
+
+    Args:
+        sink: what gets the finished bytes.
+        position: where in the (uncompressed) file the stream begins.
+
+    Attributes:
+        sentinel: the one that is awaited, None if none is.
+        sink_failed: whether an exception came from the sink.
+    """
+
+    def __init__(self, sink: ByteSink, position: int = 0) -> None:
+        self.sentinel: PickleBuffer | None = None
+        self.sink_failed = False
+        self._sink = sink
+        self._position = position
+        self._collected: list[bytes] = []
+        self._collected_bytes = 0
+        # The last chunk: what it was is known when the next one is there.
+        self._held: bytes | None = None
+        self._at_start = True
+        # What has to follow the last sentinel; None where the last chunk was none.
+        self._behind: bytes | None = None
+        self._expected: tuple[Instead, Content, bytes] = (b"", b"", b"")
+
+    def expect(
+        self, sentinel: PickleBuffer, instead: Instead, content: Content, behind: bytes
+    ) -> None:
+        """Await ``sentinel``, which will be pickled next.
+
+        Args:
+            sentinel: the object.
+            instead: what ends the opcodes in front of it; or a function of those since the last
+                sentinel, which returns all that is to be written for them.
+            content: what to put in its place: the bytes of an array, which get their padding here;
+                or what writes anything, by ``align`` and ``append``.
+            behind: the opcodes that follow it, to be dropped.
+
+        Raises:
+            UnexpectedStream: another one is awaited.
+        """
+        if self.sentinel is not None:
+            raise UnexpectedStream("an array inside the description of another one")
+        self.sentinel = sentinel
+        self._expected = instead, content, behind
+
+    def write(self, data: bytes | bytearray | PickleBuffer, /) -> None:
+        """Take the pickler's next chunk.
+
+        Raises:
+            UnexpectedStream: it is not what has to follow here.
+        """
+        # By identity: a user's own buffer may have any size and content, and passes through.
+        if data is self.sentinel:
+            self._place()
+            return
+        self._release()
+        if type(data) is bytes:
+            self._held = data
+        elif self._behind is not None:
+            raise UnexpectedStream("a payload right behind a sentinel")
+        else:
+            # Not held: whoever owns it may change it as soon as this returns.
+            self.append(data)
+
+    def finish(self) -> None:
+        """Write out what is left of a finished pickle.
+
+        Raises:
+            UnexpectedStream: something is missing.
+        """
+        self._release()
+        if self.sentinel is not None or self._behind is not None:
+            raise UnexpectedStream("the stream ends too early")
+        self._write_collected()
+
+    def append(self, piece: Piece) -> None:
+        """Write ``piece`` as it stands."""
+        if type(piece) is not bytes:
+            # raw(): the bytes as they lie in memory, for any number of dimensions and any format.
+            with PickleBuffer(piece).raw() as view:
+                self._append_view(view)
+        elif len(piece) < LARGE_BYTES:
+            self._collect(piece)
+        else:
+            self._append_view(memoryview(piece))
+
+    def align(self) -> None:
+        """Write the padding in front of an array's bytes."""
+        self._collect(_PADDINGS[(self._position + 1) % ALIGNMENT])
+
+    def _place(self) -> None:
+        head, opcodes = self._held_in_front_of_sentinel()
+        instead, content, self._behind = self._expected
+        self._held = self.sentinel = None
+        self._at_start = False
+        opcodes = opcodes + instead if isinstance(instead, bytes) else instead(opcodes)
+        framed = head + _frame(opcodes)
+        if isinstance(content, bytes):
+            padding = _PADDINGS[(self._position + len(framed) + 1) % ALIGNMENT]
+            self._collect(b"".join((framed, padding, content)))
+        else:
+            self._collect(framed)
+            content(self)
+
+    def _held_in_front_of_sentinel(self) -> tuple[bytes, bytes]:
+        """What goes in front of the frame (PROTO or nothing), and the opcodes."""
+        held = self._held
+        if held is None or not held.endswith(_SENTINEL_HEAD):
+            raise UnexpectedStream("no head in front of a sentinel")
+        start = len(_PROTO) if self._at_start else 0
+        end = len(held) - len(_SENTINEL_HEAD)
+        opcodes = held[start:end]
+        if len(opcodes) >= _SMALLEST_FRAME_BYTES:
+            length = len(opcodes) - _FRAME_HEAD.size
+            if length < 0 or not opcodes.startswith(_FRAME_HEAD.pack(_FRAME, length)):
+                raise UnexpectedStream("no frame in front of a sentinel")
+            opcodes = opcodes[_FRAME_HEAD.size :]
+        if self._behind is not None:
+            if not opcodes.startswith(self._behind):
+                raise UnexpectedStream("other opcodes behind a sentinel")
+            opcodes = opcodes[len(self._behind) :]
+        return held[:start], opcodes
+
+    def _release(self) -> None:
+        """Write out the held chunk, which no sentinel follows."""
+        held = self._held
+        if held is None:
+            return
+        self._held = None
+        self._at_start = False
+        if self._behind is not None:
+            held = _without_first_opcodes(held, self._behind)
+            self._behind = None
+        self.append(held)
+
+    def _collect(self, piece: bytes) -> None:
+        self._collected.append(piece)
+        self._position += len(piece)
+        self._collected_bytes += len(piece)
+        if self._collected_bytes >= _COLLECT_BYTES:
+            self._write_collected()
+
+    def _append_view(self, view: memoryview) -> None:
+        if view.nbytes < LARGE_BYTES:
+            self._collect(bytes(view))
+        else:
+            self._write_collected()
+            self._write_to_sink(view)
+            self._position += view.nbytes
+
+    def _write_collected(self) -> None:
+        if self._collected:
+            collected = b"".join(self._collected)
+            self._collected.clear()
+            self._collected_bytes = 0
+            self._write_to_sink(collected)
+
+    def _write_to_sink(self, data: bytes | memoryview) -> None:
+        try:
+            self._sink.write(data)
+        except BaseException:
+            self.sink_failed = True
+            raise
+
+
+def _without_first_opcodes(chunk: bytes, first: bytes) -> bytes:
+    if chunk.startswith(first):
+        return chunk[len(first) :]
+    start = _FRAME_HEAD.size + len(first)
+    if not chunk.startswith(_FRAME) or chunk[_FRAME_HEAD.size : start] != first:
+        raise UnexpectedStream("other opcodes behind a sentinel")
+    end = _FRAME_HEAD.size + _FRAME_HEAD.unpack_from(chunk)[1]
+    if not start <= end <= len(chunk):
+        raise UnexpectedStream("a frame of another length behind a sentinel")
+    return _frame(chunk[start:end]) + chunk[end:]
+
+
+def _frame(opcodes: bytes) -> bytes:
+    return _FRAME_HEAD.pack(_FRAME, len(opcodes)) + opcodes if opcodes else b""
