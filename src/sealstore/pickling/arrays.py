@@ -5,16 +5,14 @@ numpy is imported when the first array is met, never before.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from sealstore import limits
 from sealstore.errors import PayloadFormatError, UnsupportedPayloadError
 from sealstore.pickling.wrapper import WrapperState
-
-if TYPE_CHECKING:
-    import numpy
 
 MmapMode = Literal["r", "c"]
 
@@ -34,87 +32,96 @@ class ArrayMaker:
     def __init__(self, memory: memoryview, mmap_mode: MmapMode | None, *, native: bool) -> None:
         import numpy
 
-        self._numpy = numpy
+        # Typed as Any: what reaches them was judged, and is exactly what numpy takes.
+        self._ndarray: Any = numpy.ndarray
+        self._memmap: Any = numpy.memmap
+        self._dtype: Any = numpy.dtype
         self._memory = memory
         self._mapped_memory = memory.toreadonly() if mmap_mode == "r" else memory
         self._mmap_mode = mmap_mode
         self._native = native
         self._plain_classes: tuple[object, ...] = (numpy.ndarray, numpy.memmap)
         self._classes: tuple[object, ...] = (*self._plain_classes, numpy.matrix)
-        # dtypes already judged, kept so that their ids stay theirs: (dtype, bytes an element).
-        self._judged: dict[int, tuple[object, int]] = {}
+        # Before numpy 2. With it, joblib returns a matrix as a plain array.
+        self._restores_matrix = hasattr(numpy.ndarray, "__array_prepare__")
+        self._may_differ = self._restores_matrix
+        # (dtype, bytes an element) by the dtype's id, which stays its own while it is kept.
+        self._judged: dict[int, tuple[object, int | None]] = {}
 
     def item_size(self, state: WrapperState) -> int | None:
         """Bytes of one element, or None where the array's elements are objects.
 
         Raises:
             PayloadFormatError: a class or a dtype that joblib does not write.
+            UnsupportedPayloadError: a dtype of another package.
         """
-        if not any(state.subclass is known for known in self._classes):
+        if state.subclass not in self._classes:
             raise PayloadFormatError(
                 "An array of the payload is of a class that joblib never writes."
             )
         dtype = state.dtype
         judged = self._judged.get(id(dtype))
-        if judged is not None:
-            return judged[1] or None
-        item_size = self._judge(dtype)
-        self._judged[id(dtype)] = (dtype, item_size)
-        return item_size or None
+        if judged is None:
+            judged = dtype, self._judge(dtype)
+            self._judged[id(dtype)] = judged
+        return judged[1]
 
     def from_memory(self, state: WrapperState, offset: int, size: int) -> Any:
         """The array whose ``size`` bytes lie at ``offset``."""
-        numpy = self._numpy
-        dtype: Any = state.dtype
-        order: Any = state.order
-        mapped = self._mmap_mode is not None and state.allow_mmap
-        if size == 0:
-            array = numpy.empty(state.shape, dtype, order=order)
-        else:
+        _, shape, order, dtype, allow_mmap, _, _ = state
+        mapped = allow_mmap and self._mmap_mode is not None
+        if size:
             memory = self._mapped_memory if mapped else self._memory
-            array = numpy.ndarray(state.shape, dtype, memory, offset, order=order)
-            if not array.flags.aligned or (size < limits.ARRAY_VIEW_BYTES and not mapped):
-                array = array.copy(order="K")
+            array = self._ndarray(shape, dtype, memory, offset, None, order)
+            if (size < limits.ARRAY_VIEW_BYTES and not mapped) or not array.flags.aligned:
+                array = array.copy("K")
+        else:
+            array = self._ndarray(shape, dtype, order=order)
         if mapped:
-            array = array.view(numpy.memmap)
-            if self._mmap_mode == "r":
-                array.flags.writeable = False
-        return self.finished(state, array)
+            array = array.view(self._memmap)
+            array.flags.writeable = self._mmap_mode == "c"
+        return self._as_joblib(state, array) if self._may_differ else array
 
     def finished(self, state: WrapperState, array: Any) -> Any:
-        """``array`` in this machine's byte order and in the class that joblib would give it.
+        """``array``, made by a nested stream, as joblib would return it.
 
         Raises:
             PayloadFormatError: not an array at all.
         """
-        if not isinstance(array, self._numpy.ndarray):
+        if not isinstance(array, self._ndarray):
             raise PayloadFormatError(
                 "Where an array of objects was announced stands something else."
             )
-        if self._native:
-            array = _in_native_order(array)
-        # numpy 2 has no __array_prepare__: there joblib returns a matrix as a plain array.
-        if hasattr(array, "__array_prepare__") and state.subclass not in self._plain_classes:
-            reconstruct: Callable[..., Any] = _reconstruct()
+        return self._as_joblib(state, array)
+
+    def _as_joblib(self, state: WrapperState, array: Any) -> Any:
+        if self._native and _is_foreign(array.dtype):
+            array = array.byteswap().view(array.dtype.newbyteorder("="))
+        if self._restores_matrix and state.subclass not in self._plain_classes:
+            from numpy.core.multiarray import _reconstruct
+
+            reconstruct: Callable[..., Any] = _reconstruct
             array = reconstruct(state.subclass, (0,), "b").__array_prepare__(array)
         return array
 
-    def _judge(self, dtype: object) -> int:
-        if not isinstance(dtype, self._numpy.dtype):
+    def _judge(self, dtype: Any) -> int | None:
+        if not isinstance(dtype, self._dtype):
             raise PayloadFormatError("An array of the payload has no dtype.")
         if dtype.hasobject:
-            return 0
+            return None
         if dtype.num > _LAST_BUILT_IN_DTYPE:
             raise UnsupportedPayloadError(
                 "An array of the payload has a dtype that is not numpy's own."
             )
         if dtype.subdtype is not None or not self._is_sound(dtype):
             raise PayloadFormatError("An array of the payload has a dtype that contradicts itself.")
-        if dtype.itemsize < 1:
+        item_size: int = dtype.itemsize
+        if item_size < 1:
             raise PayloadFormatError("An array of the payload has elements without a size.")
-        return dtype.itemsize
+        self._may_differ = self._may_differ or _is_foreign(dtype)
+        return item_size
 
-    def _is_sound(self, dtype: numpy.dtype[Any]) -> bool:
+    def _is_sound(self, dtype: Any) -> bool:
         """Whether ``dtype`` is what numpy makes of its public description.
 
         ``dtype.__setstate__`` believes what it is told; an ``O8`` that was told to hold no objects
@@ -124,30 +131,22 @@ class ArrayMaker:
             return False
         if dtype.subdtype is not None:
             item, shape = dtype.subdtype
-            count = 1
-            for length in shape:
-                count *= length
-            return self._is_sound(item) and dtype.itemsize == item.itemsize * count
-        if dtype.fields is None:
-            made = self._numpy.dtype(dtype.str)
-            return (made.num, made.itemsize, made.flags) == (dtype.num, dtype.itemsize, dtype.flags)
-        return dtype.kind == "V" and all(
-            self._is_sound(field[0]) and 0 <= field[1] <= dtype.itemsize - field[0].itemsize
-            for field in dtype.fields.values()
+            return self._is_sound(item) and dtype.itemsize == item.itemsize * math.prod(shape)
+        if dtype.fields is not None:
+            return dtype.kind == "V" and all(
+                self._is_sound(field[0]) and 0 <= field[1] <= dtype.itemsize - field[0].itemsize
+                for field in dtype.fields.values()
+            )
+        made = self._dtype(dtype.str)
+        return (made.num, made.itemsize, made.flags) == (dtype.num, dtype.itemsize, dtype.flags)
+
+
+def _is_foreign(dtype: Any) -> bool:
+    return bool(
+        dtype.byteorder == _FOREIGN_ORDER
+        or (
+            dtype.byteorder == "|"
+            and dtype.fields
+            and all(field[0].byteorder == _FOREIGN_ORDER for field in dtype.fields.values())
         )
-
-
-def _in_native_order(array: Any) -> Any:
-    dtype = array.dtype
-    foreign = dtype.byteorder == _FOREIGN_ORDER or (
-        dtype.byteorder == "|"
-        and dtype.fields
-        and all(field[0].byteorder == _FOREIGN_ORDER for field in dtype.fields.values())
     )
-    return array.byteswap().view(dtype.newbyteorder("=")) if foreign else array
-
-
-def _reconstruct() -> Any:
-    from numpy.core.multiarray import _reconstruct  # only before numpy 2 is it there
-
-    return _reconstruct

@@ -26,6 +26,9 @@ _FRAME: Final = 0x95
 _FRAME_HEADER_BYTES: Final = 8
 _STOP: Final = ord(".")
 _BUILD: Final = ord("b")
+_STOP_AND_BUILD: Final = (_STOP, _BUILD)
+# Frames are 64 KiB, or little more: picklers end them at the first opcode behind that.
+_SERVED_ALONG_BYTES: Final = 128 * 1024
 _LINE_WINDOW_BYTES: Final = 64
 _SEARCH_WINDOW_BYTES: Final = 256 * 1024
 _SINGLE_BYTES: Final = tuple(bytes((value,)) for value in range(256))
@@ -166,11 +169,6 @@ class ArrayStream:
         return bytes(self.memory[start : self.position])
 
     @property
-    def bytes_left(self) -> int:
-        """Bytes from the position to the end of the memory."""
-        return self._end - self.position
-
-    @property
     def stopped_exactly(self) -> bool:
         """Whether the last thing read was a STOP opcode by itself, with nothing read ahead."""
         return self._single_end == self.position and self.memory[self.position - 1] == _STOP
@@ -181,41 +179,58 @@ class ArrayStream:
         return self._single_end == self.position and self.memory[self.position - 1] == _BUILD
 
     def inject(self, opcodes: bytes, position: int) -> None:
-        """Serve ``opcodes`` in answer to the next read, and go on at ``position`` after that."""
+        """Serve ``opcodes`` in answer to the next read, and go on at ``position`` after that.
+
+        At ``position`` stands an opcode. If it is a frame's, the frame's body is served along with
+        ``opcodes``: without its header, which says nothing that the unpickler needs.
+        """
+        memory = self.memory
         self.position = position
-        self._injected = opcodes
         self._plain_until = -1
+        body = position + 1 + _FRAME_HEADER_BYTES
+        if body < self._end and memory[position] == _FRAME:
+            frame_end = body + int.from_bytes(memory[position + 1 : body], "little")
+            if (
+                body < frame_end <= self._end
+                and frame_end - body <= _SERVED_ALONG_BYTES
+                and memory[frame_end - 1] in _STOP_AND_BUILD
+            ):
+                self._frame_start = body
+                self.position = self._split_at = frame_end - 1
+                opcodes += memory[body : frame_end - 1]
+        self._injected = opcodes
 
     def _read_with_thought(self, start: int, size: int) -> bytes | memoryview:
         if self._injected:
             opcodes, self._injected = self._injected, b""
-            self._plain_until = self._end
+            if self._split_at < 0:
+                self._plain_until = self._end
             return opcodes
         if start + size > self._end:
             raise truncated()
-        # Otherwise a frame is being served in two pieces.
         split_at = self._split_at
         if start < split_at:
+            # The body of a frame that is served in two pieces.
             self.position = split_at
             return self.memory[start:split_at]
         self._split_at = -1
         self._plain_until = self._end
         self.position = split_at + 1
         if size == 1:
-            self._single_end = self.position
+            self._single_end = split_at + 1
             return _SINGLE_BYTES[self.memory[split_at]]
         # The frame ends in an argument whose last byte only looks like an opcode: the unpickler
         # holds it but for that byte, and asks for all of it once more.
-        if self.position - size < self._frame_start:
+        if split_at + 1 - size < self._frame_start:
             raise _leaves_its_frame()
-        return self.memory[self.position - size : self.position]
+        return self.memory[split_at + 1 - size : split_at + 1]
 
     def _frame_header(self, start: int, end: int) -> bytes | memoryview:
         length = int.from_bytes(self.memory[start:end], "little")
         frame_end = end + length
         if frame_end > self._end:
             raise truncated()
-        if length == 0 or self.memory[frame_end - 1] not in (_STOP, _BUILD):
+        if length == 0 or self.memory[frame_end - 1] not in _STOP_AND_BUILD:
             return self.memory[start:end]
         self._frame_start = end
         self._split_at = frame_end - 1

@@ -9,8 +9,7 @@ rules.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealstore import limits
 from sealstore.errors import LimitExceededError, PayloadFormatError
@@ -19,12 +18,11 @@ from sealstore.pickling.stream import ArrayStream, truncated
 WRAPPER_MODULE: Final = "joblib.numpy_pickle"
 WRAPPER_NAME: Final = "NumpyArrayWrapper"
 
-_KEYS_BEFORE_1_2: Final = frozenset(("subclass", "shape", "order", "dtype", "allow_mmap"))
-_KEYS: Final = _KEYS_BEFORE_1_2 | {"numpy_array_alignment_bytes"}
+_KEYS_BEFORE_1_2: Final = 5
+_KEYS: Final = 6
 
 
-@dataclass(slots=True)
-class WrapperState:
+class WrapperState(NamedTuple):
     """What a wrapper says of its array.
 
     Args:
@@ -34,6 +32,7 @@ class WrapperState:
         dtype: the array's dtype, as the stream's names were resolved.
         allow_mmap: whether joblib lets the array be mapped.
         padded: whether a length byte and so many bytes of padding stand before the array's.
+        count: the number of elements.
     """
 
     subclass: object
@@ -42,6 +41,11 @@ class WrapperState:
     dtype: object
     allow_mmap: bool
     padded: bool
+    count: int
+
+
+# The tuple's own constructor: arrays come by the ten thousand, and the named one is Python code.
+_new_state: Final = tuple.__new__
 
 
 def decode_wrapper_state(state: object) -> WrapperState:
@@ -52,53 +56,61 @@ def decode_wrapper_state(state: object) -> WrapperState:
             value that is not of exactly the built-in type that joblib writes.
         LimitExceededError: more dimensions than numpy knows.
     """
-    if type(state) is not dict or not (state.keys() == _KEYS or state.keys() == _KEYS_BEFORE_1_2):
-        raise _malformed("does not have exactly the attributes that joblib gives it")
-    shape = state["shape"]
+    if type(state) is not dict:
+        raise _malformed("has no attributes")
+    try:
+        subclass = state["subclass"]
+        shape = state["shape"]
+        order = state["order"]
+        dtype = state["dtype"]
+        allow_mmap = state["allow_mmap"]
+        # All five, or all six, and no other.
+        padded = len(state) != _KEYS_BEFORE_1_2 and _is_padded(state["numpy_array_alignment_bytes"])
+    except KeyError:
+        raise _malformed("lacks an attribute that joblib gives it") from None
+    if len(state) > _KEYS:
+        raise _malformed("has attributes that joblib does not give it")
+    if type(order) is not str or (order != "C" and order != "F"):
+        raise _malformed("has an order that is neither C nor F")
+    if type(allow_mmap) is not bool:
+        raise _malformed("does not say whether it may be mapped")
     if type(shape) is not tuple:
         raise _malformed("has a shape that is not a tuple")
     if len(shape) > limits.MAX_ARRAY_DIMENSIONS:
-        raise LimitExceededError(f"An array has {len(shape)} dimensions.")
+        raise LimitExceededError(f"An array of the payload has {len(shape)} dimensions.")
+    count = 1
     for length in shape:
         if type(length) is not int or length < 0:
             raise _malformed("has a shape that is not made of whole numbers")
-    order = state["order"]
-    if type(order) is not str or order not in ("C", "F"):
-        raise _malformed("has an order that is neither C nor F")
-    allow_mmap = state["allow_mmap"]
-    if type(allow_mmap) is not bool:
-        raise _malformed("does not say whether it may be mapped")
-    alignment = state.get("numpy_array_alignment_bytes")
-    if alignment is not None and (type(alignment) is not int or not 0 < alignment < 256):
+        count *= length
+    return _new_state(WrapperState, (subclass, shape, order, dtype, allow_mmap, padded, count))
+
+
+def _is_padded(alignment: object) -> bool:
+    if alignment is None:
+        return False
+    if type(alignment) is not int or not 0 < alignment < 256:
         raise _malformed("has an alignment that is no number of bytes")
-    return WrapperState(
-        state["subclass"], shape, order, state["dtype"], allow_mmap, alignment is not None
-    )
+    return True
 
 
 def place_array(stream: ArrayStream, state: WrapperState, item_size: int) -> tuple[int, int]:
     """Where the array's bytes lie: their offset in the memory and their number.
 
     Args:
-        item_size: bytes of one element.
+        item_size: bytes of one element, at least one.
 
     Raises:
-        PayloadFormatError: more bytes than are left, or elements of no size.
+        PayloadFormatError: more bytes than are left.
     """
-    if item_size < 1:
-        raise _malformed("has elements without a size")
     offset = stream.position
-    left = stream.bytes_left
+    end = len(stream.memory)
     if state.padded:
-        if left < 1:
+        if offset == end:
             raise truncated()
-        padding = 1 + stream.memory[offset]
-        offset += padding
-        left -= padding
-    size = item_size
-    for length in state.shape:
-        size *= length
-    if size > left:
+        offset += 1 + stream.memory[offset]
+    size = item_size * state.count
+    if offset + size > end:
         raise PayloadFormatError("An array of the payload claims more bytes than there are.")
     return offset, size
 
@@ -114,13 +126,11 @@ def wrapper_class(on_built: Callable[[object], None]) -> tuple[type, Callable[[]
     built: list[Callable[[object], None]] = [on_built]
 
     class NumpyArrayWrapper:
-        __slots__ = ("_built",)
+        __slots__ = ()
 
         def __setstate__(self, state: object) -> None:
-            if not built or hasattr(self, "_built"):
-                raise _malformed("is built twice")
-            self._built = True
-            built[0](state)
+            for hook in built:
+                hook(state)
 
     return NumpyArrayWrapper, built.clear
 
