@@ -1,0 +1,250 @@
+"""store, export, remove: objects in, payloads out."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from sealstore.cli import output
+from sealstore.cli.completion import complete_name, complete_tag
+from sealstore.cli.invocation import DONE, Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from sealstore.repository import Repository
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
+"""What file systems without hard links say, those of memory cards for one."""
+
+COMPRESSIONS: Final = ("zlib", "gzip", "bz2", "lzma", "xz", "lz4")
+_IMPORT_PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def _import_path(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
+    if not _IMPORT_PATH.fullmatch(value):
+        raise click.BadParameter("write it as package.module:attribute.", ctx, parameter)
+    return value
+
+
+def _compression(ctx: click.Context, parameter: click.Parameter, value: str | None) -> Any:
+    """What ``joblib.dump`` takes: a level, a method, or both."""
+    if value is None:
+        return 0
+    method, _, level = value.partition(":")
+    if re.fullmatch("[0-9]", value):
+        return int(value)
+    if method not in COMPRESSIONS or not re.fullmatch("[0-9]?", level):
+        raise click.BadParameter(
+            f"give a level (0 to 9), a method ({', '.join(COMPRESSIONS)}), or both as zlib:3.",
+            ctx,
+            parameter,
+        )
+    return (method, int(level)) if level else method
+
+
+# ── store ────────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Store an object, named by its import path.")
+@click.argument("import_path", metavar="MODULE:ATTRIBUTE", callback=_import_path)
+@click.argument("name", shell_complete=complete_name)
+@click.argument("tag", shell_complete=complete_tag)
+@click.option("--metadata", help="A JSON object to keep with it, signed.")
+@click.option("--compress", callback=_compression, help="A level (0 to 9), a method, or zlib:3.")
+@click.option("--actor", help="Who stores it, such as a job's id.")
+@output.json_option
+@pass_invocation
+def store(
+    invocation: Invocation,
+    import_path: str,
+    name: str,
+    tag: str,
+    metadata: str | None,
+    compress: Any,
+    actor: str | None,
+    as_json: bool,
+) -> int:
+    """Store the object ATTRIBUTE of MODULE under NAME and TAG.
+
+    MODULE is imported, and so runs; modules in the current folder are found, as with 'python -m'.
+    """
+    parsed = _metadata(metadata)
+    # Modules and reducers may print; standard output is for the result.
+    with invocation.open() as repository, contextlib.redirect_stdout(sys.stderr):
+        obj = _imported(import_path)
+        artifact = repository.store(obj, name, tag, metadata=parsed, compress=compress, actor=actor)
+    if as_json:
+        output.document(artifact.to_json())
+    else:
+        output.line(
+            f"stored {artifact.ref}: {output.size_text(artifact.size)}, signed with key"
+            f" {artifact.key_id}"
+        )
+    return DONE
+
+
+def _metadata(text: str | None) -> dict[str, Any] | None:
+    import msgspec
+
+    from sealstore.errors import InvalidMetadataError, StatementFormatError
+    from sealstore.statement import refuse_ambiguous_json
+
+    if text is None:
+        return None
+    try:
+        data = text.encode("utf-8")
+        refuse_ambiguous_json(data, "metadata")
+        parsed: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any])
+    except (StatementFormatError, msgspec.MsgspecError, ValueError) as error:
+        reason = error.message if isinstance(error, StatementFormatError) else str(error)
+        raise InvalidMetadataError(f"The metadata is no JSON object: {reason}") from error
+    return parsed
+
+
+def _imported(import_path: str) -> object:
+    module_name, _, attribute = import_path.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found: object = importlib.import_module(module_name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+        return found
+    except (Exception, SystemExit) as error:
+        raise click.ClickException(
+            f"{import_path} cannot be imported ({type(error).__name__}: {error})."
+        ) from error
+    finally:
+        sys.path.pop(0)
+
+
+# ── export ───────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Write an artifact's verified payload to a file.")
+@click.argument("name", shell_complete=complete_name)
+@click.argument("tag", shell_complete=complete_tag)
+@click.argument("file", type=click.Path())
+@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@pass_invocation
+def export(
+    invocation: Invocation, name: str, tag: str, file: str, revision: int | None, force: bool
+) -> int:
+    """Write an artifact's verified payload to FILE, whole or not at all; '-' is standard output.
+
+    What is written was verified, and is verified no more: whoever loads it with joblib relies on
+    nobody having changed FILE.
+    """
+    target = None if file == "-" else Path(file).absolute()
+    if target is None and sys.stdout.isatty():
+        raise click.UsageError("A payload is not for a terminal: redirect standard output.")
+    with invocation.open() as repository:
+        if target is not None and target.resolve().is_relative_to(repository.root.resolve()):
+            raise click.UsageError("FILE lies inside the repository.")
+        artifact, payload = repository.read_payload(name, tag, revision=revision)
+        if target is None:
+            sys.stdout.buffer.write(payload)
+            sys.stdout.buffer.flush()
+        elif not _write(target, payload, force=force):
+            raise click.ClickException(f"{target} exists; --force replaces it.")
+    output.note(f"exported {artifact.ref}: {output.size_text(artifact.size)}")
+    return DONE
+
+
+def _write(target: Path, payload: memoryview, *, force: bool) -> bool:
+    """Write a file of mode 0600 at once. Returns whether it was: not over another without force."""
+    from sealstore.errors import StorageError
+
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".sealstore-", dir=target.parent)
+        staged = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(payload)
+                stream.flush()
+                os.fsync(descriptor)
+            return _move(staged, target, force=force)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The file cannot be written ({error.strerror}).", path=target, hint="check {path}."
+        ) from error
+
+
+def _move(staged: Path, target: Path, *, force: bool) -> bool:
+    if not force:
+        try:
+            # A link, unlike a renaming, never replaces what appeared there meanwhile.
+            target.hardlink_to(staged)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            return True
+        if os.path.lexists(target):
+            return False
+    staged.replace(target)
+    return True
+
+
+# ── remove ───────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Take a tag, or one revision of it, out of the repository.")
+@click.argument("name", shell_complete=complete_name)
+@click.argument("tag", shell_complete=complete_tag)
+@click.option("--revision", type=click.IntRange(min=1), help="Only this one. [default: all]")
+@click.option("--actor", help="Who removes it, such as a job's id.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def remove(
+    invocation: Invocation,
+    name: str,
+    tag: str,
+    revision: int | None,
+    actor: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Take a tag, or one revision of it, out of the repository.
+
+    Revisions' numbers are not given out again, and the history keeps that they were there.
+    """
+    with invocation.open() as repository:
+        count = _count(repository, name, tag, revision)
+        what = f"{name}:{tag}" + ("" if revision is None else f"@{revision}")
+        output.confirm(
+            f"Remove {what} ({output.counted(count, 'revision')})?", yes=yes or not count
+        )
+        removed = repository.remove(name, tag, revision=revision, actor=actor)
+    if as_json:
+        output.document(
+            {
+                "removed": [
+                    {"name": ref.name, "tag": ref.tag, "revision": ref.revision} for ref in removed
+                ]
+            }
+        )
+    else:
+        for ref in removed:
+            output.line(f"removed {ref}")
+    return DONE
+
+
+def _count(repository: Repository, name: str, tag: str, revision: int | None) -> int:
+    from sealstore.catalogue import ListFilter
+
+    count = repository.catalogue.count(ListFilter(name=name, tag=tag))
+    return min(count, 1) if revision is not None else count

@@ -1,0 +1,334 @@
+"""keys: the keyring's keys, from their making to their revocation."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from sealstore.cli import output
+from sealstore.cli.invocation import DONE, Invocation, pass_invocation, path_given
+from sealstore.cli.setup import ALGORITHMS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sealstore.keys import Key
+    from sealstore.maintenance import Consequences
+    from sealstore.settings import Settings
+
+ROLES: Final = ("store", "admin", "access", "approve")
+_REPOSITORY_ID: Final = re.compile("[0-9a-f]{32}")
+
+
+@click.group(
+    short_help="Make, list, rotate, retire, revoke and export keys.", no_args_is_help=False
+)
+def keys() -> None:
+    """Make, list, rotate, retire, revoke and export keys.
+
+    An active key signs and verifies. A retired key verifies what it signed. What a revoked key
+    signed is refused.
+    """
+
+
+# ── generate ─────────────────────────────────────────────────────────────────
+
+
+def _repository(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value != "any" and not _REPOSITORY_ID.fullmatch(value):
+        raise click.BadParameter("give 32 hexadecimal digits, or 'any'.", ctx, parameter)
+    return value
+
+
+@keys.command(short_help="Add a new active key to the keyring.")
+@click.option(
+    "--algorithm", type=click.Choice(ALGORITHMS), default=ALGORITHMS[0], show_default=True
+)
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(ROLES),
+    multiple=True,
+    help="What it may sign; more than one may be given. [default: store, admin, access]",
+)
+@click.option(
+    "--repository",
+    metavar="ID|any",
+    callback=_repository,
+    help="The repository it is for. [default: the configured one; 'any' where there is none yet]",
+)
+@click.option(
+    "--key-file",
+    type=click.Path(),
+    callback=path_given,
+    help="Write an HMAC secret for MODEL_REPO_HMAC_KEY_FILE to this new file instead.",
+)
+@output.json_option
+@pass_invocation
+def generate(
+    invocation: Invocation,
+    algorithm: str,
+    roles: tuple[str, ...],
+    repository: str | None,
+    key_file: Path | None,
+    as_json: bool,
+) -> int:
+    """Add a new active key to the keyring, which is made if it is absent."""
+    settings = invocation.settings()
+    if key_file is not None:
+        if roles or repository or algorithm != ALGORITHMS[0]:
+            raise click.UsageError(
+                "A mounted secret is an HMAC key for every repository: --key-file goes with none"
+                " of --algorithm, --role and --repository."
+            )
+        return _generate_key_file(settings, key_file, as_json)
+    from sealstore.keys import Role
+    from sealstore.keys.keyring import DEFAULT_ROLES
+    from sealstore.maintenance import default_repositories, generate_key
+
+    wanted = frozenset(map(Role, roles)) or DEFAULT_ROLES
+    if repository is None:
+        repositories = default_repositories(settings)
+    else:
+        repositories = None if repository == "any" else [repository]
+    key = generate_key(settings, algorithm, roles=wanted, repositories=repositories)
+    if as_json:
+        output.document(_key_json(key))
+    else:
+        output.line(f"added key {key.key_id} to {settings.keyring_path.absolute()}")
+        output.line(_described(key))
+    return DONE
+
+
+def _generate_key_file(settings: Settings, path: Path, as_json: bool) -> int:
+    from sealstore.maintenance import write_hmac_key_file
+
+    material = write_hmac_key_file(path.absolute(), outside=settings.path)
+    if as_json:
+        output.document({"keyId": material.key_id, "keyFile": str(path.absolute())})
+    else:
+        output.line(f"wrote the secret of key {material.key_id} to {path.absolute()}")
+        output.line("mount it, mode 0400, and set MODEL_REPO_HMAC_KEY_FILE to where it is mounted")
+    return DONE
+
+
+# ── list ─────────────────────────────────────────────────────────────────────
+
+
+@keys.command("list", short_help="List the keys, without their secrets.")
+@output.json_option
+@pass_invocation
+def list_keys(invocation: Invocation, as_json: bool) -> int:
+    """List the keys, without their secrets, the oldest first."""
+    keyring = invocation.settings().key_source().current()
+    if as_json:
+        output.document({"keys": [_key_json(key) for key in keyring]})
+        return DONE
+    rows = [
+        [
+            key.key_id,
+            key.algorithm,
+            str(key.state),
+            ", ".join(sorted(key.roles)),
+            _repositories(key),
+            output.time_text(key.created),
+        ]
+        for key in keyring
+    ]
+    output.table(("KEY", "ALGORITHM", "STATE", "ROLES", "REPOSITORIES", "CREATED (UTC)"), rows)
+    return DONE
+
+
+def _key_json(key: Key) -> dict[str, Any]:
+    repositories = key.scope.repositories
+    return {
+        "keyId": key.key_id,
+        "algorithm": key.algorithm,
+        "state": str(key.state),
+        "roles": sorted(key.roles),
+        "repositories": "any" if repositories is None else sorted(repositories),
+        "created": key.created.isoformat(),
+        "canSign": key.can_sign,
+    }
+
+
+def _repositories(key: Key) -> str:
+    repositories = key.scope.repositories
+    return "any" if repositories is None else ", ".join(sorted(repositories))
+
+
+def _described(key: Key) -> str:
+    roles = ", ".join(sorted(key.roles))
+    return f"{key.algorithm}, {key.state}, roles {roles}, for repository {_repositories(key)}"
+
+
+# ── rotate, retire, revoke ───────────────────────────────────────────────────
+
+
+@keys.command(short_help="Make a new key like an active one, and retire that one.")
+@click.option("--key", help="Which: its id, or eight digits of it or more. [default: the newest]")
+@output.json_option
+@pass_invocation
+def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
+    """Make a new key like an active one, and retire that one.
+
+    What the old key signed still loads. 'resign' gives it the new key's signature.
+    """
+    from sealstore.maintenance import rotate_key
+
+    rotation = rotate_key(invocation.settings(), key)
+    if as_json:
+        output.document(
+            {
+                "old": _key_json(rotation.old),
+                "new": _key_json(rotation.new),
+                "settingsSigned": rotation.settings_signed,
+            }
+        )
+    else:
+        output.line(f"new key {rotation.new.key_id}: {_described(rotation.new)}")
+        output.line(f"retired key {rotation.old.key_id}: what it signed still loads")
+        if rotation.settings_signed:
+            output.line("repository.json is signed with the newest admin key now")
+        output.line("next: copy the keyring to every machine that loads, then 'sealstore resign'")
+    if rotation.settings_error is None:
+        return DONE
+    output.note("the keys are rotated, but repository.json could not be signed with a new one:")
+    return output.show_error(rotation.settings_error, debug=invocation.debug)
+
+
+@keys.command(short_help="Let a key sign no more; what it signed still loads.")
+@click.argument("key")
+@output.json_option
+@pass_invocation
+def retire(invocation: Invocation, key: str, as_json: bool) -> int:
+    """Let KEY sign no more; what it signed still loads."""
+    from sealstore.maintenance import consequences, retire_key
+
+    settings = invocation.settings()
+    found = consequences(settings, key)
+    retired = retire_key(settings, found.key.key_id)
+    if as_json:
+        output.document(_key_json(retired))
+        return DONE
+    output.line(f"retired key {retired.key_id}: what it signed still loads")
+    for sentence in _roles_lost(found):
+        output.line(sentence)
+    return DONE
+
+
+@keys.command(short_help="Refuse from now on whatever a key signed.")
+@click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def revoke(invocation: Invocation, key: str, yes: bool, as_json: bool) -> int:
+    """Refuse from now on whatever KEY signed. There is no way back.
+
+    For a key that somebody else may have. Where another admin key is active, it signs
+    repository.json first, so that the repository stays open.
+    """
+    from sealstore.maintenance import consequences, revoke_key
+
+    settings = invocation.settings()
+    found = consequences(settings, key)
+    for sentence in _losses(found):
+        output.note(sentence)
+    output.confirm(f"Revoke key {found.key.key_id}?", yes=yes)
+    revocation = revoke_key(settings, found.key.key_id)
+    if as_json:
+        output.document(
+            {
+                **_key_json(revocation.key),
+                "artifactsRefused": found.artifacts,
+                "settingsKeyId": revocation.settings_signed_by,
+                "settingsRefused": revocation.settings_refused,
+            }
+        )
+        return DONE
+    output.line(f"revoked key {revocation.key.key_id}: what it signed is refused from now on")
+    if revocation.settings_signed_by is not None:
+        output.line(f"repository.json is signed with key {revocation.settings_signed_by} now")
+    return DONE
+
+
+def _losses(found: Consequences) -> Iterable[str]:
+    """What will stop working when a key is revoked, and what mends it."""
+    key_id = found.key.key_id
+    if found.artifacts:
+        yield f"{output.counted(found.artifacts, 'artifact')} signed with it will be refused."
+        yield (
+            f"  if they are genuine beyond doubt, 'sealstore resign --key {key_id}' signs them with"
+            " another key, before it is revoked; else store them again from a trusted source."
+        )
+    if found.signs_settings and found.next_settings_key_id is None:
+        yield "repository.json is signed with it, and no other active key may sign that:"
+        yield (
+            "  the repository cannot be opened until 'sealstore keys generate --repository ID' and"
+            " 'sealstore resign --settings --accept ID' were run (ID: the repository's id)."
+        )
+    yield from _roles_lost(found)
+
+
+def _roles_lost(found: Consequences) -> Iterable[str]:
+    if found.roles_lost:
+        roles = ", ".join(found.roles_lost)
+        yield f"no active key is left with the role {roles}: 'sealstore keys generate' makes one."
+
+
+# ── export ───────────────────────────────────────────────────────────────────
+
+
+@keys.command(short_help="Write a keyring that verifies and cannot sign.")
+@click.argument("file", type=click.Path())
+@click.option(
+    "--public",
+    is_flag=True,
+    help="Public parts only. This is the only kind there is: to move secrets, copy the keyring.",
+)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@output.json_option
+@pass_invocation
+def export(invocation: Invocation, file: str, public: bool, force: bool, as_json: bool) -> int:
+    """Write the Ed25519 keys' public parts to FILE: a keyring that verifies and cannot sign.
+
+    HMAC keys have no public part: who can verify with one can sign with it.
+    """
+    from sealstore.keys import write_keyring_file
+    from sealstore.keys.sources import public_keyring
+
+    del public
+    settings = invocation.settings()
+    keyring = settings.key_source().current()
+    exported = public_keyring(keyring)
+    if not len(exported):
+        raise click.ClickException(
+            "no key of the keyring has a public part: HMAC keys verify with the secret"
+            " that signs. 'sealstore keys generate --algorithm ed25519' makes one that has."
+        )
+    target = Path(file).absolute()
+    if target.resolve() == settings.keyring_path.resolve():
+        raise click.UsageError("FILE is the keyring itself.")
+    if target.resolve().is_relative_to(settings.path.resolve()):
+        raise click.UsageError("FILE lies inside the repository, where no keyring is read.")
+    if target.exists() and not force:
+        raise click.ClickException(f"{target} exists; --force replaces it.")
+    write_keyring_file(target, exported)
+    left_out = [key.key_id for key in keyring if key.material.public() is None]
+    if as_json:
+        output.document(
+            {
+                "file": str(target),
+                "keys": [_key_json(key) for key in exported],
+                "leftOut": left_out,
+            }
+        )
+        return DONE
+    output.line(f"wrote {output.counted(len(exported), 'public key')} to {target}, mode 0600")
+    if left_out:
+        output.line(f"left out, since HMAC keys have no public part: {', '.join(left_out)}")
+    output.line("point MODEL_REPO_KEYRING to it where objects are loaded and never stored")
+    return DONE

@@ -1,0 +1,258 @@
+"""list, show, history: what is there."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from sealstore.cli import output
+from sealstore.cli.completion import complete_name, complete_tag
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from sealstore.artifact import Artifact
+    from sealstore.catalogue import ArtifactRow, HistoryRow, ListFilter
+    from sealstore.errors import SealstoreError
+    from sealstore.repository import Repository
+
+_KEY_ID_DIGITS: Final = 32
+_SHOWN_KEY_DIGITS: Final = 12
+_TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?Z?)?)?)?")
+
+
+def _time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not _TIME.fullmatch(value):
+        raise click.BadParameter(
+            "give a UTC time or its beginning: 2026-11, 2026-11-23, 2026-11-23T08:30.",
+            ctx,
+            parameter,
+        )
+    # Times are compared as text, and a Z would come behind every further digit.
+    return value.removesuffix("Z")
+
+
+# ── list ─────────────────────────────────────────────────────────────────────
+
+
+@click.command("list", short_help="List artifacts, each verified; refused ones are marked.")
+@click.argument("name", required=False, shell_complete=complete_name)
+@click.option("--tag", help="Only this tag.")
+@click.option("--search", help="Only where name, tag or metadata contain this.")
+@click.option("--actor", help="Only what this actor stored.")
+@click.option("--format", "format_", help="Only payloads of this format.")
+@click.option("--key", help="Only what this key signed: its id, or eight digits of it or more.")
+@click.option("--from", "from_", callback=_time, help="Only from this UTC time on: 2026-11-23.")
+@click.option("--before", callback=_time, help="Only before this UTC time.")
+@click.option("--newest", is_flag=True, help="Only the newest revision of each tag.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
+@output.json_option
+@pass_invocation
+def list_artifacts(
+    invocation: Invocation,
+    /,
+    key: str | None,
+    limit: int,
+    after: int | None,
+    as_json: bool,
+    **given: Any,
+) -> int:
+    """List artifacts, the ones stored last first.
+
+    Each statement is verified (payloads are not read: see 'verify'). Rows that do not pass are
+    marked REFUSED, with the reason, and the exit code is 1.
+    """
+    from sealstore.errors import SealstoreError
+    from sealstore.maintenance import walk_rows
+
+    listed: list[tuple[ArtifactRow, Artifact | SealstoreError]] = []
+    with invocation.open() as repository:
+        wanted = _conditions(repository, key, given)
+        # One row more than is shown tells whether there is another page.
+        rows = walk_rows(repository, wanted, limit=limit + 1, before_sequence=after)
+        page = list(itertools.islice(rows, limit))
+        more = next(rows, None) is not None
+        for row in page:
+            try:
+                listed.append((row, repository.verify_row(row)))
+            except SealstoreError as error:
+                listed.append((row, error))
+    next_after = page[-1].sequence if more else None
+    if as_json:
+        output.document(_list_json(listed, next_after))
+    else:
+        _show_list(listed, next_after)
+    return FAILED if any(isinstance(found, SealstoreError) for _, found in listed) else DONE
+
+
+def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) -> ListFilter:
+    from sealstore.catalogue import ListFilter
+    from sealstore.maintenance import key_named
+
+    if key is not None and len(key) != _KEY_ID_DIGITS:
+        key = key_named(repository.keyring, key).key_id
+    return ListFilter(
+        name=given["name"],
+        tag=given["tag"],
+        format=given["format_"],
+        actor=given["actor"],
+        key_id=None if key is None else key.lower(),
+        search=given["search"],
+        created_from=given["from_"],
+        created_before=given["before"],
+        newest_only=given["newest"],
+    )
+
+
+def _list_json(
+    listed: list[tuple[ArtifactRow, Artifact | SealstoreError]], next_after: int | None
+) -> dict[str, Any]:
+    from sealstore.errors import SealstoreError
+    from sealstore.maintenance import Finding, claimed_ref
+
+    artifacts, refused = [], []
+    for row, found in listed:
+        if isinstance(found, SealstoreError):
+            claims = {
+                field: output.claim(getattr(row, field))
+                for field in ("sequence", "name", "tag", "revision", "key_id")
+            }
+            finding = Finding.of(found, claimed_ref(row))
+            refused.append({**finding.to_json(), "unverified": claims})
+        else:
+            artifacts.append(found.to_json())
+    return {"artifacts": artifacts, "refused": refused, "nextAfter": output.claim(next_after)}
+
+
+def _show_list(
+    listed: list[tuple[ArtifactRow, Artifact | SealstoreError]], next_after: int | None
+) -> None:
+    from sealstore.errors import SealstoreError
+
+    if not listed:
+        output.note("nothing is stored that fits")
+        return
+    rows = []
+    for row, found in listed:
+        if isinstance(found, SealstoreError):
+            claims = (row.name, row.tag, row.revision)
+            shown = [str(output.claim(claim)) for claim in claims]
+            rows.append([*shown, "", "", "", "", f"REFUSED {found.message} [{found.code}]"])
+        else:
+            rows.append(
+                [
+                    found.name,
+                    found.tag,
+                    str(found.revision),
+                    output.time_text(found.created),
+                    output.size_text(found.size),
+                    found.stored_by.actor or found.stored_by.user,
+                    found.key_id[:_SHOWN_KEY_DIGITS],
+                    "verified",
+                ]
+            )
+    headers = ("NAME", "TAG", "REV", "STORED (UTC)", "SIZE", "ACTOR", "KEY", "STATEMENT")
+    output.table(headers, rows, [isinstance(found, SealstoreError) for _, found in listed])
+    if next_after is not None:
+        output.note(f"there are more: add --after {next_after}")
+
+
+# ── show ─────────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Show the verified statement of an artifact.")
+@click.argument("name", shell_complete=complete_name)
+@click.argument("tag", default="latest", shell_complete=complete_tag)
+@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@output.json_option
+@pass_invocation
+def show(invocation: Invocation, name: str, tag: str, revision: int | None, as_json: bool) -> int:
+    """Show the verified statement of an artifact; TAG is the latest by default.
+
+    The payload is not read: 'verify' does that.
+    """
+    with invocation.open() as repository:
+        artifact = repository.get(name, tag, revision=revision)
+    if as_json:
+        output.document(artifact.to_json())
+    else:
+        output.fields(_fields(artifact))
+    return DONE
+
+
+def _fields(artifact: Artifact) -> list[tuple[str, str]]:
+    packages = "\n".join(f"{name} {version}" for name, version in artifact.packages.items())
+    imports = "\n".join(entry.name for entry in artifact.imports)
+    metadata = json.dumps(dict(artifact.metadata), indent=2, ensure_ascii=False)
+    who = artifact.stored_by
+    shown = [
+        ("artifact", str(artifact.ref)),
+        ("stored", f"{output.time_text(artifact.created)} UTC, as number {artifact.sequence}"),
+        ("by", f"{who.user} on {who.host}" + (f", {who.actor}" if who.actor else "")),
+        ("signed with key", artifact.key_id),
+        ("payload", f"{artifact.format}, {output.size_text(artifact.size)}"),
+        ("SHA-256", artifact.digests.sha256),
+        ("BLAKE3", artifact.digests.blake3),
+        ("statement's SHA-256", artifact.verified.digest),
+        ("Python", artifact.python),
+        ("packages", packages),
+        ("imports", imports),
+        ("metadata", "" if not artifact.metadata else metadata),
+    ]
+    return [(name, value) for name, value in shown if value]
+
+
+# ── history ──────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Show what changed the repository.")
+@click.argument("name", required=False, shell_complete=complete_name)
+@click.argument("tag", required=False, shell_complete=complete_tag)
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
+@output.json_option
+@pass_invocation
+def history(
+    invocation: Invocation,
+    name: str | None,
+    tag: str | None,
+    limit: int,
+    after: int | None,
+    as_json: bool,
+) -> int:
+    """Show what changed the repository, the newest first.
+
+    Entries are not protected against tampering yet: who can write to the database can change them.
+    """
+    from sealstore import limits
+
+    limit = min(limit, limits.MAX_LIST_ROWS)
+    with invocation.open() as repository:
+        entries = repository.history(name, tag, limit=limit, after=after)
+    next_after = entries[-1].sequence if len(entries) == limit else None
+    if as_json:
+        rows = [
+            {field: output.claim(value) for field, value in asdict(entry).items()}
+            for entry in entries
+        ]
+        output.document({"entries": rows, "nextAfter": output.claim(next_after)})
+        return DONE
+    headers = ("NUMBER", "EVENT", "AT (UTC)", "ACTOR", "ARTIFACT", "KEY")
+    output.table(headers, [_history_row(entry) for entry in entries])
+    if next_after is not None:
+        output.note(f"there may be more: add --after {next_after}")
+    return DONE
+
+
+def _history_row(entry: HistoryRow) -> list[str]:
+    artifact = "" if entry.name is None else f"{entry.name}:{entry.tag}@{entry.revision}"
+    cells = (entry.sequence, entry.event, output.time_text(entry.at), entry.actor, artifact)
+    key = "" if entry.key_id is None else str(entry.key_id)[:_SHOWN_KEY_DIGITS]
+    return [*(str(output.claim(cell)) for cell in cells), key]

@@ -1,0 +1,225 @@
+"""Everything that reaches a terminal or a pipe goes through here, and is escaped here.
+
+Names, metadata, actors, hosts and error texts come from outside. Control and format characters are
+escaped, and rich sees text without markup.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from sealstore.cli.invocation import FAILED
+from sealstore.errors import SealstoreError, UsageError, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import TaskID
+
+    from sealstore.maintenance import Finding, Progress
+
+_USAGE: Final = 2
+_UNLIMITED_WIDTH: Final = 1_000_000
+_PATIENCE_SECONDS: Final = 1.0
+_MAX_CLAIM_CHARACTERS: Final = 256
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def json_option(function: _Function) -> _Function:
+    """The option ``--json`` of a command that prints data."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
+        function
+    )
+
+
+def document(value: object) -> None:
+    """Print one JSON document, in ASCII: JSON's escapes keep a terminal from obeying it."""
+    text = json.dumps(value, indent=2, allow_nan=False)
+    click.echo(text.replace("\x7f", "\\u007f"))
+
+
+def line(text: str = "", *, colour: str | None = None) -> None:
+    """Print one line."""
+    click.echo(_styled(printable(text), colour), color=_colours())
+
+
+def note(text: str) -> None:
+    """Print one line for people, beside the output proper."""
+    click.echo(printable(text), err=True)
+
+
+def claim(value: object) -> str | int | None:
+    """An unverified value of a row, which may be of any type, as JSON can carry it."""
+    if value is None or type(value) is int:
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    return text[:_MAX_CLAIM_CHARACTERS]
+
+
+def table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], marked: Sequence[bool] = ()
+) -> None:
+    """Print a table; through a pipe each row is one line, however long.
+
+    Args:
+        headers: the columns.
+        rows: the cells, as they are; escaped here.
+        marked: for each row, whether it stands out.
+    """
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for header in headers:
+        shown.add_column(header, overflow="fold")
+    for index, row in enumerate(rows):
+        style = "red" if marked and marked[index] else ""
+        shown.add_row(*(Text(printable(cell), style) for cell in row))
+    _console().print(shown)
+
+
+def fields(rows: Sequence[tuple[str, str]]) -> None:
+    """Print names and values; a value's further lines stand below its first."""
+    width = max(len(name) for name, _ in rows) + 2
+    for name, value in rows:
+        first, *others = value.split("\n")
+        line(name.ljust(width) + first)
+        for other in others:
+            line(" " * width + other)
+
+
+def findings(found: Sequence[Finding]) -> None:
+    """Print what was refused and what to do."""
+    for finding in found:
+        about = f"{finding.artifact}: " if finding.artifact else ""
+        line(f"REFUSED {about}{finding.message} [{finding.code}]", colour="red")
+        if finding.hint:
+            line(f"  to do: {finding.hint}")
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Return if somebody at a terminal agrees, or has agreed with ``--yes``.
+
+    Raises:
+        click.UsageError: nobody can answer.
+        click.Abort: the answer is no.
+    """
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("This asks first, and nobody can answer here: give --yes.")
+    click.confirm(printable(question), abort=True, err=True)
+
+
+def size_text(size: int) -> str:
+    """Bytes for people, in powers of 1,000."""
+    if size < 1_000:
+        return f"{size} B"
+    exponent = min(int(math.log10(size) / 3), 4)
+    return f"{size / 1_000**exponent:.1f} {'kMGT'[exponent - 1]}B"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun: ``1 artifact``, ``2 artifacts``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def time_text(created: object) -> str:
+    """A statement's time, to the second."""
+    return str(created)[:19].replace("T", " ")
+
+
+# ── progress ─────────────────────────────────────────────────────────────────
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A bar on standard error, if that is a terminal and the work takes a while."""
+    bar = _ProgressBar()
+    try:
+        yield bar.update
+    finally:
+        bar.stop()
+
+
+class _ProgressBar:
+    def __init__(self) -> None:
+        from rich.progress import Progress as Bar
+
+        self._started = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._bar = Bar(console=_console(stderr=True), transient=True)
+        self._tasks: dict[str, TaskID] = {}
+
+    def update(self, what: str, done: int, total: int, /) -> None:
+        if not self._is_terminal or time.monotonic() - self._started < _PATIENCE_SECONDS:
+            return
+        if what not in self._tasks:
+            self._tasks[what] = self._bar.add_task(what)
+            self._bar.start()
+        self._bar.update(self._tasks[what], completed=done, total=total)
+
+    def stop(self) -> None:
+        if self._tasks:
+            self._bar.stop()
+
+
+# ── errors ───────────────────────────────────────────────────────────────────
+
+
+def show_error(error: Exception, *, debug: bool) -> int:
+    """Say what failed and what to do; the exit code."""
+    if debug:
+        for part in "".join(traceback.format_exception(error)).splitlines():
+            note(part)
+    if not isinstance(error, SealstoreError):
+        _error(f"{type(error).__name__}: {error}")
+        note("to do: 'sealstore --debug …' shows where; if it is not yours to mend, report it.")
+        return FAILED
+    about = f"{error.artifact}: " if error.artifact else ""
+    place = f" ({error.path})" if error.path and "{path}" not in error.hint else ""
+    _error(f"{about}{error.message}{place}")
+    if error.hint:
+        note(f"to do: {error.hint.replace('{path}', error.path or '')}")
+    return _USAGE if isinstance(error, UsageError) else FAILED
+
+
+def show_click_error(error: click.ClickException) -> int:
+    """Say what is wrong with the arguments; the exit code."""
+    _error(error.format_message())
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is not None:
+        note(f"to do: '{context.command_path} --help' shows how.")
+    return error.exit_code
+
+
+def _error(text: str) -> None:
+    head = _styled("error:", "red")
+    click.echo(f"{head} {printable(text)}", err=True, color=_colours())
+
+
+def _styled(text: str, colour: str | None) -> str:
+    return text if colour is None else click.style(text, fg=colour)
+
+
+def _colours() -> bool | None:
+    """Whether to colour; None lets click see whether there is a terminal. See no-color.org."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _UNLIMITED_WIDTH
+    return Console(stderr=stderr, width=width, markup=False, emoji=False, highlight=False)

@@ -1,0 +1,63 @@
+"""What is done to a repository as a whole: making it, verifying it, its keys, its health.
+
+Nothing here talks to a terminal; the command line shows what these functions return.
+"""
+
+from sealstore.maintenance.creation import Created, initialise
+from sealstore.maintenance.finding import Finding, claimed_ref
+from sealstore.maintenance.key_changes import (
+    Consequences,
+    Revocation,
+    Rotation,
+    consequences,
+    key_named,
+    retire_key,
+    revoke_key,
+    rotate_key,
+)
+from sealstore.maintenance.key_making import (
+    default_repositories,
+    generate_key,
+    write_hmac_key_file,
+)
+from sealstore.maintenance.keyring_file import configured_keyring, keys_in_file
+from sealstore.maintenance.progress import Progress, no_progress
+from sealstore.maintenance.resigning import ResignReport, resign_all
+from sealstore.maintenance.settings_signature import (
+    SettingsSignature,
+    resign_settings,
+    settings_key_id,
+)
+from sealstore.maintenance.verifying import VerifyReport, verify_all, verify_one
+from sealstore.maintenance.walk import walk_rows
+
+__all__ = [
+    "Consequences",
+    "Created",
+    "Finding",
+    "Progress",
+    "ResignReport",
+    "Revocation",
+    "Rotation",
+    "SettingsSignature",
+    "VerifyReport",
+    "claimed_ref",
+    "configured_keyring",
+    "consequences",
+    "default_repositories",
+    "generate_key",
+    "initialise",
+    "key_named",
+    "keys_in_file",
+    "no_progress",
+    "resign_all",
+    "resign_settings",
+    "retire_key",
+    "revoke_key",
+    "rotate_key",
+    "settings_key_id",
+    "verify_all",
+    "verify_one",
+    "walk_rows",
+    "write_hmac_key_file",
+]

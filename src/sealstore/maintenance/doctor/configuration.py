@@ -1,0 +1,87 @@
+"""What is configured, and where each value comes from."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+from sealstore.catalogue import catalogue_engine
+from sealstore.catalogue.inspection import database_place
+from sealstore.errors import ConfigurationError, SealstoreError
+from sealstore.maintenance.doctor.check import Check
+from sealstore.settings import Settings, Variable, unknown_variables
+
+_TOPIC: Final = "configuration"
+_ATTRIBUTES: Final = {
+    Variable.PATH: "path",
+    Variable.KEYRING: "keyring_path",
+    Variable.HMAC_KEY_FILE: "hmac_key_path",
+    Variable.JOURNAL: "journal",
+    Variable.DIGEST: "digest",
+    Variable.ID: "repository_id",
+    Variable.STRICT_ENVIRONMENT: "strict_environment",
+}
+"""Where a variable's value is found in the settings; all variables but the database's URL."""
+
+
+def check_configuration(
+    environment: Mapping[str, str], options: Mapping[Variable, str]
+) -> tuple[Settings, list[Check]]:
+    """Every variable with its value and source.
+
+    Args:
+        environment: the variables, options of the command line already among them.
+        options: the option that set a variable, where one did.
+
+    Returns:
+        The settings without the variables that are impossible, and the checks.
+    """
+    checks = []
+    usable = dict(environment)
+    for variable in Variable:
+        try:
+            Settings.from_environment({variable: environment.get(variable, "")})
+        except ConfigurationError as error:
+            checks.append(Check.failed(_TOPIC, error))
+            del usable[variable]
+    settings = Settings.from_environment(usable)
+    for variable in Variable:
+        if variable in usable or variable not in environment:
+            source = options.get(variable) or (variable if usable.get(variable) else "default")
+            checks.append(_value(variable, source, settings))
+    checks += [_unknown(name) for name in unknown_variables(environment)]
+    return settings, checks
+
+
+def _value(variable: Variable, source: str, settings: Settings) -> Check:
+    if variable is Variable.DATABASE_URL:
+        try:
+            value = _database(settings)
+        except SealstoreError as error:
+            return Check.failed(_TOPIC, error)
+    else:
+        value = getattr(settings, _ATTRIBUTES[variable])
+    shown = "not set" if value is None else str(value)
+    return Check.ok(
+        _TOPIC, f"{variable}: {shown} ({source})", variable=variable, value=shown, source=source
+    )
+
+
+def _database(settings: Settings) -> str | None:
+    if settings.database_url is None:
+        return None
+    engine = catalogue_engine(settings.path, settings.database_url)
+    engine.dispose()
+    return database_place(engine)
+
+
+def _unknown(name: str) -> Check:
+    close = difflib.get_close_matches(name, list(Variable), n=1)
+    meant = f" {close[0]} may be meant." if close else ""
+    return Check.wrong(
+        _TOPIC,
+        f"{name} is set, and sealstore reads no such variable.{meant}",
+        f"unset {name}",
+        variable=name,
+    )

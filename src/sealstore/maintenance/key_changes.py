@@ -1,0 +1,249 @@
+"""Rotating, retiring and revoking keys, without a repository losing its signature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from sealstore.catalogue import ListFilter
+from sealstore.errors import (
+    KeyringError,
+    NoSigningKeyError,
+    RepositoryNotFoundError,
+    SealstoreError,
+    UnknownKeyError,
+)
+from sealstore.keys import Key, Keyring, Role, State
+from sealstore.keys.keyring import new_key
+from sealstore.maintenance.key_making import new_material
+from sealstore.maintenance.keyring_file import configured_keyring, keyring_change, keys_in_file
+from sealstore.maintenance.settings_signature import resign_settings, settings_key_id
+from sealstore.repository import Repository
+from sealstore.settings import Settings
+
+_MIN_PREFIX_DIGITS: Final = 8
+
+
+def key_named(keyring: Keyring, text: str) -> Key:
+    """The key with this id, or with an id that begins so (8 digits or more) where only one does.
+
+    Raises:
+        UnknownKeyError: there is none, or more than one.
+    """
+    wanted = text.lower()
+    found = [
+        key
+        for key in keyring
+        if key.key_id == wanted
+        or (len(wanted) >= _MIN_PREFIX_DIGITS and key.key_id.startswith(wanted))
+    ]
+    if len(found) != 1:
+        raise UnknownKeyError(
+            "More than one key's id begins so." if found else "The keyring has no such key.",
+            hint="'sealstore keys list' shows the ids; eight digits of one are enough.",
+        )
+    return found[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A new key in an old one's place.
+
+    Attributes:
+        old: the key that was retired.
+        new: the key that signs now.
+        settings_signed: whether ``repository.json`` got a signature of an active key.
+        settings_error: why it could not get one; None where it did, or needs none.
+    """
+
+    old: Key
+    new: Key
+    settings_signed: bool = False
+    settings_error: SealstoreError | None = None
+
+
+def rotate_key(settings: Settings, key_id: str | None = None) -> Rotation:
+    """Add a key like an active one, and retire that one.
+
+    Args:
+        settings: names the keyring and the repository.
+        key_id: the active key, or the beginning of its id; the newest one by default.
+
+    Raises:
+        NoSigningKeyError: there is no active key in the keyring file to be rotated.
+        KeyringError, StorageError: the keyring, or ``repository.json``, cannot be used or written.
+    """
+    with keyring_change(settings) as change:
+        old = _active_key(change.keyring, key_id)
+        roles, scope = old.roles, old.scope.repositories
+        new = new_key(new_material(old.algorithm), roles=roles, repositories=scope)
+        # One write: there is no moment with two signing keys, or with none.
+        change.write(change.keyring.with_key(new).with_state(old.key_id, State.RETIRED))
+        rotation = Rotation(change.keyring.get(old.key_id), new)
+    # If the process ends here, the settings' signature is a retired key's, which still holds.
+    try:
+        return replace(rotation, settings_signed=_move_settings_off_retired(settings))
+    except SealstoreError as error:
+        return replace(rotation, settings_error=error)
+
+
+def _active_key(keyring: Keyring, key_id: str | None) -> Key:
+    if key_id is not None:
+        key = key_named(keyring, key_id)
+        if key.can_sign:
+            return key
+    for key in reversed(list(keyring)):
+        if key_id is None and key.can_sign:
+            return key
+    raise NoSigningKeyError(
+        "The keyring file has no such active key to be rotated.",
+        hint="a mounted secret (MODEL_REPO_HMAC_KEY_FILE) is replaced where it is mounted from;"
+        " 'sealstore keys retire' its id first, so that what it signed still loads.",
+    )
+
+
+def _move_settings_off_retired(settings: Settings) -> bool:
+    """Whether ``repository.json`` was signed by a retired key, and is now by an active one."""
+    keyring = configured_keyring(settings)
+    try:
+        signer = keyring.get(settings_key_id(settings.path.absolute()))
+    except (RepositoryNotFoundError, UnknownKeyError):
+        return False
+    if signer.state is not State.RETIRED:
+        return False
+    resign_settings(settings, keyring)
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Consequences:
+    """What depends on a key.
+
+    Attributes:
+        key: which key.
+        artifacts: how many artifacts of the configured repository its rows say it signed; None
+            where no repository could be opened.
+        signs_settings: whether ``repository.json`` is signed by it.
+        next_settings_key_id: the active key that can sign ``repository.json`` instead, if any.
+        roles_lost: roles for which no active key is left without it.
+    """
+
+    key: Key
+    artifacts: int | None
+    signs_settings: bool
+    next_settings_key_id: str | None
+    roles_lost: tuple[Role, ...]
+
+
+def consequences(settings: Settings, key_id: str) -> Consequences:
+    """What depends on a key, to be said before it is retired or revoked.
+
+    Raises:
+        UnknownKeyError: there is no such key.
+        KeyringError: the keyring cannot be used.
+    """
+    keyring, key = _keyring_with(settings, key_id)
+    rest = Keyring.of(other for other in keyring if other.key_id != key.key_id)
+    root = settings.path.absolute()
+    artifacts: int | None = None
+    next_key: str | None = None
+    signs_settings = False
+    try:
+        signs_settings = settings_key_id(root) == key.key_id
+        with Repository.open(root, settings=settings) as opened:
+            artifacts = opened.catalogue.count(ListFilter(key_id=key.key_id))
+            next_key = rest.signer(Role.ADMIN, opened.id).key_id
+    except SealstoreError:
+        # No repository, or a damaged one: the key can be revoked all the same.
+        pass
+    lost = (role for role in sorted(key.roles) if key.can_sign and not _can_sign(rest, role, key))
+    return Consequences(key, artifacts, signs_settings, next_key, tuple(lost))
+
+
+def _can_sign(keyring: Keyring, role: Role, like: Key) -> bool:
+    """Whether an active key has ``role`` for all the repositories that ``like`` is for."""
+    try:
+        for repository in like.scope.repositories or (None,):
+            keyring.signer(role, repository)
+    except NoSigningKeyError:
+        return False
+    return True
+
+
+def retire_key(settings: Settings, key_id: str) -> Key:
+    """Let a key sign no more; what it signed still loads.
+
+    A mounted secret's key is written to the keyring file as retired, which wins over its mount.
+
+    Raises:
+        UnknownKeyError: there is no such key.
+        KeyringError, StorageError: the keyring cannot be used or written; a revoked key stays so.
+    """
+    return _set_state(settings, _keyring_with(settings, key_id)[1], State.RETIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """A key that was revoked.
+
+    Attributes:
+        key: the key.
+        settings_signed_by: the key that took over ``repository.json``; None where none had to, or
+            none could.
+        settings_refused: whether ``repository.json`` is signed by the revoked key still, so that
+            the repository cannot be opened.
+    """
+
+    key: Key
+    settings_signed_by: str | None
+    settings_refused: bool
+
+
+def revoke_key(settings: Settings, key_id: str) -> Revocation:
+    """Refuse from now on whatever a key signed. There is no way back.
+
+    Where ``repository.json`` is signed by it and another admin key is active, that one signs the
+    settings first, so that the repository stays open.
+
+    Raises:
+        UnknownKeyError: there is no such key.
+        KeyringError, StorageError: the keyring cannot be used or written.
+    """
+    keyring, key = _keyring_with(settings, key_id)
+    rest = Keyring.of(
+        replace(other, state=State.RETIRED)
+        if other.key_id == key.key_id and other.state is State.ACTIVE
+        else other
+        for other in keyring
+    )
+    signed_by, signs_settings = None, False
+    try:
+        signs_settings = settings_key_id(settings.path.absolute()) == key.key_id
+        if signs_settings and key.state is not State.REVOKED:
+            signed_by = resign_settings(settings, rest).new_key_id
+    except SealstoreError:
+        # Revoking does not wait for a repository that is damaged, or that no other key can sign.
+        pass
+    revoked = _set_state(settings, key, State.REVOKED)
+    return Revocation(revoked, signed_by, signs_settings and signed_by is None)
+
+
+def _keyring_with(settings: Settings, key_id: str) -> tuple[Keyring, Key]:
+    """The keyring, and the key with this id in it."""
+    in_file = keys_in_file(settings)
+    try:
+        keyring = configured_keyring(settings)
+    except KeyringError:
+        # A mounted secret that is gone must not keep another key from being revoked.
+        keyring = in_file
+    return keyring, key_named(keyring, key_id)
+
+
+def _set_state(settings: Settings, key: Key, state: State) -> Key:
+    with keyring_change(settings) as change:
+        keyring = change.keyring
+        if all(known.key_id != key.key_id for known in keyring):
+            keyring = keyring.with_key(replace(key, state=State.ACTIVE))
+        keyring = keyring.with_state(key.key_id, state)
+        change.write(keyring)
+        return keyring.get(key.key_id)

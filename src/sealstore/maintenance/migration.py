@@ -1,0 +1,82 @@
+"""Bringing a repository's catalogue to this release's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sealstore import layout
+from sealstore.assembly import open_catalogue
+from sealstore.catalogue import Catalogue, require_current_schema, schema_revision, upgrade
+from sealstore.catalogue.inspection import database_place
+from sealstore.catalogue.tables import SCHEMA_REVISIONS
+from sealstore.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """From which schema to which.
+
+    Attributes:
+        old: the schema's revision before.
+        new: the schema's revision after; the same where there is nothing to do.
+        database: what to back up, for people.
+    """
+
+    old: str
+    new: str
+    database: str
+
+
+def pending_migration(settings: Settings) -> Migration:
+    """What migrating would do; nothing is changed.
+
+    Raises:
+        SealstoreError: as ``migrate``.
+    """
+    with _catalogue(settings) as catalogue:
+        return Migration(
+            _old_revision(catalogue), SCHEMA_REVISIONS[-1], _place(settings, catalogue)
+        )
+
+
+def migrate(settings: Settings) -> Migration:
+    """Bring the catalogue of the configured repository to this release's schema.
+
+    Raises:
+        RepositoryNotFoundError, VerificationError, KeyringError: there is no repository that these
+            keys know; nothing was changed.
+        SchemaVersionError: the schema is newer, or there is none: empty tables would hide that the
+            artifacts are gone.
+        CatalogueError: the database failed.
+    """
+    with _catalogue(settings) as catalogue:
+        old = _old_revision(catalogue)
+        upgrade(catalogue.engine)
+        new = schema_revision(catalogue.engine) or old
+        return Migration(old, new, _place(settings, catalogue))
+
+
+@contextmanager
+def _catalogue(settings: Settings) -> Iterator[Catalogue]:
+    root = settings.path.absolute()
+    layout.open_settings(layout.read_settings_file(root), settings.key_source().current())
+    catalogue = open_catalogue(root, settings)
+    try:
+        yield catalogue
+    finally:
+        catalogue.engine.dispose()
+
+
+def _old_revision(catalogue: Catalogue) -> str:
+    old = schema_revision(catalogue.engine)
+    if old is None or old not in SCHEMA_REVISIONS:
+        require_current_schema(catalogue.engine)
+    return str(old)
+
+
+def _place(settings: Settings, catalogue: Catalogue) -> str:
+    if settings.database_url is None:
+        return f"the files catalogue.sqlite3* in {settings.path.absolute()}"
+    return f"the database {database_place(catalogue.engine)}"

@@ -1,0 +1,206 @@
+"""Verifying many artifacts: each statement, and each distinct payload once, on all cores."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+from sealstore.artifact import Artifact
+from sealstore.catalogue import ListFilter
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    KeyringError,
+    PayloadDigestError,
+    SealstoreError,
+    StorageError,
+    VerificationError,
+)
+from sealstore.maintenance.finding import Finding, claimed_ref
+from sealstore.maintenance.progress import Progress, no_progress
+from sealstore.maintenance.walk import walk_rows
+from sealstore.names import ArtifactRef, request
+from sealstore.repository import Repository
+from sealstore.statement import Digests
+
+MEGABYTE = 1_000_000
+_REPORT_EVERY = 200
+"""Statements between two reports of progress: a report costs more than a statement."""
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What a verification found.
+
+    Attributes:
+        artifacts: how many artifacts were looked at.
+        payloads: how many distinct payloads were hashed or found wanting.
+        hashed_bytes: bytes that went through both digests.
+        hashing_seconds: how long that took, by the wall clock.
+        findings: everything that was refused; empty when all is well.
+    """
+
+    artifacts: int = 0
+    payloads: int = 0
+    hashed_bytes: int = 0
+    hashing_seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Throughput of hashing, in 10⁶ bytes a second; 0 where nothing was hashed."""
+        if not self.hashing_seconds:
+            return 0.0
+        return self.hashed_bytes / MEGABYTE / self.hashing_seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return {
+            "ok": not self.findings,
+            "artifacts": self.artifacts,
+            "payloads": self.payloads,
+            "hashedBytes": self.hashed_bytes,
+            "hashingSeconds": round(self.hashing_seconds, 6),
+            "megabytesPerSecond": round(self.megabytes_per_second, 1),
+            "findings": [finding.to_json() for finding in self.findings],
+        }
+
+
+def verify_one(
+    repository: Repository, name: str, tag: str, revision: int | None = None
+) -> VerifyReport:
+    """Verify one artifact and both digests of its payload.
+
+    Raises:
+        InvalidNameError: the request is impossible.
+        CatalogueError, KeyringError: the database or the keyring failed.
+    """
+    ref = request(name, tag, revision)
+    report = VerifyReport(artifacts=1, payloads=1)
+    started = time.perf_counter()
+    try:
+        artifact = repository.verify(name, tag, revision=revision)
+    except (VerificationError, CatalogueTamperedError, ArtifactNotFound, StorageError) as error:
+        report.findings.append(Finding.of(error, str(ref)))
+    else:
+        report.hashed_bytes = artifact.size
+    report.hashing_seconds = time.perf_counter() - started
+    return report
+
+
+def verify_all(
+    repository: Repository,
+    conditions: ListFilter | None = None,
+    *,
+    progress: Progress = no_progress,
+    threads: int | None = None,
+) -> VerifyReport:
+    """Verify every artifact that meets ``conditions``.
+
+    Args:
+        repository: which.
+        conditions: which artifacts; all by default.
+        progress: hears of the phases ``statements`` (artifacts) and ``payloads`` (bytes).
+        threads: how many payloads are hashed at a time; as many as there are cores by default.
+
+    Raises:
+        CatalogueError, KeyringError: the database or the keyring failed.
+    """
+    report = VerifyReport()
+    payloads = _Payloads()
+    total = repository.catalogue.count(conditions or ListFilter())
+    progress("statements", 0, total)
+    try:
+        for row in walk_rows(repository, conditions):
+            report.artifacts += 1
+            try:
+                payloads.add(repository.verify_row(row))
+            except KeyringError:
+                raise
+            except SealstoreError as error:
+                report.findings.append(Finding.of(error, claimed_ref(row)))
+            if report.artifacts % _REPORT_EVERY == 0:
+                progress("statements", report.artifacts, max(total, report.artifacts))
+    except CatalogueTamperedError as error:
+        # What could be walked to is verified all the same; the report is not clean either way.
+        report.findings.append(Finding.of(error))
+    _hash_payloads(repository, payloads, report, progress, threads or os.cpu_count() or 1)
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    digests: Digests
+    size: int
+
+
+class _Payloads:
+    """The distinct payloads that verified statements vouch for, and whose they are."""
+
+    def __init__(self) -> None:
+        self.owners: dict[_Payload, list[ArtifactRef]] = {}
+        self.bytes = 0
+
+    def add(self, artifact: Artifact) -> None:
+        payload = _Payload(artifact.digests, artifact.size)
+        owners = self.owners.get(payload)
+        if owners is None:
+            self.owners[payload] = owners = []
+            self.bytes += payload.size
+        owners.append(artifact.ref)
+
+
+def _hash_payloads(
+    repository: Repository,
+    payloads: _Payloads,
+    report: VerifyReport,
+    progress: Progress,
+    threads: int,
+) -> None:
+    waiting: Iterator[tuple[_Payload, list[ArtifactRef]]] = iter(payloads.owners.items())
+    lock = threading.Lock()
+    passed_bytes = 0
+
+    def work() -> None:
+        nonlocal passed_bytes
+        while True:
+            with lock:
+                payload, owners = next(waiting, (None, ()))
+            if payload is None:
+                return
+            error = _check(repository, payload)
+            with lock:
+                passed_bytes += payload.size
+                report.payloads += 1
+                if error is None or isinstance(error, PayloadDigestError):
+                    report.hashed_bytes += payload.size
+                if error is not None:
+                    report.findings += [Finding.of(error, str(owner)) for owner in owners]
+                progress("payloads", passed_bytes, payloads.bytes)
+
+    progress("payloads", 0, payloads.bytes)
+    started = time.perf_counter()
+    with ThreadPoolExecutor(threads, thread_name_prefix="sealstore-verify") as pool:
+        workers = [pool.submit(work) for _ in range(threads)]
+        try:
+            for worker in workers:
+                worker.result()
+        finally:
+            # After an error or an interruption the others finish the payload in hand, no more.
+            with lock:
+                waiting = iter(())
+    report.hashing_seconds = time.perf_counter() - started
+
+
+def _check(repository: Repository, payload: _Payload) -> SealstoreError | None:
+    try:
+        repository.blobs.check(payload.digests, payload.size)
+    except (VerificationError, StorageError) as error:
+        # A bad sector under one payload must not hide what is wrong with the others.
+        return error
+    return None
