@@ -1,15 +1,16 @@
-"""joblib's format: what ``joblib.dump`` writes, arrays and compression included."""
+"""joblib's format: what ``joblib.dump`` writes and ``joblib.load`` reads, arrays and compression
+included, by the pickle engine."""
 
 from __future__ import annotations
 
-import importlib
-import io
-import pickle
+import sys
 from typing import Any, Literal
 
 from sealstore.blobs import VerifiedPayload
 from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreError
 from sealstore.formats.contract import Sink
+from sealstore.pickling.reader import load_object
+from sealstore.pickling.writer import dump_object
 from sealstore.statement import Import
 
 
@@ -20,14 +21,22 @@ class JoblibFormat:
 
     def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> None:
         """See ``Format.dump``."""
-        import joblib
-
         try:
-            joblib.dump(obj, sink, compress=compress)
+            dump_object(obj, sink, compress=compress)
         except SealstoreError:
             raise
+        except RecursionError as error:
+            raise NotSerialisableError(
+                "The object is nested too deeply to be pickled.",
+                hint="store it in a flatter form, or raise sys.setrecursionlimit.",
+            ) from error
         except Exception as error:
-            raise NotSerialisableError(f"{type(obj)}: {error}") from error
+            # Reducers are the object's own code: they may raise anything.
+            raise NotSerialisableError(
+                f"The object cannot be pickled ({type(error).__name__}: {error}).",
+                hint="nothing was stored; remove what has no serialised form (locks, files,"
+                " lambdas, local classes).",
+            ) from error
 
     def imports(self, view: memoryview) -> tuple[Import, ...]:
         """See ``Format.imports``."""
@@ -37,9 +46,21 @@ class JoblibFormat:
         self, payload: VerifiedPayload, *, mmap_mode: Literal["r", "c"] | None = None
     ) -> object:
         """See ``Format.load``."""
-        import joblib
-
         try:
-            return joblib.load(io.BytesIO(payload.view))
+            return load_object(payload.view, find_class=_import, mmap_mode=mmap_mode)
+        except SealstoreError:
+            raise
         except Exception as error:
-            raise ObjectLoadError(f"{error}") from error
+            # Constructors are the object's own code: they may raise anything.
+            raise ObjectLoadError(
+                f"The payload is genuine, but does not become an object here"
+                f" ({type(error).__name__})."
+            ) from error
+
+
+def _import(module: str, qualname: str) -> object:
+    __import__(module)
+    found: object = sys.modules[module]
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    return found
