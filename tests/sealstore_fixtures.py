@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from sealstore.artifact import Artifact
 from sealstore.envelope import Scope, seal_statement
-from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State
+from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
 from sealstore.repository import Repository
 from sealstore.settings import PREFIX
@@ -44,6 +45,11 @@ def no_configuration_of_the_developer(
         patch.setenv("XDG_CONFIG_HOME", str(home / "config"))
         patch.setenv("XDG_STATE_HOME", str(home / "state"))
         yield
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def fewer_examples(fraction: float) -> hypothesis.settings:
@@ -83,6 +89,23 @@ def roles(*names: Role) -> frozenset[Role]:
 @pytest.fixture
 def keyring() -> Keyring:
     return Keyring.of([hmac_key()])
+
+
+def written(path: Path, *keys: Key) -> dict[str, Any]:
+    """A keyring file of ``keys``, and what it says."""
+    write_keyring_file(path, Keyring.of(keys))
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def write_private(path: Path, content: bytes | str | dict[str, Any]) -> Path:
+    """A key file that nobody else can read, whatever is in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, dict):
+        content = json.dumps(content)
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    path.chmod(0o600)
+    return path
 
 
 # ── repositories ─────────────────────────────────────────────────────────────

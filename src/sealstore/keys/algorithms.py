@@ -118,7 +118,7 @@ class Ed25519Public:
         material: the 32 bytes of the public key.
 
     Raises:
-        KeyringFormatError: not 32 bytes.
+        KeyringFormatError: not 32 bytes, or a point of small order.
     """
 
     algorithm: ClassVar[str] = "ed25519-public"
@@ -129,6 +129,10 @@ class Ed25519Public:
             self._public = ed25519.Ed25519PublicKey.from_public_bytes(material)
         except ValueError:
             raise KeyringFormatError("An Ed25519 public key has 32 bytes.") from None
+        if int.from_bytes(material, "little") & _Y_BITS in _SMALL_ORDER_Y:
+            raise KeyringFormatError(
+                "This Ed25519 public key is one for which everybody can make signatures."
+            )
         self._material = material
         self.key_id = _ed25519_key_id(material)
 
@@ -193,6 +197,17 @@ ALGORITHMS: Final[dict[str, type[HmacSha256] | type[Ed25519Public] | type[Ed2551
     algorithm.algorithm: algorithm for algorithm in (HmacSha256, Ed25519Private, Ed25519Public)
 }
 """The algorithms by the name that a keyring file gives them. There is no 'none'."""
+
+
+# The points whose order divides 8, by their y coordinate (the top bit is x's sign); values from the
+# prime on are second spellings of small ones. For such a key a signature needs no private part: the
+# verification equation of RFC 8032, section 5.1.7, holds for all, or for one in a few, messages.
+_PRIME: Final = 2**255 - 19
+_Y_BITS: Final = 2**255 - 1
+_ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER_Y: Final = frozenset(
+    {0, 1, _PRIME - 1, _PRIME, _PRIME + 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y}
+)
 
 
 def _ed25519_key_id(public: bytes) -> str:

@@ -75,13 +75,12 @@ def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
             inside the repository.
         KeyringFormatError: it does not decode strictly, or an id is not its material's.
     """
-    data = _read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
+    data, _ = _read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
     try:
         refuse_ambiguous_json(data, "keyring")
         document = _decoder.decode(data)
     except (StatementFormatError, msgspec.MsgspecError) as error:
-        # Neither text quotes the file: a decoder's message names the field and the type.
-        reason = error.message if isinstance(error, StatementFormatError) else str(error)
+        reason = error.message if isinstance(error, StatementFormatError) else _reason(error)
         raise KeyringFormatError(
             f"The keyring does not decode: {reason}",
             path=path,
@@ -147,6 +146,8 @@ def locked_keyring_file(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
+        # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
@@ -166,11 +167,12 @@ def read_hmac_key_file(path: Path, *, outside: Path | None) -> Key:
         KeyringNotFoundError, KeyringPermissionsError: as ``read_keyring_file``.
         KeyringFormatError: neither encoding, or fewer than 32 bytes.
     """
-    text = _read_private_file(path, 4 * limits.MAX_HMAC_KEY_BYTES, outside, group_may_read=True)
-    text = text.strip()
+    maximum = 4 * limits.MAX_HMAC_KEY_BYTES
+    data, status = _read_private_file(path, maximum, outside, group_may_read=True)
+    text = data.strip()
     try:
         material = bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else _from_base64(text)
-        created = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        created = datetime.fromtimestamp(status.st_mtime, UTC)
         return Key(HmacSha256(material), State.ACTIVE, created, DEFAULT_ROLES, Scope(None))
     except KeyringFormatError as error:
         error.path = os.fspath(path)
@@ -192,8 +194,8 @@ class KeyringSource:
     keyring_path: Path
     hmac_key_path: Path | None = None
     outside: Path | None = None
-    _seen: tuple[object, ...] | None = field(default=None, init=False, repr=False)
-    _keyring: Keyring | None = field(default=None, init=False, repr=False)
+    # One value, replaced as a whole: a thread must not note a new file beside an old keyring.
+    _last: tuple[tuple[object, ...], Keyring] | None = field(default=None, init=False, repr=False)
 
     def current(self) -> Keyring:
         """The keyring as the files have it now.
@@ -202,10 +204,10 @@ class KeyringSource:
             KeyringError: as ``read_keyring_file`` and ``read_hmac_key_file``.
         """
         seen = (_identity(self.keyring_path), _identity(self.hmac_key_path))
-        if self._keyring is None or seen != self._seen:
-            self._keyring = self._read()
-            self._seen = seen
-        return self._keyring
+        last = self._last
+        if last is None or seen != last[0]:
+            self._last = last = (seen, self._read())
+        return last[1]
 
     def _read(self) -> Keyring:
         if self.hmac_key_path is None:
@@ -249,7 +251,7 @@ def _identity(path: Path | None) -> tuple[int, ...] | None:
 
 def _read_private_file(
     path: Path, maximum: int, outside: Path | None, *, group_may_read: bool
-) -> bytes:
+) -> tuple[bytes, os.stat_result]:
     if outside is not None and _is_inside(path, outside):
         raise KeyringPermissionsError(
             "The key file lies inside the repository: whoever can write there could replace it.",
@@ -259,19 +261,24 @@ def _read_private_file(
     try:
         # Opened once; what is checked is what is read. Secrets are often mounted as links.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            _refuse_exposed(path, status, group_may_read=group_may_read)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(maximum + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
-        raise KeyringNotFoundError("There is no key file where one is configured.", path=path) from None
+        raise KeyringNotFoundError(
+            "There is no key file where one is configured.", path=path
+        ) from None
     except OSError as error:
         raise KeyringPermissionsError(
             f"The key file cannot be read ({error.strerror}).", path=path, hint="check {path}."
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        _refuse_exposed(path, status, group_may_read=group_may_read)
-        data = file.read(maximum + 1)
     if len(data) > maximum:
         raise KeyringFormatError("The key file is too large to be one.", path=path)
-    return data
+    return data, status
 
 
 def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool) -> None:
@@ -293,11 +300,41 @@ def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    # Both the name and what it leads to must lie elsewhere.
-    root = folder.resolve()
-    return any(
-        place.is_relative_to(root) for place in (path.resolve(), path.parent.resolve() / path.name)
-    )
+    """Whether ``path``, or any link on the way to what it means, lies in ``folder``."""
+    root = Path(os.path.realpath(folder))
+    place = Path("/")
+    rest = list(reversed(path.absolute().parts[1:]))
+    links = 0
+    while rest:
+        part = rest.pop()
+        if part == "..":
+            place = place.parent
+            continue
+        step = place / part
+        if root in step.parents:
+            return True
+        if not step.is_symlink() or links == _MAX_LINKS:
+            place = step
+            continue
+        links += 1
+        target = Path(os.readlink(step))
+        if target.is_absolute():
+            place = Path("/")
+        rest.extend(reversed(target.parts[target.is_absolute() :]))
+    return False
+
+
+_MAX_LINKS: Final = 40
+"""Links that Linux follows in one path; beyond them opening fails."""
+
+
+def _reason(error: msgspec.MsgspecError) -> str:
+    text = str(error)
+    if text.startswith(("Expected ", "Object missing ")):
+        return text
+    # Other texts quote a value, and a value in the wrong place may be a secret.
+    place = re.search(r"`(\$[\w.\[\]]*)`\Z", text)
+    return f"{'something' if place is None else place[1]} is not what it must be"
 
 
 def _from_base64(text: bytes) -> bytes:
@@ -314,11 +351,17 @@ def _key_of(entry: _KeyEntry) -> Key:
     algorithm = ALGORITHMS.get(entry.algorithm)
     if algorithm is None:
         raise KeyringFormatError("The keyring has a key of an unknown algorithm.")
-    material = algorithm(_from_base64(entry.material.encode()))
+    try:
+        material = algorithm(base64.b64decode(entry.material, validate=True))
+        created = datetime.strptime(entry.created, _TIME_FORMAT).replace(tzinfo=UTC)
+    except ValueError:
+        # Without the cause, which would quote the entry.
+        raise KeyringFormatError(
+            "A key's material in the keyring is not base64, or its time of creation none."
+        ) from None
     if material.key_id != entry.id:
         raise KeyringFormatError("A key's id in the keyring is not the one of its material.")
     repositories = None if entry.repositories == "any" else frozenset(entry.repositories)
-    created = datetime.strptime(entry.created, _TIME_FORMAT).replace(tzinfo=UTC)
     return Key(material, entry.state, created, frozenset(entry.roles), Scope(repositories))
 
 
