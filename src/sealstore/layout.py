@@ -8,6 +8,7 @@ ever loaded by way of it. All paths are walked with ``O_NOFOLLOW``, so that no p
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -152,11 +153,10 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
             # Two workers may begin at the same time: the second finds what the first made.
             fcntl.flock(folder, fcntl.LOCK_EX)
             found = set(os.listdir(folder))
+            is_in_use = any(_is_in_use(folder, name) for name in found)
         if REPOSITORY_FILE in found:
             raise RepositoryExistsError("There is a repository here already.", path=root)
-        if not found <= {"lost+found", "objects", STATEMENTS_FOLDER, *_CREATION_LEFTOVERS} or any(
-            os.listdir(root / kept) for kept in {"objects", STATEMENTS_FOLDER} & found
-        ):
+        if is_in_use:
             raise RepositoryExistsError(
                 "The folder is not empty and has no repository.json.",
                 path=root,
@@ -164,24 +164,38 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
             )
         yield
     finally:
+        # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
+        fcntl.flock(folder, fcntl.LOCK_UN)
         os.close(folder)
 
 
-_CREATION_LEFTOVERS: Final = tuple(
-    f"catalogue.sqlite3{suffix}" for suffix in ("", "-wal", "-shm", "-journal", ".lock")
+_CREATION_LEFTOVERS: Final = re.compile(
+    r"catalogue\.sqlite3(?:-wal|-shm|-journal|\.lock)?|\.staging-[0-9a-f]{32}"
 )
 
 
+def _is_in_use(folder: int, name: str) -> bool:
+    if name in ("objects", STATEMENTS_FOLDER):
+        try:
+            inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+        except OSError:
+            return True
+        try:
+            return bool(os.listdir(inner))
+        finally:
+            os.close(inner)
+    return name != "lost+found" and not _CREATION_LEFTOVERS.fullmatch(name)
+
+
 def remove_creation_leftovers(root: Path) -> None:
-    """Remove the catalogue that an interrupted creation left in a folder of no repository.
+    """Remove the files that an interrupted creation left in a folder of no repository.
 
     Raises:
         StorageError: the file system refused.
     """
     with storage_errors("The rest of an interrupted creation cannot be removed"):
-        for name in _CREATION_LEFTOVERS:
-            with suppress(FileNotFoundError):
-                os.unlink(root / name)
+        for name in filter(_CREATION_LEFTOVERS.fullmatch, os.listdir(root)):
+            os.unlink(root / name)
 
 
 def make_statements_folder(root: Path) -> None:
