@@ -1,1 +1,1 @@
-"""Measurements, as ratios against peers in the same run: ``python -m bench`` (or ``make bench``)."""
+"""Measurements, as ratios against peers in one run: ``python -m bench``, or ``make bench``."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
+from sqlalchemy import insert
+
 from bench.timing import Figure, median_seconds
-from sealstore.catalogue.rows import ArtifactRow
+from sealstore.catalogue import ListFilter
+from sealstore.catalogue.tables import artifact
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
 from sealstore.repository import Repository
@@ -18,6 +20,7 @@ from sealstore.repository import Repository
 SIZES = (1, 10_000, 1_000_000)
 TARGET_RATIO = 1.5
 _REAL = 100
+_BATCH = 50_000
 
 
 def figures() -> Iterator[Figure]:
@@ -28,7 +31,11 @@ def figures() -> Iterator[Figure]:
         yield Figure(f"look-up among {size:,} artifacts", took[size] * 1e6, "us", None, "")
     ratio = took[SIZES[2]] / took[SIZES[1]]
     yield Figure(
-        f"look-up: {SIZES[2]:,} against {SIZES[1]:,}", ratio, "x", TARGET_RATIO, "verified statement"
+        f"look-up: {SIZES[2]:,} against {SIZES[1]:,}",
+        ratio,
+        "x",
+        TARGET_RATIO,
+        "verified statement",
     )
 
 
@@ -40,33 +47,23 @@ def _median(size: int) -> float:
             real = min(size, _REAL)
             for i in range(real):
                 repository.store(i, f"real {i}", "1")
-            _fill(root / "catalogue.sqlite3", size - real)
+            _fill(repository, size - real)
             names = [f"real {i}" for i in range(real)]
-            random.Random(1).shuffle(names)
+            random.Random(1).shuffle(names)  # noqa: S311 (an order, not a secret)
             order = iter(names * 100)
             return median_seconds(lambda: repository.get(next(order), "1"), runs=real * 50)
 
 
-def _fill(catalogue: Path, rows: int) -> None:
+def _fill(repository: Repository, rows: int) -> None:
     """Add rows of the size of real ones; none of them is ever loaded."""
-    columns = ", ".join(ArtifactRow.__slots__)
-    marks = ", ".join("?" for _ in ArtifactRow.__slots__)
-    with closing(sqlite3.connect(catalogue)) as database:
-        template = dict(
-            zip(
-                ArtifactRow.__slots__,
-                database.execute(f"SELECT {columns} FROM artifact LIMIT 1").fetchone(),
-                strict=True,
+    [template] = repository.catalogue.list_rows(ListFilter(), limit=1)
+    for begin in range(0, rows, _BATCH):
+        with repository.catalogue.engine.execution_options(sealstore_write=True).begin() as batch:
+            batch.execute(
+                insert(artifact),
+                [
+                    asdict(template)
+                    | {"sequence": 1_000 + i, "name": f"model {i % 5_000}", "tag": f"{i}"}
+                    for i in range(begin, min(begin + _BATCH, rows))
+                ],
             )
-        )
-        database.executemany(
-            f"INSERT INTO artifact ({columns}) VALUES ({marks})",
-            (
-                tuple(
-                    (template | {"sequence": 1_000 + i, "name": f"model {i % 5_000}", "tag": f"{i}"}
-                    ).values()
-                )
-                for i in range(rows)
-            ),
-        )
-        database.commit()

@@ -25,16 +25,14 @@ def linear_model() -> object:
 
 def boosting() -> object:
     """Histogram gradient boosting, 200 iterations."""
-    return HistGradientBoostingClassifier(
-        max_iter=200, early_stopping=False, random_state=1
-    ).fit(*_training_data())
+    return HistGradientBoostingClassifier(max_iter=200, early_stopping=False, random_state=1).fit(
+        *_training_data()
+    )
 
 
 def forest() -> object:
     """A random forest of 100 trees."""
-    return RandomForestClassifier(n_estimators=100, random_state=1, n_jobs=2).fit(
-        *_training_data()
-    )
+    return RandomForestClassifier(n_estimators=100, random_state=1, n_jobs=2).fit(*_training_data())
 
 
 def frame() -> object:

@@ -1,4 +1,4 @@
-"""What the repository hands out about an artifact: a verified statement with names for its parts."""
+"""What is handed out about an artifact: a verified statement with names for its parts."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ class Artifact:
             "keyId": self.key_id,
             "statementSha256": self.verified.digest,
         }
-        return described | msgspec.to_builtins(self.verified.statement.predicate)
+        predicate: dict[str, Any] = msgspec.to_builtins(self.verified.statement.predicate)
+        return described | predicate
 
 
 @dataclass(frozen=True, slots=True)

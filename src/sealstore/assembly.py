@@ -1,4 +1,4 @@
-"""Putting the parts together: which keys, which database, and the first rows of a new repository."""
+"""Putting the parts together: which keys, which database, how a new repository begins."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> C
     Raises:
         ConfigurationError, MissingExtraError, CatalogueError: the database cannot be used.
     """
-    engine = catalogue_engine(
-        root, settings.database_url, journal=settings.journal, create=create
-    )
+    engine = catalogue_engine(root, settings.database_url, journal=settings.journal, create=create)
     lock_file = root / LOCK_FILE if settings.database_url is None else None
     return Catalogue(engine, lock_file=lock_file)
 

@@ -8,7 +8,7 @@ temporary folder, with a key of its own; nothing of the user's configuration is 
 from __future__ import annotations
 
 import os
-import pickle  # noqa: S403 (the demo plays the attacker, who writes a pickle)
+import pickle
 import shutil
 import sqlite3
 import subprocess

@@ -2,7 +2,8 @@
 
 ``repository.json`` is an envelope, signed by an admin key, around the repository's id and settings.
 The mirror ``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is
-ever loaded by way of it. All paths are walked with ``O_NOFOLLOW``, so that no planted link leads out.
+ever loaded by way of it. Its folders are walked with ``O_NOFOLLOW``, so that no planted link leads
+out.
 """
 
 from __future__ import annotations

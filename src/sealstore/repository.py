@@ -521,9 +521,7 @@ class Repository:
             for row in rows:
                 transaction.delete_artifact(row.sequence)
                 sequence = transaction.next_sequence()
-                transaction.append_history(
-                    _entry("remove", row, sequence, who.actor or who.user)
-                )
+                transaction.append_history(_entry("remove", row, sequence, who.actor or who.user))
         return tuple(request(row.name, row.tag, row.revision) for row in rows)
 
     def resign(self, ref: ArtifactRef, *, actor: str | None = None) -> Artifact:

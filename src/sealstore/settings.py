@@ -82,9 +82,7 @@ class Settings:
             journal=_one_of(given, Variable.JOURNAL, JOURNALS),
             digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
             repository_id=_repository_id(given),
-            strict_environment=_FLAGS[
-                _one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))
-            ],
+            strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
         )
 
     def key_source(self, outside: Path | None = None) -> KeyringSource:

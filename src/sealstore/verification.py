@@ -12,7 +12,7 @@
        5e. of the name, tag and revision that were asked for
        5f. the catalogue's row says what the statement says
     6. The policy allows the imports               pending: there is no policy yet
-    7. The payload is the signed one               blobs.VerifiedPayload (size before memory, digest)
+    7. The payload is the signed one               blobs.VerifiedPayload (size first, then digest)
 
 A check that stands elsewhere is not repeated here, and none is left out.
 """
@@ -77,5 +77,3 @@ def _answers(ref: ArtifactRef, request: ArtifactRef) -> bool:
     if request.tag.is_latest:
         return True
     return ref.tag == request.tag and request.revision in (None, ref.revision)
-
-

@@ -22,9 +22,13 @@ class DigestName(StrEnum):
 class RunningHash(Protocol):
     """What ``hashlib`` and ``blake3`` hashes have in common."""
 
-    def update(self, data: memoryview, /) -> object: ...
+    def update(self, data: memoryview, /) -> object:
+        """Take in the next bytes."""
+        ...
 
-    def hexdigest(self) -> str: ...
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far."""
+        ...
 
 
 class PayloadHash:

@@ -5,19 +5,10 @@ from __future__ import annotations
 from typing import Any, Literal, Protocol
 
 from sealstore.blobs import VerifiedPayload
+from sealstore.pickling.writer import Sink
 from sealstore.statement import Import
 
-
-class Sink(Protocol):
-    """Where a format writes to: the writing half of ``blobs.StagedBlob``."""
-
-    def write(self, data: bytes | bytearray | memoryview, /) -> int: ...
-
-    def tell(self) -> int: ...
-
-    def flush(self) -> None: ...
-
-    def restart(self) -> None: ...
+__all__ = ["Format", "Sink"]
 
 
 class Format(Protocol):

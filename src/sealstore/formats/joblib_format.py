@@ -1,5 +1,4 @@
-"""joblib's format: what ``joblib.dump`` writes and ``joblib.load`` reads, arrays and compression
-included, by the pickle engine."""
+"""joblib's format, by the pickle engine: what ``joblib.dump`` writes and ``joblib.load`` reads."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -123,10 +123,14 @@ def _open_or_create(path: Path) -> Repository:
     try:
         return Repository.open(path)
     except RepositoryNotFoundError:
-        # Another worker may make it at the same moment: then there is one to open.
-        with suppress(RepositoryExistsError):
-            return Repository.create(path)
-        return Repository.open(path)
+        pass
+    try:
+        return Repository.create(path)
+    except RepositoryExistsError:
+        # Another worker may have made it at this moment: then there is one to open.
+        if (path / REPOSITORY_FILE).exists():
+            return Repository.open(path)
+        raise
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
