@@ -68,6 +68,10 @@ test: lint ## ruff, mypy, import-linter, then every test with branch coverage
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 	  --cov --cov-report=term-missing:skip-covered --critical-coverage
 
+.PHONY: bench
+bench: venv ## measure against plain joblib, as ratios; PARTS="load-and-store lookup" chooses
+	@$(BIN)/python -m bench $(PARTS)
+
 .PHONY: lint
 lint: venv ## ruff, mypy --strict, import-linter
 	@echo "ruff check";   $(BIN)/ruff check --quiet .
