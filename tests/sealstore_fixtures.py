@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -15,8 +16,10 @@ from typing import Any
 
 import hypothesis
 import pytest
+from blake3 import blake3
 
 from sealstore.artifact import Artifact
+from sealstore.blobs import LocalBlobStore
 from sealstore.envelope import Scope, seal_statement
 from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
@@ -197,6 +200,35 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
         else:
             found[name] = (mode, "")
     return found
+
+
+# ── payloads ──────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def blob_store(tmp_path: Path) -> LocalBlobStore:
+    store = LocalBlobStore(tmp_path)
+    store.create()
+    return store
+
+
+def digests_of(data: bytes) -> Digests:
+    """Both digests of a payload."""
+    return Digests(sha256=hashlib.sha256(data).hexdigest(), blake3=blake3(data).hexdigest())
+
+
+def blob_path(root: Path, data: bytes) -> Path:
+    """Where a payload belongs below a repository's folder."""
+    name = digests_of(data).sha256
+    return root / "objects" / name[:2] / name
+
+
+def put_payload(store: LocalBlobStore, root: Path, data: bytes) -> Path:
+    """Store a payload; where it lies."""
+    with store.stage() as staged:
+        staged.write(data)
+        staged.commit()
+    return blob_path(root, data)
 
 
 # ── statements ───────────────────────────────────────────────────────────────

@@ -35,9 +35,7 @@ _FOLDER_MODE: Final = 0o750
 _WRITE_BUFFER_BYTES: Final = limits.MIB
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted FIFO must not wait for a writer.
-_OPEN_PAYLOAD: Final = (
-    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-)
+_OPEN_PAYLOAD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _SHA256_NAME: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -272,9 +270,7 @@ class LocalStagedBlob:
                     source = f"/proc/self/fd/{self._descriptor}"
                     os.link(source, name, dst_dir_fd=folder, follow_symlinks=True)
                 else:
-                    os.link(
-                        self._temporary_name, name, src_dir_fd=self._objects, dst_dir_fd=folder
-                    )
+                    os.link(self._temporary_name, name, src_dir_fd=self._objects, dst_dir_fd=folder)
             except FileExistsError:
                 if self._is_same_payload(name, folder, size):
                     return CommitOutcome.ALREADY_THERE
@@ -293,7 +289,11 @@ class LocalStagedBlob:
         try:
             if os.fstat(descriptor).st_size != size:
                 return False
-            return hash_file(descriptor, size).digests() == self._digests
+            if hash_file(descriptor, size).digests() != self._digests:
+                return False
+            # Whoever put it there (a copy, a restored backup) may not have synced it.
+            os.fsync(descriptor)
+            return True
         except PayloadSizeError:
             return False
         finally:
