@@ -21,7 +21,7 @@ from sealstore import limits
 from sealstore.catalogue.engine import catalogue_errors, reading, writing
 from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
 from sealstore.catalogue.tables import artifact, history
-from sealstore.errors import CatalogueError
+from sealstore.errors import CatalogueError, CatalogueTamperedError
 from sealstore.names import ArtifactRef
 
 _ARTIFACT_COLUMNS: Final = tuple(artifact.c[name] for name in ArtifactRow.__slots__)
@@ -32,6 +32,9 @@ _BY_TAG: Final = _BY_NAME.where(artifact.c.tag == bindparam("tag"))
 _FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
 _FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
 _FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
+
+_HIGHEST_NUMBER: Final = (1 << 63) - 1
+"""The largest number that databases and statements hold."""
 
 _OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -181,15 +184,22 @@ class WriteTransaction:
 
     def next_sequence(self) -> int:
         """The sequence number of the next entry of the history."""
-        highest = self._execute(select(func.max(history.c.sequence))).scalar()
-        return (highest or 0) + 1
+        return self._after(select(func.max(history.c.sequence)))
 
     def next_revision(self, name: str, tag: str) -> int:
         """The next revision of (name, tag): one more than the history ever gave out."""
-        highest = self._execute(
+        return self._after(
             select(func.max(history.c.revision)).where(history.c.name == name, history.c.tag == tag)
-        ).scalar()
-        return (highest or 0) + 1
+        )
+
+    def _after(self, highest_number: Select[Any]) -> int:
+        highest = self._execute(highest_number).scalar()
+        if highest is None:
+            return 1
+        # SQLite keeps values of any type in any column.
+        if type(highest) is not int or not 0 <= highest < _HIGHEST_NUMBER:
+            raise CatalogueTamperedError("The history has a number that no change was given.")
+        return highest + 1
 
     def find(self, ref: ArtifactRef) -> ArtifactRow | None:
         """See ``Catalogue.find``."""
@@ -251,7 +261,8 @@ def _matching(conditions: ListFilter) -> Select[Any]:
     if conditions.created_before is not None:
         statement = statement.where(artifact.c.created < conditions.created_before)
     if conditions.search is not None:
-        pattern = f"%{_escaped(conditions.search.lower())}%"
+        # Lower case as the database makes it, on both sides: SQLite's knows ASCII only.
+        pattern = func.lower(f"%{_escaped(conditions.search)}%")
         statement = statement.where(
             or_(
                 *(
