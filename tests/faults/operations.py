@@ -1,0 +1,127 @@
+"""What the children of these tests do. Each imports it anew: no pytest, no Hypothesis."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sealstore.envelope import Scope
+from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
+from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.keys.sources import locked_keyring_file
+from sealstore.names import request
+from sealstore.repository import Repository
+
+FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def key(number: int) -> Key:
+    """An HMAC key, the same for each number; later numbers are newer."""
+    created = FIRST_DAY + timedelta(days=number)
+    return Key(HmacSha256(bytes([number]) * 32), State.ACTIVE, created, DEFAULT_ROLES, Scope(None))
+
+
+KEYRING = Keyring.of([key(1)])
+ROTATED = Keyring.of([replace(key(1), state=State.RETIRED), key(2)])
+"""After a rotation: the first key still verifies, the second signs."""
+
+
+def model(name: str, tag: str, revision: int) -> dict[str, Any]:
+    """The object that is stored as this revision: it tells which it is."""
+    return {"name": name, "tag": tag, "revision": revision, "weights": [revision / 7] * 500}
+
+
+@dataclass(frozen=True)
+class Done:
+    """A list in a file of what has been done; it is complete whenever the process dies."""
+
+    path: Path
+
+    def add(self, *entry: object) -> None:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        os.write(descriptor, json.dumps(entry).encode() + b"\n")
+        os.close(descriptor)
+
+    def entries(self) -> list[tuple[Any, ...]]:
+        if not self.path.exists():
+            return []
+        return [tuple(json.loads(line)) for line in self.path.read_text().splitlines()]
+
+
+@contextmanager
+def without_nameless_files() -> Iterator[None]:
+    """Stage payloads under temporary names, as on file systems that know no ``O_TMPFILE``."""
+    flag = os.O_TMPFILE
+    del os.O_TMPFILE
+    try:
+        yield
+    finally:
+        os.O_TMPFILE = flag  # type: ignore[misc]  # it is no constant here
+
+
+# ── what is interrupted ──────────────────────────────────────────────────────
+
+
+def fill(root: Path) -> None:
+    """Make the repository that every interrupted operation finds."""
+    with Repository.create(root, keyring=KEYRING) as repository:
+        for name, tag, revision in STORED:
+            repository.store(model(name, tag, revision), name, tag)
+        repository.remove("fraud", "v1", revision=2)
+
+
+STORED = (
+    ("churn", "2026-10", 1),
+    ("churn", "2026-10", 2),
+    ("fraud", "v1", 1),
+    ("fraud", "v1", 2),
+    ("churn", "2026-11", 1),
+)
+PRESENT = frozenset(STORED) - {("fraud", "v1", 2)}
+TO_STORE = (("churn", "2026-12", 1), ("fraud", "v1", 3))
+
+
+def store(root: Path, done: Done) -> None:
+    """Store under a new tag, then under one whose newest revision was removed."""
+    with Repository.open(root, keyring=KEYRING) as repository:
+        for name, tag, revision in TO_STORE:
+            artifact = repository.store(model(name, tag, revision), name, tag)
+            done.add(name, tag, artifact.revision)
+
+
+def store_by_temporary_names(root: Path, done: Done) -> None:
+    with without_nameless_files():
+        store(root, done)
+
+
+def create(root: Path, done: Done) -> None:
+    Repository.create(root, keyring=KEYRING).close()
+    done.add("created")
+
+
+def remove(root: Path, done: Done) -> None:
+    """Remove a tag with all its revisions."""
+    with Repository.open(root, keyring=KEYRING) as repository:
+        repository.remove("churn", "2026-10")
+        done.add("removed")
+
+
+def resign(root: Path, done: Done) -> None:
+    """Give one artifact a signature of the new key."""
+    with Repository.open(root, keyring=ROTATED) as repository:
+        repository.resign(request("churn", "2026-10", 2))
+        done.add("resigned")
+
+
+def rotate(keyring_path: Path, done: Done) -> None:
+    """Replace the keyring file by one with another key, as the command line does."""
+    with locked_keyring_file(keyring_path):
+        read_keyring_file(keyring_path, outside=None)
+        write_keyring_file(keyring_path, ROTATED)
+    done.add("rotated")

@@ -1,0 +1,155 @@
+"""kill -9 at every step of what changes a repository, and what is found afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sealstore.errors import ArtifactNotFound, RepositoryNotFoundError
+from sealstore.keys import Keyring, State, read_keyring_file, write_keyring_file
+from sealstore.names import request
+from sealstore.repository import Repository
+from tests.faults import operations
+from tests.faults.dying import Steps, count_steps, survives
+from tests.faults.operations import KEYRING, PRESENT, ROTATED, TO_STORE, Done
+from tests.faults.soundness import contents, require_that_it_works
+
+pytestmark = pytest.mark.invariant(3)
+
+SAMPLES = 25
+"""Of the many thousand calls between two steps that reach the system, as many are tried."""
+
+Deaths = Callable[[Callable[[Path, Done], None], Path], Iterator[tuple[Path, Done]]]
+
+
+@pytest.fixture(params=Steps, ids=lambda steps: steps.name.lower())
+def deaths(request: pytest.FixtureRequest, tmp_path: Path) -> Deaths:
+    """What an operation leaves that died: for each step at which it can, a fresh copy."""
+
+    def die_everywhere(
+        operation: Callable[[Path, Done], None], original: Path
+    ) -> Iterator[tuple[Path, Done]]:
+        scene = tmp_path / "scene"
+        step = 0
+        stride = 1
+        if request.param is Steps.ALL:
+            _set_up(original, scene)
+            total = count_steps(Steps.ALL, operation, *_places(original, scene))
+            stride = max(1, total // SAMPLES)
+        place, done = _places(original, scene)
+        survived = False
+        while not survived:
+            step += stride
+            _set_up(original, scene)
+            survived = survives(step, request.param, operation, place, done)
+            yield place, done
+        assert step > 10 * stride, "the operation has fewer steps than it can have"
+
+    return die_everywhere
+
+
+def _set_up(original: Path, scene: Path) -> None:
+    shutil.rmtree(scene, ignore_errors=True)
+    scene.mkdir()
+    if original.is_dir():
+        shutil.copytree(original, scene / original.name)
+    elif original.exists():
+        shutil.copy(original, scene)
+
+
+def _places(original: Path, scene: Path) -> tuple[Path, Done]:
+    return scene / original.name, Done(scene / "done")
+
+
+# ── the operations ───────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "operation", [operations.store, operations.store_by_temporary_names], ids=["nameless", "named"]
+)
+def test_a_killed_store_is_absent_or_whole_and_loses_nothing(
+    filled: Path, deaths: Deaths, operation: Callable[[Path, Done], None]
+) -> None:
+    """Whatever step a store dies at, all that was acknowledged loads and storing goes on."""
+    for root, done in deaths(operation, filled):
+        acknowledged = set(done.entries())
+        with Repository.open(root, keyring=KEYRING) as repository:
+            found = contents(repository)
+            assert PRESENT | acknowledged <= found <= PRESENT | set(TO_STORE)
+            assert len(found) <= len(PRESENT | acknowledged) + 1
+            require_that_it_works(repository)
+
+
+def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
+    tmp_path: Path, deaths: Deaths
+) -> None:
+    """Whatever step a creation dies at, the repository is there or can be made now."""
+    for root, done in deaths(operations.create, tmp_path / "absent"):
+        try:
+            repository = Repository.open(root, keyring=KEYRING)
+        except RepositoryNotFoundError:
+            assert not done.entries()
+            repository = Repository.create(root, keyring=KEYRING)
+        with repository:
+            require_that_it_works(repository)
+
+
+def test_a_killed_removal_removes_all_revisions_or_none(filled: Path, deaths: Deaths) -> None:
+    """Whatever step a removal dies at, it is done or not, and the numbers stay given out."""
+    removed = {("churn", "2026-10", 1), ("churn", "2026-10", 2)}
+    for root, done in deaths(operations.remove, filled):
+        with Repository.open(root, keyring=KEYRING) as repository:
+            found = contents(repository)
+            assert found == PRESENT - removed or (found == PRESENT and not done.entries())
+            require_that_it_works(repository)
+
+
+def test_a_killed_resigning_leaves_the_old_or_the_new_signature(
+    filled: Path, deaths: Deaths
+) -> None:
+    """Whatever step a new signature dies at, one of both is there and can be replaced."""
+    ref = request("churn", "2026-10", 2)
+    old, new = (key.key_id for key in ROTATED)
+    for root, done in deaths(operations.resign, filled):
+        with Repository.open(root, keyring=ROTATED) as repository:
+            assert repository.get(ref.name, ref.tag, revision=2).key_id in (
+                {new} if done.entries() else {old, new}
+            )
+            assert contents(repository) == PRESENT
+            assert repository.resign(ref).key_id == new
+            require_that_it_works(repository)
+
+
+def test_a_killed_rotation_leaves_the_old_or_the_new_keyring(
+    tmp_path: Path, deaths: Deaths
+) -> None:
+    """Whatever step writing the keyring dies at, the file holds one keyring and can be written."""
+    original = tmp_path / "keyring.json"
+    write_keyring_file(original, KEYRING)
+    for path, done in deaths(operations.rotate, original):
+        found = states(read_keyring_file(path, outside=None))
+        assert found == states(ROTATED) or (found == states(KEYRING) and not done.entries())
+        for left in path.parent.glob("*keyring*"):
+            assert left.stat().st_mode & 0o077 == 0
+        operations.rotate(path, done)
+        assert states(read_keyring_file(path, outside=None)) == states(ROTATED)
+
+
+def states(keyring: Keyring) -> dict[str, State]:
+    return {key.key_id: key.state for key in keyring}
+
+
+def test_an_interrupted_operation_is_really_interrupted(filled: Path, tmp_path: Path) -> None:
+    """The child dies at its first step, so that nothing of it was done."""
+    done = Done(tmp_path / "done")
+    shutil.copytree(filled, tmp_path / "repository")
+    assert not survives(1, Steps.SYSTEM, operations.store, tmp_path / "repository", done)
+    assert done.entries() == []
+    with (
+        Repository.open(tmp_path / "repository", keyring=KEYRING) as repository,
+        pytest.raises(ArtifactNotFound),
+    ):
+        repository.load("churn", "2026-12")
