@@ -197,9 +197,10 @@ def show_error(error: Exception, *, debug: bool) -> int:
 def show_click_error(error: click.ClickException) -> int:
     """Say what is wrong with the arguments; the exit code."""
     _error(error.format_message())
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if context is not None:
-        note(f"to do: '{context.command_path} --help' shows how.")
+    if isinstance(error, click.UsageError):
+        # click leaves the command open where an option lacks its argument.
+        command = "sealstore" if error.ctx is None else error.ctx.command_path
+        note(f"to do: '{command} --help' shows how.")
     return error.exit_code
 
 

@@ -61,12 +61,8 @@ def resign_settings(
     old_key_id = read_unverified(data).key_id
     try:
         identity = layout.open_settings(data, keyring)
-    except RevokedKeyError as error:
+    except RevokedKeyError:
         if accept is None:
-            error.hint = (
-                "if nobody but its owner had the key, 'sealstore resign --settings --accept ID'"
-                " signs the settings anew; ID is the repository's id as you have it on record."
-            )
             raise
         identity = layout.open_settings(data, _as_if_retired(keyring, old_key_id))
     for expected in (accept, settings.repository_id):

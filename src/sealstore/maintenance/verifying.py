@@ -39,7 +39,7 @@ class VerifyReport:
 
     Attributes:
         artifacts: how many artifacts were looked at.
-        payloads: how many distinct payloads were hashed or found wanting.
+        payloads: how many distinct payloads were looked for.
         hashed_bytes: bytes that went through both digests.
         hashing_seconds: how long that took, by the wall clock.
         findings: everything that was refused; empty when all is well.
@@ -81,13 +81,14 @@ def verify_one(
         CatalogueError, KeyringError: the database or the keyring failed.
     """
     ref = request(name, tag, revision)
-    report = VerifyReport(artifacts=1, payloads=1)
+    report = VerifyReport(artifacts=1)
     started = time.perf_counter()
     try:
         artifact = repository.verify(name, tag, revision=revision)
     except (VerificationError, CatalogueTamperedError, ArtifactNotFound, StorageError) as error:
         report.findings.append(Finding.of(error, str(ref)))
     else:
+        report.payloads = 1
         report.hashed_bytes = artifact.size
     report.hashing_seconds = time.perf_counter() - started
     return report

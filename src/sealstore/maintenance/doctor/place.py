@@ -12,7 +12,7 @@ from typing import Final
 
 from sealstore import layout, limits
 from sealstore.envelope import read_unverified
-from sealstore.errors import RevokedKeyError, SealstoreError
+from sealstore.errors import SealstoreError
 from sealstore.keys import Keyring
 from sealstore.layout import RepositorySettings
 from sealstore.maintenance.doctor.check import Check, quoted
@@ -34,12 +34,6 @@ def check_settings(
     try:
         data = layout.read_settings_file(settings.path.absolute())
         identity = layout.open_settings(data, keyring)
-    except RevokedKeyError as error:
-        fix = (
-            "sealstore resign --settings --accept ID (the repository's id, as you have it on"
-            " record); where no admin key is active: sealstore keys generate --repository ID first"
-        )
-        return None, [Check.wrong(topic, f"repository.json: {error.message}", fix, code=error.code)]
     except SealstoreError as error:
         return None, [Check.failed(topic, error)]
     tags = "immutable" if identity.immutable_tags else "may be stored again"
