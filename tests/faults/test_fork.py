@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from socket import socket, socketpair
 from typing import Any
 
 import pytest
@@ -23,30 +24,29 @@ pytestmark = pytest.mark.invariant(3)
 
 
 @contextmanager
-def forked(body: Callable[[int], None]) -> Iterator[tuple[int, int]]:
-    """A fork of this process that runs ``body`` with a pipe to read from.
+def forked(body: Callable[[socket], None]) -> Iterator[socket]:
+    """A fork of this process that runs ``body`` with a connection to the block.
 
-    The pipe's other end and the child's id are what the block gets; in the end the child must have
-    succeeded.
+    In the end the connection is closed, and the child must have succeeded.
     """
-    reader, writer = os.pipe()
+    ours, theirs = socketpair()
     child = os.fork()
     if not child:
-        os.close(writer)
+        ours.close()
         status = 1
         try:
-            body(reader)
+            body(theirs)
             status = 0
         finally:
             # Whatever was raised: the child must not return into the code of its parent.
             if status:
                 traceback.print_exc()
             os._exit(status)
-    os.close(reader)
+    theirs.close()
     try:
-        yield writer, child
+        yield ours
     finally:
-        os.close(writer)
+        ours.close()
         _, status = os.waitpid(child, 0)
         assert status == 0
 
@@ -56,20 +56,26 @@ def store_on_both_sides(root: Path) -> None:
     repository = Repository.open(root, keyring=KEYRING)
     repository.load("churn")
 
-    def use_in_child(parent_has_closed: int) -> None:
+    def use_in_child(parent: socket) -> None:
         repository.store(model("child", "1", 1), "child", "1")
-        os.read(parent_has_closed, 1)
+        parent.send(b"stored one")
+        parent.recv(100)
         for number in range(2, 6):
             repository.store(model("child", "1", number), "child", "1")
             assert repository.load("child", "1") == model("child", "1", number)
-        repository.close()
+        parent.send(b"stored five")
+        parent.recv(100)
 
-    with forked(use_in_child) as (to_child, _):
+    with forked(use_in_child) as child:
         for number in range(1, 4):
             repository.store(model("parent", "1", number), "parent", "1")
             assert repository.load("parent", "1") == model("parent", "1", number)
+        assert child.recv(100) == b"stored one"
         repository.close()
-        os.write(to_child, b".")
+        child.send(b"closed")
+        assert child.recv(100) == b"stored five"
+        assert repository.load("child", "1") == model("child", "1", 5)
+        repository.store(model("parent", "1", 4), "parent", "1")
 
 
 def test_what_a_fork_stores_is_there_after_its_parent_closed(root: Path) -> None:
@@ -78,7 +84,7 @@ def test_what_a_fork_stores_is_there_after_its_parent_closed(root: Path) -> None
     with Repository.open(root, keyring=KEYRING) as repository:
         found = contents(repository)
         assert {("child", "1", number) for number in range(1, 6)} <= found
-        assert {("parent", "1", number) for number in range(1, 4)} <= found
+        assert {("parent", "1", number) for number in range(1, 5)} <= found
         require_that_it_works(repository)
 
 
@@ -97,7 +103,7 @@ def fork_among_threads(root: Path) -> int:
                 assert repository.load(name) == model(name, "1", revision)
         completed.append(number)
 
-    def use_in_child(_: int) -> None:
+    def use_in_child(_: socket) -> None:
         assert repository.load("churn") == model("churn", "2026-11", 1)
         name = f"child-{os.getpid()}"
         repository.store(model(name, "1", 1), name, "1")
@@ -138,8 +144,8 @@ def leave_a_fork_behind(root: Path, ready: Any) -> None:
     while lock_file not in _open_files():
         time.sleep(0.001)
 
-    def live_as_long_as_the_parent(pipe: int) -> None:
-        os.read(pipe, 1)
+    def live_as_long_as_the_parent(parent: socket) -> None:
+        parent.recv(1)
 
     with forked(live_as_long_as_the_parent):
         ready.send("ready")
