@@ -1,0 +1,190 @@
+"""What is made durable before what: the order from which everything else about crashes follows."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from sealstore.keys import write_keyring_file
+from sealstore.repository import Repository
+from tests.faults.operations import KEYRING, model, without_nameless_files
+
+pytestmark = pytest.mark.invariant(3)
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+COMMIT = ("commit", 0)
+
+
+@dataclass
+class Record:
+    """What was done, in order: each call with the inode that it synced or gave a name to."""
+
+    steps: list[tuple[str, int]] = field(default_factory=list)
+
+    def require_order(self, *steps: tuple[str, Path] | tuple[str, int]) -> None:
+        """Each of ``steps`` was done exactly once, and in this order."""
+        wanted = [
+            (call, about.stat().st_ino) if isinstance(about, Path) else (call, about)
+            for call, about in steps
+        ]
+        assert [step for step in self.steps if step in wanted] == wanted, self.steps
+
+
+@pytest.fixture
+def record(monkeypatch: pytest.MonkeyPatch) -> Record:
+    """Records calls that sync or name files. They are made as ever."""
+    record = Record()
+
+    def recorded(name: str, inode: Callable[..., int]) -> None:
+        real = getattr(os, name)
+
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            result = real(*arguments, **keywords)
+            record.steps.append((name, inode(*arguments, **keywords)))
+            return result
+
+        monkeypatch.setattr(os, name, call)
+
+    def of_target(_source: str, target: str, *, dst_dir_fd: int | None = None, **_: Any) -> int:
+        return os.stat(target, dir_fd=dst_dir_fd, follow_symlinks=False).st_ino
+
+    recorded("fsync", lambda descriptor: os.fstat(descriptor).st_ino)
+    recorded("link", of_target)
+    recorded("rename", of_target)
+    recorded("replace", of_target)
+    recorded("mkdir", lambda name, *_, dir_fd=None: os.stat(name, dir_fd=dir_fd).st_ino)
+    return record
+
+
+def note_commits(repository: Repository, record: Record) -> None:
+    event.listen(repository.catalogue.engine, "commit", lambda _: record.steps.append(COMMIT))
+
+
+@pytest.mark.parametrize("is_nameless", [True, False], ids=["nameless", "named"])
+def test_a_payload_is_durable_before_the_catalogue_names_it(
+    repository: Repository, record: Record, is_nameless: bool
+) -> None:
+    """Content, then name, then the name's folder are synced; only then the database commits."""
+    note_commits(repository, record)
+    if is_nameless:
+        artifact = repository.store(model("m", "t", 1), "m", "t")
+    else:
+        with without_nameless_files():
+            artifact = repository.store(model("m", "t", 1), "m", "t")
+    folder = repository.root / "objects" / artifact.digests.sha256[:2]
+    payload = folder / artifact.digests.sha256
+    record.require_order(
+        ("fsync", payload),
+        ("mkdir", folder),
+        ("fsync", folder.parent),
+        ("link", payload),
+        ("fsync", folder),
+        COMMIT,
+        ("link", repository.root / "statements/m/t/1.json"),
+    )
+
+
+def test_a_mirrored_statement_is_durable_before_it_has_its_name(
+    repository: Repository, record: Record
+) -> None:
+    """A statement's content is synced before the link."""
+    repository.store(model("m", "t", 1), "m", "t")
+    statement = repository.root / "statements/m/t/1.json"
+    record.require_order(("fsync", statement), ("link", statement))
+
+
+def test_the_settings_come_last(tmp_path: Path, record: Record) -> None:
+    """repository.json is named when all else is there, synced before and its folder afterwards."""
+    root = tmp_path / "repository"
+    Repository.create(root, keyring=KEYRING).close()
+    record.require_order(
+        ("mkdir", root / "objects"),
+        ("mkdir", root / "statements"),
+        ("fsync", root / "repository.json"),
+        ("rename", root / "repository.json"),
+        ("fsync", root),
+    )
+    assert record.steps[-1] == ("fsync", root.stat().st_ino)
+
+
+def test_a_keyring_is_durable_before_it_replaces_the_old_one(
+    tmp_path: Path, record: Record
+) -> None:
+    """The new keyring is synced, renamed, and its folder synced."""
+    path = tmp_path / "keyring.json"
+    write_keyring_file(path, KEYRING)
+    record.require_order(("fsync", path), ("replace", path), ("fsync", tmp_path))
+
+
+# ── the same from outside, SQLite's own calls included ───────────────────────
+
+STORE = """
+import os, sys
+from pathlib import Path
+from sealstore.repository import Repository
+from tests.faults.operations import KEYRING, model
+with Repository.open(sys.argv[1], keyring=KEYRING) as repository:
+    repository.store(model("m", "t", 1), "m", "t")
+    os.write(1, b"acknowledged")
+    os._exit(0)
+"""
+TRACED = "fsync,fdatasync,link,linkat,pwrite64,write"
+
+
+@pytest.fixture
+def strace() -> str:
+    """strace, where it is installed and may trace a child."""
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("strace is not installed")
+    trial = subprocess.run([program, "-qq", "true"], capture_output=True, check=False)
+    if trial.returncode:
+        pytest.skip("strace may not trace here")
+    return program
+
+
+def test_the_system_sees_the_same_order(root: Path, tmp_path: Path, strace: str) -> None:
+    """Payload, link, folder, then the write-ahead log, synced too, before a store returns."""
+    log = tmp_path / "strace.log"
+    subprocess.run(
+        [
+            *(strace, "-f", "-y", "-qq", "-s", "16", "-e", f"trace={TRACED}", "-o", str(log)),
+            *(sys.executable, "-c", STORE, str(root)),
+        ],
+        check=True,
+        cwd=PROJECT,
+        stdout=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])},
+    )
+    # -y shows the path of each descriptor: fsync(4</path>) = 0
+    lines = [line.split(" ", 1)[1].strip() for line in log.read_text().splitlines()]
+
+    def last(pattern: str) -> int:
+        return max(place for place, line in enumerate(lines) if re.match(pattern, line))
+
+    def first(pattern: str) -> int:
+        return min(place for place, line in enumerate(lines) if re.match(pattern, line))
+
+    objects, log_file = re.escape(str(root / "objects")), rf"{re.escape(str(root))}/[^>]*-wal"
+    written = last(rf"write\(\d+<{objects}/#\d+")
+    synced = first(rf"f(data)?sync\(\d+<{objects}/#\d+")
+    linked = first(r"linkat\([^)]*AT_SYMLINK_FOLLOW")
+    folder_synced = first(rf"f(data)?sync\(\d+<{objects}/[0-9a-f]{{2}}>")
+    begun, committed = first(rf"pwrite64\(\d+<{log_file}>"), last(rf"pwrite64\(\d+<{log_file}>")
+    durable = last(rf"f(data)?sync\(\d+<{log_file}>")
+    acknowledged = first(r'write\(1<[^>]*>, "acknowledged"')
+    order = [written, synced, linked, folder_synced, begun, committed, durable, acknowledged]
+    assert order == sorted(order), lines
+    assert len(set(order)) == len(order)
