@@ -319,6 +319,12 @@ class PayloadDigestError(VerificationError):
     code = "PAYLOAD_DIGEST"
 
 
+class UnsignedImportError(VerificationError):
+    """The payload asked for an import that its signed statement does not list."""
+
+    code = "UNSIGNED_IMPORT"
+
+
 # ── objects ──────────────────────────────────────────────────────────────────
 
 

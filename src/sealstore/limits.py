@@ -78,6 +78,25 @@ MAX_LZMA_MEMORY_BYTES: Final = 128 * MIB
 MAX_ARRAY_DIMENSIONS: Final = 64
 """Dimensions of an array: numpy 2 knows no more."""
 
+MAX_IMPORTS: Final = 10_000
+"""Names that a payload may import: a statement with all of them still fits its cap."""
+
+MAX_ARGUMENT_LISTS_A_NAME: Final = 32
+"""Different argument lists that an inspection keeps for one use of one name. A policy that judges
+arguments refuses a name with more."""
+
+MAX_ARGUMENT_LISTS: Final = 10_000
+"""Different argument lists that an inspection keeps for one payload, over all names."""
+
+MAX_SHOWN_ARGUMENTS: Final = 8
+"""Arguments of one call that an inspection shows."""
+
+MAX_SHOWN_CHARACTERS: Final = 100
+"""Characters of a string argument that an inspection shows: names and paths fit."""
+
+MAX_ARRAY_KINDS: Final = 1_000
+"""Different pairs of dtype and shape that an inspection lists."""
+
 ARRAY_VIEW_BYTES: Final = 32 * KIB
 """Arrays from this size on are views of the payload's memory; smaller ones are copied, so that they
 do not hold the whole payload."""
@@ -86,6 +105,13 @@ do not hold the whole payload."""
 
 DATABASE_BUSY_SECONDS: Final = 60
 """Seconds that a writer waits for the database before it gives up with an error."""
+
+MAX_SEQUENCE: Final = (1 << 63) - 1
+"""The largest revision and sequence number: what every database holds in a BIGINT."""
+
+MAX_ROW_BYTES: Final = 8 * MIB
+"""Bytes of a row in SQLite: the largest envelope with room for its columns. No planted row, and no
+view in the table's place, makes a reader take more memory."""
 
 MAX_LIST_ROWS: Final = 1_000
 """Rows of one page of a listing."""

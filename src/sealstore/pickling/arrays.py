@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sealstore import limits
-from sealstore.errors import PayloadFormatError, UnsupportedPayloadError
+from sealstore.pickling.refusals import Reason, refused
 from sealstore.pickling.wrapper import WrapperState
 
 MmapMode = Literal["r", "c"]
@@ -56,8 +56,8 @@ class ArrayMaker:
             UnsupportedPayloadError: a dtype of another package.
         """
         if state.subclass not in self._classes:
-            raise PayloadFormatError(
-                "An array of the payload is of a class that joblib never writes."
+            raise refused(
+                Reason.ARRAY, "An array of the payload is of a class that joblib never writes."
             )
         dtype = state.dtype
         judged = self._judged.get(id(dtype))
@@ -89,8 +89,8 @@ class ArrayMaker:
             PayloadFormatError: not an array at all.
         """
         if not isinstance(array, self._ndarray):
-            raise PayloadFormatError(
-                "Where an array of objects was announced stands something else."
+            raise refused(
+                Reason.ARRAY, "Where an array of objects was announced stands something else."
             )
         return self._as_joblib(state, array)
 
@@ -106,18 +106,20 @@ class ArrayMaker:
 
     def _judge(self, dtype: Any) -> int | None:
         if not isinstance(dtype, self._dtype):
-            raise PayloadFormatError("An array of the payload has no dtype.")
+            raise refused(Reason.DTYPE, "An array of the payload has no dtype.")
         if dtype.hasobject:
             return None
         if dtype.num > _LAST_BUILT_IN_DTYPE:
-            raise UnsupportedPayloadError(
-                "An array of the payload has a dtype that is not numpy's own."
+            raise refused(
+                Reason.DTYPE, "An array of the payload has a dtype that is not numpy's own."
             )
         if dtype.subdtype is not None or not self._is_sound(dtype):
-            raise PayloadFormatError("An array of the payload has a dtype that contradicts itself.")
+            raise refused(
+                Reason.DTYPE, "An array of the payload has a dtype that contradicts itself."
+            )
         item_size: int = dtype.itemsize
         if item_size < 1:
-            raise PayloadFormatError("An array of the payload has elements without a size.")
+            raise refused(Reason.DTYPE, "An array of the payload has elements without a size.")
         self._may_differ = self._may_differ or _is_foreign(dtype)
         return item_size
 

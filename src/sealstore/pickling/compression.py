@@ -12,12 +12,8 @@ from collections.abc import Iterator
 from typing import Any, Final, Protocol
 
 from sealstore import limits
-from sealstore.errors import (
-    LimitExceededError,
-    MissingExtraError,
-    PayloadFormatError,
-    UnsupportedPayloadError,
-)
+from sealstore.errors import MissingExtraError, PayloadFormatError
+from sealstore.pickling.refusals import Reason, old_joblib, refused
 
 # Input and output of one step: small enough for the cap to hold closely, large enough to be quick.
 _CHUNK_BYTES: Final = 256 * limits.KIB
@@ -52,10 +48,7 @@ def compression_of(memory: memoryview) -> str | None:
     """
     head = bytes(memory[:8])
     if head.startswith(_ZFILE_PREFIX):
-        raise UnsupportedPayloadError(
-            "The payload is a ZF file, a form that joblib wrote before 0.10.",
-            hint="load it with the joblib that wrote it, and store the object again.",
-        )
+        raise old_joblib("is a ZF file")
     return next((name for name, prefix in _PREFIXES if head.startswith(prefix)), None)
 
 
@@ -79,19 +72,31 @@ def decompress(memory: memoryview, compression: str) -> memoryview:
         while not decompressor.eof:
             chunk = memory[position : position + _CHUNK_BYTES]
             if not len(chunk):
-                raise PayloadFormatError("The payload ends in the middle of its compressed data.")
+                raise refused(
+                    Reason.TRUNCATED, "The payload ends in the middle of its compressed data."
+                )
             position += len(chunk)
             for piece in pieces(decompressor, chunk):
                 plain += piece
                 if len(plain) > allowed:
-                    raise LimitExceededError(
-                        f"The payload becomes more than {allowed} bytes when it is decompressed."
+                    raise refused(
+                        Reason.LIMIT,
+                        f"The payload becomes more than {allowed} bytes when it is decompressed.",
                     )
     except error_types as error:
-        raise PayloadFormatError("The payload's compressed data is damaged.") from error
+        raise _damaged(error) from error
     if decompressor.unused_data or position < len(memory):
-        raise PayloadFormatError("The payload goes on behind its compressed data.")
+        raise refused(Reason.TRAILING_BYTES, "The payload goes on behind its compressed data.")
     return memoryview(plain)
+
+
+def _damaged(error: Exception) -> PayloadFormatError:
+    if "Memory usage limit" in str(error):  # lzma has no type of its own for it
+        return refused(
+            Reason.LIMIT,
+            f"The payload's lzma data asks for more than {limits.MAX_LZMA_MEMORY_BYTES} bytes.",
+        )
+    return refused(Reason.COMPRESSION, "The payload's compressed data is damaged.")
 
 
 def _zlib_pieces(decompressor: Any, chunk: memoryview) -> Iterator[bytes]:

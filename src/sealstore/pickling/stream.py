@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import Final, Protocol
 
 from sealstore.errors import PayloadFormatError
+from sealstore.pickling.refusals import Reason, refused, truncated
 
 FIRST_FRAMED_PROTOCOL: Final = 4
 _PROTO: Final = 0x80
@@ -255,10 +256,5 @@ def _line_end(memory: memoryview, start: int) -> int:
     raise truncated()
 
 
-def truncated() -> PayloadFormatError:
-    """The error for a stream that asks for more bytes than there are."""
-    return PayloadFormatError("The payload ends in the middle of its pickle stream.")
-
-
 def _leaves_its_frame() -> PayloadFormatError:
-    return PayloadFormatError("An opcode of the payload reaches beyond its frame.")
+    return refused(Reason.FRAME, "An opcode of the payload reaches beyond its frame.")

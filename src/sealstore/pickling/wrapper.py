@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from sealstore import limits
-from sealstore.errors import LimitExceededError, PayloadFormatError
-from sealstore.pickling.stream import ArrayStream, truncated
+from sealstore.errors import PayloadFormatError
+from sealstore.pickling.refusals import Reason, refused, truncated
+from sealstore.pickling.stream import ArrayStream
 
 WRAPPER_MODULE: Final = "joblib.numpy_pickle"
 WRAPPER_NAME: Final = "NumpyArrayWrapper"
@@ -77,7 +78,7 @@ def decode_wrapper_state(state: object) -> WrapperState:
     if type(shape) is not tuple:
         raise _malformed("has a shape that is not a tuple")
     if len(shape) > limits.MAX_ARRAY_DIMENSIONS:
-        raise LimitExceededError(f"An array of the payload has {len(shape)} dimensions.")
+        raise refused(Reason.LIMIT, f"An array of the payload has {len(shape)} dimensions.")
     count = 1
     for length in shape:
         if type(length) is not int or length < 0:
@@ -111,7 +112,7 @@ def place_array(stream: ArrayStream, state: WrapperState, item_size: int) -> tup
         offset += 1 + stream.memory[offset]
     size = item_size * state.count
     if offset + size > end:
-        raise PayloadFormatError("An array of the payload claims more bytes than there are.")
+        raise refused(Reason.ARRAY, "An array of the payload claims more bytes than there are.")
     return offset, size
 
 
@@ -136,4 +137,4 @@ def wrapper_class(on_built: Callable[[object], None]) -> tuple[type, Callable[[]
 
 
 def _malformed(what: str) -> PayloadFormatError:
-    return PayloadFormatError(f"An array's wrapper in the payload {what}.")
+    return refused(Reason.ARRAY, f"An array's wrapper in the payload {what}.")

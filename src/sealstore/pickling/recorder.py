@@ -1,0 +1,125 @@
+"""The ``find_class`` of an inspection: hands out stand-ins, and remembers what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from sealstore import limits
+from sealstore.pickling.refusals import Reason, refused
+from sealstore.pickling.standins import Arguments, MetName, NamedType
+from sealstore.pickling.uses import ArgumentBudget, Import, UseKind
+
+OnCall = Callable[["Recorder", MetName, Arguments], object]
+Prepare = Callable[["Recorder", MetName], None]
+
+
+class Recorder:
+    """The names of one payload.
+
+    Args:
+        special: by module and qualified name, what makes the stand-in of a name a special one.
+    """
+
+    def __init__(self, special: dict[tuple[str, str], Prepare]) -> None:
+        self._special = {**_SPECIAL, **special}
+        self._names: dict[tuple[str, str], MetName] = {}
+        self._budget = ArgumentBudget()
+
+    def find_class(self, module: str, qualname: str) -> object:
+        """What stands for a name."""
+        return self.met(module, qualname).stand_in
+
+    def met(self, module: str, qualname: str) -> MetName:
+        """The record of a name, a new one if it was not met before.
+
+        Raises:
+            LimitExceededError: too many names.
+        """
+        key = module, qualname
+        met = self._names.get(key)
+        if met is None:
+            if len(self._names) >= limits.MAX_IMPORTS:
+                raise refused(
+                    Reason.LIMIT, f"The payload imports more than {limits.MAX_IMPORTS} names."
+                )
+            met = self._names[key] = MetName(module, qualname, self._budget)
+            prepare = self._special.get(key)
+            if prepare is not None:
+                prepare(self, met)
+        return met
+
+    def imports(self) -> tuple[Import, ...]:
+        """All names with their uses, in the order of their names."""
+        for met in self._names.values():
+            met.note_changes()
+        return tuple(
+            Import(met.module, met.qualname, met.uses.all())
+            for _, met in sorted(self._names.items())
+        )
+
+
+def answering(on_call: OnCall) -> Prepare:
+    """What has a name answer calls by ``on_call``, which also notes them."""
+
+    def prepare(recorder: Recorder, met: MetName) -> None:
+        met.on_call = lambda arguments: on_call(recorder, met, arguments)
+
+    return prepare
+
+
+def _getattr(recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # How protocols 2 and 3 write a class within a class. It is a name like any other.
+    met.uses.note(UseKind.CALLED, arguments)
+    if len(arguments) == 2:
+        holder, attribute = arguments
+        if isinstance(holder, NamedType) and type(attribute) is str:
+            outer = holder.met
+            return recorder.find_class(outer.module, f"{outer.qualname}.{attribute}")
+    return met.result
+
+
+def _reconstructor(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # How protocols 0 and 1 make an instance.
+    met.uses.note(UseKind.CALLED, arguments)
+    if len(arguments) == 3:
+        made, base, state = arguments
+        plain = isinstance(base, NamedType) and base.met.name == "builtins:object" and state is None
+        if isinstance(made, NamedType):
+            return made.met.make(() if plain else (state,))
+        if type(made) is type and plain:  # joblib's wrapper, the one real type there is
+            return object.__new__(made)
+    return met.result
+
+
+def _newobj(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    met.uses.note(UseKind.CALLED, arguments)
+    if arguments and isinstance(arguments[0], NamedType):
+        return arguments[0].met.make(arguments[1:])
+    return met.result
+
+
+def _encode(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # How protocols 0 to 2 write bytes. What it returns may be an array's data, so it is evaluated.
+    if len(arguments) == 2 and arguments[1] == "latin1" and type(arguments[1]) is str:
+        text = arguments[0]
+        if type(text) is str:
+            met.uses.note_texts(UseKind.CALLED, ("str", "str 'latin1'"))
+            return text.encode("latin1")
+    return met.call(arguments)
+
+
+def _bytes(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # How protocols 0 to 2 write bytes of no length.
+    result = met.call(arguments)
+    return result if arguments else b""
+
+
+_SPECIAL: Final[dict[tuple[str, str], Prepare]] = {
+    ("builtins", "getattr"): answering(_getattr),
+    ("builtins", "bytes"): answering(_bytes),
+    ("copyreg", "_reconstructor"): answering(_reconstructor),
+    ("copyreg", "__newobj__"): answering(_newobj),
+    ("copyreg", "__newobj_ex__"): answering(_newobj),
+    ("_codecs", "encode"): answering(_encode),
+}

@@ -1,0 +1,166 @@
+"""What a stream does with a name that it imports, written down within caps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from sealstore import limits
+
+
+class UseKind(StrEnum):
+    """How a stream can use a name."""
+
+    CALLED = "called"
+    """REDUCE, OBJ or INST: it is called, with arguments."""
+    MADE = "made"
+    """NEWOBJ: an instance is made by ``__new__``, with arguments."""
+    BUILT = "built"
+    """BUILD: an instance, or what a call returned, is given its state. A state that is a tuple is
+    shown as arguments."""
+    EXTENDED = "extended"
+    """APPENDS, ADDITEMS or SETITEMS on an instance, or on what a call returned."""
+    RESULT_CALLED = "result-called"
+    """What a call of it returned is called in turn, or made an instance of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use, and the arguments it was used with: None where none belong to it or too many differ.
+
+    Arguments are shown as ``global module:qualname``, ``str 'text'``, ``int 3`` or ``bool True``,
+    and everything else as what kind of thing it is.
+    """
+
+    use: UseKind
+    arguments: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """A name that loading would import, with its uses. Without one, it is only referred to."""
+
+    module: str
+    qualname: str
+    uses: tuple[Use, ...]
+
+    @property
+    def name(self) -> str:
+        """``module:qualname``."""
+        return f"{self.module}:{self.qualname}"
+
+
+class ArgumentBudget:
+    """How many argument lists may still be kept, over all names of one payload."""
+
+    def __init__(self) -> None:
+        self.left = limits.MAX_ARGUMENT_LISTS
+
+
+SHOWN_AS: Final = "_sealstore_shown_as"
+"""The attribute that says how a stand-in is shown among arguments."""
+
+_SHOWN_INT_BITS: Final = 64
+
+_OPAQUE_KINDS: Final[dict[type, str]] = {
+    type(None): "none",
+    tuple: "tuple",
+    list: "list",
+    dict: "dict",
+    set: "set",
+    frozenset: "frozenset",
+    bytes: "bytes",
+    bytearray: "bytearray",
+    float: "float",
+}
+
+
+class Uses:
+    """The uses of one name.
+
+    Args:
+        budget: shared by all names of a payload.
+    """
+
+    __slots__ = ("_budget", "_closed", "_kinds", "_lists", "_values")
+
+    def __init__(self, budget: ArgumentBudget) -> None:
+        self._budget = budget
+        self._lists: dict[tuple[UseKind, tuple[str, ...] | None], None] = {}
+        # Uses whose argument lists are too many to tell apart.
+        self._closed: set[UseKind] = set()
+        # Argument types that say everything there is to show.
+        self._kinds: set[tuple[object, ...]] = set()
+        # Arguments as they were, for those that come again and again. Their types stand with them:
+        # 1, True and 1.0 are equal and not the same.
+        self._values: set[tuple[object, ...]] = set()
+
+    def note(self, use: UseKind, arguments: tuple[object, ...]) -> None:
+        """Note ``use`` with ``arguments``, unless they look the same as some noted before."""
+        if use in self._closed:
+            return
+        kinds = (use, *map(type, arguments))
+        if kinds in self._kinds or self._met_before(kinds, arguments):
+            return
+        texts = tuple(map(shown, arguments[: limits.MAX_SHOWN_ARGUMENTS]))
+        if len(arguments) > limits.MAX_SHOWN_ARGUMENTS:
+            texts = (*texts, "and more")
+        self.note_texts(use, texts)
+        if all(kind in _OPAQUE_KINDS for kind in kinds[1:]):
+            self._kinds.add(kinds)
+
+    def note_texts(self, use: UseKind, texts: tuple[str, ...]) -> None:
+        """Note ``use`` with arguments that are shown as ``texts``."""
+        if (use, texts) not in self._lists and use not in self._closed:
+            self._add(use, texts)
+
+    def note_plain(self, use: UseKind) -> None:
+        """Note ``use``, which has no arguments."""
+        self._lists[use, None] = None
+
+    def all(self) -> tuple[Use, ...]:
+        """All uses, by kind and in the order in which they were met."""
+        found = sorted(self._lists, key=lambda use: use[0])
+        return tuple(Use(use, arguments) for use, arguments in found)
+
+    def _met_before(self, kinds: tuple[object, ...], arguments: tuple[object, ...]) -> bool:
+        try:
+            known = (kinds, arguments) in self._values
+        except TypeError:  # unhashable
+            return False
+        if not known and len(self._values) < limits.MAX_ARGUMENT_LISTS_A_NAME:
+            self._values.add((kinds, arguments))
+        return known
+
+    def _add(self, use: UseKind, texts: tuple[str, ...]) -> None:
+        same_use = sum(1 for known, _ in self._lists if known is use)
+        if same_use >= limits.MAX_ARGUMENT_LISTS_A_NAME or self._budget.left < 1:
+            self._lists = {known: None for known in self._lists if known[0] is not use}
+            self._lists[use, None] = None
+            self._closed.add(use)
+            return
+        self._budget.left -= 1
+        self._lists[use, texts] = None
+
+
+def shown(value: object) -> str:
+    """``value`` as it is shown among arguments."""
+    kind = type(value)
+    opaque = _OPAQUE_KINDS.get(kind)
+    if opaque is not None:
+        return opaque
+    if type(value) is str:
+        return _shown_text(value)
+    if type(value) is int:
+        return f"int {value}" if value.bit_length() <= _SHOWN_INT_BITS else "int"
+    if type(value) is bool:
+        return f"bool {value}"
+    stand_in: object = getattr(value, SHOWN_AS, None)
+    return stand_in if type(stand_in) is str else "other"
+
+
+def _shown_text(text: str) -> str:
+    if len(text) <= limits.MAX_SHOWN_CHARACTERS:
+        return f"str {text!r}"
+    return f"str {text[: limits.MAX_SHOWN_CHARACTERS]!r} and more"
