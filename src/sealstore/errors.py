@@ -294,6 +294,61 @@ class IdentityMismatchError(VerificationError):
     code = "IDENTITY_MISMATCH"
 
 
+class RetiredKeyError(VerificationError):
+    """A head was signed with a retired key, which verifies only what history already holds."""
+
+    code = "RETIRED_KEY"
+    default_hint = (
+        "sign the head anew with an active key of the role that it needs; any change of the"
+        " repository does that."
+    )
+
+
+class LedgerFormatError(VerificationError):
+    """A head, an entry, a checkpoint or a value of the map that does not decode strictly."""
+
+    code = "LEDGER_FORMAT"
+    default_hint = (
+        "if a newer release of sealstore wrote it, install that release; otherwise find out who"
+        " changed it, and restore it from a backup."
+    )
+
+
+class LedgerTamperedError(VerificationError):
+    """The ledger contradicts its signed head: entries were changed, removed, added or moved."""
+
+    code = "LEDGER_TAMPERED"
+    default_hint = (
+        "find out who wrote to the ledger's database; a backup and the checkpoints that are kept"
+        " elsewhere show what it said before."
+    )
+
+
+class ProofError(LedgerTamperedError):
+    """A proof that does not lead from what it should prove to the signed root."""
+
+    code = "PROOF"
+
+
+class RollbackError(VerificationError):
+    """The repository is older than one that was seen before in its place."""
+
+    code = "ROLLBACK"
+    default_hint = (
+        "find out who put the older state there; if it was restored from a backup on purpose, an"
+        " operator must say so to each client."
+    )
+
+
+class RepositoryExchangedError(VerificationError):
+    """Another repository, or a rebuilt one, is where a known one was."""
+
+    code = "REPOSITORY_EXCHANGED"
+    default_hint = (
+        "find out who exchanged it; if that was on purpose, an operator must say so to each client."
+    )
+
+
 class PayloadMissingError(VerificationError):
     """The payload that the statement vouches for is not in the repository."""
 

@@ -38,9 +38,11 @@ from sealstore.envelope import (
 )
 from sealstore.errors import (
     ArtifactNotFound,
+    CatalogueTamperedError,
     EnvironmentMismatchError,
     EnvironmentMismatchWarning,
     ImmutableTagError,
+    InvalidNameError,
     RepairWarning,
     RepositoryMismatchError,
     SealstoreError,
@@ -105,6 +107,7 @@ class Repository:
             settings: the configuration; the environment's by default.
 
         Raises:
+            UsageError: ``repository_id`` is none.
             RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another one; nothing was written.
             NoSigningKeyError, KeyringError: no key may sign the settings; nothing was written.
             RepositoryExistsError: the folder is not empty.
@@ -112,6 +115,8 @@ class Repository:
         """
         root = Path(path).absolute()
         settings = settings or Settings.from_environment()
+        if repository_id is not None:
+            layout.require_repository_id(repository_id)
         keys = key_source(settings, root, keyring)
         signer = keys.current().signer(Role.ADMIN, repository_id)
         if settings.repository_id not in (None, repository_id):
@@ -244,7 +249,7 @@ class Repository:
         """
         # 1
         ref = ArtifactRef(Name(name), Tag.to_store(tag))
-        checked = checked_metadata(None if metadata is None else dict(metadata))
+        checked = checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata)
         who = environment.stored_by(actor)
         signer = self.keyring.signer(Role.STORE, self.id)
         with _about(ref):
@@ -359,7 +364,9 @@ class Repository:
             # 7
             payload = self._read(verified.statement, sealed=mmap_mode is not None)
             # 9
-            return format_named(predicate.format).load(payload, mmap_mode=mmap_mode)
+            return format_named(predicate.format).load(
+                payload, imports=predicate.imports, mmap_mode=mmap_mode
+            )
 
     def get(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
         """The verified statement of an artifact, without its object.
@@ -402,8 +409,7 @@ class Repository:
         Raises:
             VerificationError, CatalogueTamperedError: it is refused.
         """
-        ref = request(row.name, row.tag, row.revision)
-        return Artifact(self._verified(row, ref))
+        return Artifact(self._verified(row, _ref_of(row)))
 
     def _find_verified(self, ref: ArtifactRef) -> tuple[ArtifactRow, VerifiedStatement]:
         row = self.catalogue.find(ref)
@@ -505,6 +511,7 @@ class Repository:
         Raises:
             ArtifactNotFound: there is nothing to remove.
             NoSigningKeyError: no active key may change this repository.
+            CatalogueTamperedError: a row is none that was ever stored; nothing changed.
             CatalogueError: the database refused; nothing changed.
         """
         ref = request(name, Tag.to_store(tag), revision)
@@ -518,11 +525,12 @@ class Repository:
             ]
             if not rows:
                 raise ArtifactNotFound("There is no such artifact in this repository.")
+            removed = tuple(map(_ref_of, rows))
             for row in rows:
                 transaction.delete_artifact(row.sequence)
                 sequence = transaction.next_sequence()
                 transaction.append_history(_entry("remove", row, sequence, who.actor or who.user))
-        return tuple(request(row.name, row.tag, row.revision) for row in rows)
+        return removed
 
     def resign(self, ref: ArtifactRef, *, actor: str | None = None) -> Artifact:
         """Give an artifact a signature of today's key; statement and payload stay as they are.
@@ -573,6 +581,13 @@ def _entry(event: str, row: ArtifactRow, sequence: int, actor: str) -> HistoryRo
         statement_digest=row.statement_digest,
         key_id=row.key_id,
     )
+
+
+def _ref_of(row: ArtifactRow) -> ArtifactRef:
+    try:
+        return request(row.name, row.tag, row.revision)
+    except InvalidNameError as error:
+        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
 
 
 def _immutable() -> ImmutableTagError:

@@ -29,7 +29,7 @@ UtcTime = Annotated[
     str,
     msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z\Z"),
 ]
-Positive = Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_SEQUENCE)]
 PayloadSize = Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_PAYLOAD_BYTES)]
 Who = Annotated[str, msgspec.Meta(max_length=limits.MAX_ACTOR_CHARACTERS)]
 
@@ -57,14 +57,24 @@ class StoredBy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ImportUse(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One way in which the payload uses an import, with its arguments where they are pinned."""
+    """One way in which the payload uses an import, as ``pickling.uses`` tells them.
 
-    use: Literal["named", "called", "made", "built", "extended"]
+    Attributes:
+        use: what is done with it.
+        arguments: with what; None where no arguments belong to the use, or too many differ.
+    """
+
+    use: Literal["called", "made", "built", "extended", "result-called", "kept"]
     arguments: tuple[str, ...] | None
 
 
 class Import(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One ``module:qualname`` that loading the payload resolves, with its uses."""
+    """One ``module:qualname`` that loading the payload resolves.
+
+    Attributes:
+        name: ``module:qualname``.
+        uses: what the payload does with it; none where it is only referred to.
+    """
 
     name: str
     uses: tuple[ImportUse, ...]
@@ -185,14 +195,15 @@ def decode_canonical(data: bytes, decoder: msgspec.json.Decoder[Decoded], what: 
         what: what the bytes are, for the error's text.
 
     Raises:
-        StatementFormatError: too long, nested too deeply, a duplicate key, not the type, or not
-            the bytes that encoding the result gives.
+        StatementFormatError: too long, nested too deeply, not the type, or not the bytes that
+            encoding the result gives: a key that is there twice, white space, other escapes.
     """
-    refuse_ambiguous_json(data, what)
+    if len(data) > limits.MAX_STATEMENT_BYTES:
+        raise StatementFormatError(f"The {what} has {len(data)} bytes, more than allowed.")
     try:
         decoded = decoder.decode(data)
         canonical = _encoder.encode(decoded)
-    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+    except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         # The cause would quote unverified bytes; its type says enough.
         raise StatementFormatError(
             f"The {what} does not decode strictly ({type(error).__name__})."

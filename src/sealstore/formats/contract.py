@@ -39,17 +39,23 @@ class Format(Protocol):
         ...
 
     def load(
-        self, payload: VerifiedPayload, *, mmap_mode: Literal["r", "c"] | None = None
+        self,
+        payload: VerifiedPayload,
+        *,
+        imports: tuple[Import, ...],
+        mmap_mode: Literal["r", "c"] | None = None,
     ) -> object:
         """The object that ``payload`` is. Only verified memory is accepted.
 
         Args:
             payload: the memory that was hashed.
+            imports: the signed ones; nothing else is resolved.
             mmap_mode: whether arrays are views of that memory, read-only (``r``) or
                 copy-on-write (``c``).
 
         Raises:
             PayloadFormatError: the payload is not of this format.
+            UnsignedImportError: it imports what its statement does not list.
             ObjectLoadError: making the object of it failed.
         """
         ...

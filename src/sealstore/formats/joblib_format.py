@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Literal
 
 from sealstore.blobs import VerifiedPayload
 from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreError
 from sealstore.formats.contract import Sink
+from sealstore.pickling.inspection import inspect_memory
 from sealstore.pickling.reader import load_object
+from sealstore.pickling.refusals import refused
+from sealstore.pickling.resolution import SignedImports
 from sealstore.pickling.writer import dump_object
-from sealstore.statement import Import
+from sealstore.statement import Import, ImportUse
 
 
 class JoblibFormat:
@@ -39,14 +41,28 @@ class JoblibFormat:
 
     def imports(self, view: memoryview) -> tuple[Import, ...]:
         """See ``Format.imports``."""
-        return ()
+        inspection = inspect_memory(view)
+        for finding in inspection.findings:
+            raise refused(finding.reason, finding.text)
+        return tuple(
+            Import(
+                name=found.name,
+                uses=tuple(ImportUse(use.use.value, use.arguments) for use in found.uses),
+            )
+            for found in inspection.imports
+        )
 
     def load(
-        self, payload: VerifiedPayload, *, mmap_mode: Literal["r", "c"] | None = None
+        self,
+        payload: VerifiedPayload,
+        *,
+        imports: tuple[Import, ...],
+        mmap_mode: Literal["r", "c"] | None = None,
     ) -> object:
         """See ``Format.load``."""
+        signed = SignedImports(entry.name for entry in imports)
         try:
-            return load_object(payload.view, find_class=_import, mmap_mode=mmap_mode)
+            return load_object(payload.view, find_class=signed.resolve, mmap_mode=mmap_mode)
         except SealstoreError:
             raise
         except Exception as error:
@@ -56,10 +72,3 @@ class JoblibFormat:
                 f" ({type(error).__name__})."
             ) from error
 
-
-def _import(module: str, qualname: str) -> object:
-    __import__(module)
-    found: object = sys.modules[module]
-    for part in qualname.split("."):
-        found = getattr(found, part)
-    return found
