@@ -35,13 +35,11 @@ def stored_by(actor: str | None) -> StoredBy:
     Raises:
         InvalidMetadataError: longer than ``limits.MAX_ACTOR_CHARACTERS``, or no string.
     """
-    if actor is not None and (
-        not isinstance(actor, str) or len(actor) > limits.MAX_ACTOR_CHARACTERS
-    ):
+    if actor is not None and not _is_storable(actor):
         raise InvalidMetadataError(
             f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
         )
-    return StoredBy(user=_user(), host=_host(), actor=actor)
+    return StoredBy(user=_shortened(_user()), host=_host(), actor=actor)
 
 
 def refuse_unportable(modules: Iterable[str]) -> None:
@@ -136,12 +134,28 @@ def _all_distributions() -> Mapping[str, list[str]]:
 
 @functools.cache
 def _host() -> str:
-    return socket.gethostname()[: limits.MAX_ACTOR_CHARACTERS]
+    return _shortened(socket.gethostname())
+
+
+def _is_storable(actor: object) -> bool:
+    if not isinstance(actor, str) or len(actor) > limits.MAX_ACTOR_CHARACTERS:
+        return False
+    try:
+        actor.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shortened(text: str) -> str:
+    # Names that are no UTF-8 reach Python as lone surrogates, which JSON cannot carry.
+    shown = text.encode("utf-8", "replace").decode("utf-8")
+    return shown[: limits.MAX_ACTOR_CHARACTERS]
 
 
 def _user() -> str:
     try:
-        return getpass.getuser()[: limits.MAX_ACTOR_CHARACTERS]
+        return getpass.getuser()
     except (KeyError, OSError):
         # A container may run under a user id without an entry and without LOGNAME.
         import os

@@ -28,6 +28,7 @@ from sealstore.errors import (
     StatementFormatError,
     StorageError,
 )
+    UsageError,
 from sealstore.names import ArtifactRef
 from sealstore.statement import Positive, RepositoryId, UtcTime, decode_canonical
 
@@ -67,6 +68,16 @@ def new_repository_id() -> str:
 
 
 def read_settings_file(root: Path) -> bytes:
+def require_repository_id(text: str) -> None:
+    """Return if ``text`` is a repository's id.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if not re.fullmatch("[0-9a-f]{32}", text):
+        raise UsageError("A repository's id has 32 hexadecimal digits, in lower case.")
+
+
     """The bytes of ``repository.json``; unauthenticated.
 
     Raises:
@@ -78,16 +89,20 @@ def read_settings_file(root: Path) -> bytes:
             root / REPOSITORY_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
     except (FileNotFoundError, NotADirectoryError):
+        try:
+            # Before a file object is made of it, which a folder's descriptor refuses.
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise RepositoryLayoutError("repository.json is not a regular file.")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                data = file.read(limits.MAX_SETTINGS_BYTES + 1)
+        finally:
+            os.close(descriptor)
         raise RepositoryNotFoundError("There is no repository here.", path=root) from None
     except OSError as error:
         raise RepositoryLayoutError(
             f"The repository's settings cannot be read ({error.strerror}).",
             path=root / REPOSITORY_FILE,
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise RepositoryLayoutError("repository.json is not a regular file.")
-        data = file.read(limits.MAX_SETTINGS_BYTES + 1)
     if len(data) > limits.MAX_SETTINGS_BYTES:
         raise RepositoryLayoutError("repository.json is too large to be one.")
     # People's editors end a file with a line feed; it is not part of the envelope.

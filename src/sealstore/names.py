@@ -98,7 +98,7 @@ def request(name: str, tag: str, revision: int | None = None) -> ArtifactRef:
     ref = ArtifactRef(Name(name), Tag(tag), revision)
     if revision is not None:
         # bool is an int: True would be revision 1 by accident.
-        if type(revision) is not int or revision < 1:
+        if type(revision) is not int or not 1 <= revision <= limits.MAX_SEQUENCE:
             raise InvalidNameError("A revision is a whole number from 1 on.", artifact=ref)
         if ref.tag.is_latest:
             raise InvalidNameError(

@@ -87,6 +87,19 @@ def _parsed(url: str) -> URL:
 
 _DATABASE_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
 # Drivers raise these where a damaged page holds a value of another type.
+_SQLITE_WORDS: Final = {
+    sqlite3.SQLITE_ERROR: "SQL logic error",
+    sqlite3.SQLITE_PERM: "access permission denied",
+    sqlite3.SQLITE_BUSY: "database is locked",
+    sqlite3.SQLITE_LOCKED: "database table is locked",
+    sqlite3.SQLITE_READONLY: "attempt to write a readonly database",
+    sqlite3.SQLITE_IOERR: "disk I/O error",
+    sqlite3.SQLITE_CORRUPT: "database disk image is malformed",
+    sqlite3.SQLITE_FULL: "database or disk is full",
+    sqlite3.SQLITE_CANTOPEN: "unable to open database file",
+    sqlite3.SQLITE_TOOBIG: "string or blob too big",
+    sqlite3.SQLITE_NOTADB: "file is not a database",
+}
 _DAMAGE_ERRORS: Final = (UnicodeDecodeError, ValueError, TypeError, OverflowError)
 
 
@@ -143,11 +156,10 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 def _reason(error: BaseException) -> str:
     original = getattr(error, "orig", None) or error
-    # SQLite's own words ("database is locked") and the system's hold neither data nor paths.
-    if isinstance(original, sqlite3.OperationalError | sqlite3.DatabaseError) and not isinstance(
-        original, sqlite3.IntegrityError | sqlite3.ProgrammingError
-    ):
-        return str(original)
+    # The words that SQLite has for the code: its own text may quote what stands in the file.
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _SQLITE_WORDS:
+        return _SQLITE_WORDS[code & 0xFF]
     if isinstance(original, OSError) and original.strerror:
         return original.strerror
     return type(original).__name__
@@ -256,6 +268,7 @@ def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: b
     # A file keeps the mode it was made with, unless the other one is asked for.
     if create or journal == "delete":
         connection.execute(f"PRAGMA journal_mode={journal}")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.MAX_ROW_BYTES)
     for pragma in (
         "synchronous=FULL",
         "trusted_schema=OFF",

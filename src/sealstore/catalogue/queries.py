@@ -33,9 +33,6 @@ _FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
 _FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
 _FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
 
-_HIGHEST_NUMBER: Final = (1 << 63) - 1
-"""The largest number that databases and statements hold."""
-
 _OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -197,7 +194,7 @@ class WriteTransaction:
         if highest is None:
             return 1
         # SQLite keeps values of any type in any column.
-        if type(highest) is not int or not 0 <= highest < _HIGHEST_NUMBER:
+        if type(highest) is not int or not 0 <= highest < limits.MAX_SEQUENCE:
             raise CatalogueTamperedError("The history has a number that no change was given.")
         return highest + 1
 

@@ -82,7 +82,7 @@ def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
     except (StatementFormatError, msgspec.MsgspecError) as error:
         reason = error.message if isinstance(error, StatementFormatError) else _reason(error)
         raise KeyringFormatError(
-            f"The keyring does not decode: {reason}",
+            f"The keyring does not decode: {reason.rstrip('.')}.",
             path=path,
             hint="restore {path} from a backup, or make a new one with 'sealstore keys generate'.",
         ) from None

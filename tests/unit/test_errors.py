@@ -1,0 +1,170 @@
+"""Errors: one family, stable codes, a way out, and nothing that a terminal would obey."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Iterator
+
+import pytest
+
+from sealstore import errors
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    InvalidNameError,
+    NotSerialisableError,
+    SealstoreError,
+    StorageError,
+    UsageError,
+    VerificationError,
+    printable,
+)
+
+
+def family(base: type[SealstoreError] = SealstoreError) -> Iterator[type[SealstoreError]]:
+    yield base
+    for derived in base.__subclasses__():
+        if derived.__module__ == errors.__name__:
+            yield from family(derived)
+
+
+FAMILY = sorted(set(family()), key=lambda error: error.__name__)
+
+
+def test_every_error_of_the_module_is_of_the_family() -> None:
+    """One except clause catches them all."""
+    defined = {
+        value
+        for value in vars(errors).values()
+        if isinstance(value, type)
+        and issubclass(value, Exception)
+        and value.__module__ == errors.__name__
+    }
+    warnings = {each for each in defined if issubclass(each, Warning)}
+    assert defined - warnings == set(FAMILY)
+    assert all(issubclass(warning, UserWarning) for warning in warnings)
+
+
+def test_every_error_has_a_code_of_its_own() -> None:
+    """Scripts and ledgers tell errors apart by a stable word."""
+    codes = [error.code for error in FAMILY]
+    assert len(set(codes)) == len(codes)
+    assert all(code == code.upper() and code.isidentifier() for code in codes)
+
+
+def test_the_codes_that_others_rely_on_do_not_change() -> None:
+    """A code is an interface: renaming one is a breaking change."""
+    stable = {
+        "ArtifactNotFound": "ARTIFACT_NOT_FOUND",
+        "CatalogueTamperedError": "CATALOGUE_TAMPERED",
+        "EnvelopeFormatError": "ENVELOPE_FORMAT",
+        "IdentityMismatchError": "IDENTITY_MISMATCH",
+        "KeyRoleError": "KEY_ROLE",
+        "NoSigningKeyError": "NO_SIGNING_KEY",
+        "PayloadDigestError": "PAYLOAD_DIGEST",
+        "PayloadFileError": "PAYLOAD_FILE",
+        "PayloadMissingError": "PAYLOAD_MISSING",
+        "PayloadSizeError": "PAYLOAD_SIZE",
+        "RevokedKeyError": "REVOKED_KEY",
+        "SignatureInvalidError": "SIGNATURE_INVALID",
+        "StatementFormatError": "STATEMENT_FORMAT",
+        "UnknownKeyError": "UNKNOWN_KEY",
+    }
+    assert {error.__name__: error.code for error in FAMILY if error.__name__ in stable} == stable
+
+
+@pytest.mark.parametrize("error", FAMILY)
+def test_an_error_survives_pickling_and_copying(error: type[SealstoreError]) -> None:
+    """Errors cross from worker processes with all that they say."""
+    raised = error("What failed.", artifact="a:b@1", hint="look at {path}.", path="/x/y")
+    for again in (pickle.loads(pickle.dumps(raised)), copy.copy(raised)):
+        assert type(again) is error
+        assert str(again) == str(raised) == "a:b@1: What failed. To do: look at /x/y."
+        assert (again.message, again.artifact, again.hint, again.path) == (
+            "What failed.",
+            "a:b@1",
+            "look at {path}.",
+            "/x/y",
+        )
+        assert again.error_code == error.code
+
+
+def test_errors_are_also_what_python_calls_them() -> None:
+    """Code that knows nothing of sealstore catches what it expects."""
+    assert issubclass(ArtifactNotFound, FileNotFoundError)
+    assert issubclass(NotSerialisableError, TypeError)
+    assert issubclass(UsageError, ValueError)
+    assert issubclass(InvalidNameError, ValueError)
+    assert not issubclass(VerificationError, ValueError | OSError)
+    assert not issubclass(CatalogueTamperedError, ValueError | OSError)
+
+
+@pytest.mark.parametrize("error", FAMILY)
+def test_hetida_designer_recognises_every_error(error: type[SealstoreError]) -> None:
+    """The mark and the code by which hetida shows errors in its results."""
+    raised = error("x")
+    assert raised.__is_hetida_designer_exception__ is True
+    assert raised.error_code == error.code
+
+
+@pytest.mark.parametrize("error", FAMILY)
+def test_without_a_hint_an_error_shows_its_default(error: type[SealstoreError]) -> None:
+    """What to do now is part of the text where there is something to do."""
+    raised = error("It failed.", path="/x/y")
+    if error.default_hint:
+        assert str(raised).startswith("It failed. To do: ")
+    else:
+        assert str(raised) == "It failed. (/x/y)"
+    assert str(error("It failed.", hint="")) == "It failed."
+
+
+def test_a_path_can_be_hidden() -> None:
+    """People who must not learn the layout of a server see the name alone."""
+    hidden = StorageError("It failed.", hint="check {path}.", path="/srv/secret/file")
+    assert str(hidden.without_directories()) == "It failed. To do: check file."
+    bare = StorageError("It failed.", path="/srv/secret/file").without_directories()
+    assert str(bare) == "It failed. (file)"
+    assert str(StorageError("It failed.", hint="check {path}.")) == "It failed. To do: check ."
+
+
+def test_the_first_artifact_is_the_one_that_is_named() -> None:
+    """An outer step does not overwrite what an inner one knew better."""
+    error = StorageError("It failed.")
+    assert error.for_artifact("a:b") is error
+    assert error.for_artifact("c:d").artifact == "a:b"
+    assert str(error) == "a:b: It failed."
+
+
+HOSTILE = "\x1b[31mred\x1b[0m\x07\r\n\x9b1m\u202egnp\u200b\u2028\ud800\x00"
+
+
+def test_no_error_moves_a_cursor_or_rings_a_bell() -> None:
+    """Control, format and separator characters are shown as escapes, wherever they came from."""
+    for error in (
+        StorageError(HOSTILE),
+        StorageError("x", artifact=HOSTILE),
+        StorageError("x", hint=HOSTILE),
+        StorageError("x", path=HOSTILE),
+        StorageError("x", hint="{path}", path=HOSTILE),
+    ):
+        assert str(error).isprintable()
+        assert "\\x1b[31mred" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain", "plain"),
+        ("Größe 模型 😀", "Größe 模型 😀"),
+        ("\x1b", "\\x1b"),
+        ("\n", "\\n"),
+        ("\u202e", "\\u202e"),
+        ("\ud800", "\\ud800"),
+        ("\U000e0001", "\\U000e0001"),
+        ("\\x1b", "\\x1b"),
+    ],
+)
+def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> None:
+    """Letters of all scripts stay as they are."""
+    assert printable(text) == shown

@@ -1,0 +1,135 @@
+"""Settings: every variable, its default, and values that cannot be used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sealstore.blobs import DigestName
+from sealstore.errors import ConfigurationError
+from sealstore.keys import default_keyring_path
+from sealstore.settings import Settings, Variable, unknown_variables
+from tests.sealstore_fixtures import REPOSITORY_ID
+
+
+def test_without_any_variable_there_are_defaults() -> None:
+    """An empty environment is a complete configuration; empty values are none."""
+    empty: dict[str, str] = dict.fromkeys(Variable, "")
+    for environment in ({}, empty):
+        settings = Settings.from_environment(environment)
+        assert settings == Settings(
+            path=Path("/mnt/obj_repo"),
+            keyring_path=default_keyring_path(),
+            hmac_key_path=None,
+            database_url=None,
+            journal="wal",
+            digest=DigestName.BLAKE3,
+            repository_id=None,
+            strict_environment=False,
+        )
+
+
+def test_every_variable_is_read() -> None:
+    """What is set is what counts, also from the process's own environment."""
+    settings = Settings.from_environment(
+        {
+            "MODEL_REPO_PATH": "/data/models",
+            "MODEL_REPO_KEYRING": "/keys/ring.json",
+            "MODEL_REPO_HMAC_KEY_FILE": "/run/secrets/key",
+            "MODEL_REPO_DATABASE_URL": "postgresql://host/db",
+            "MODEL_REPO_JOURNAL": " Delete ",
+            "MODEL_REPO_DIGEST": "SHA256",
+            "MODEL_REPO_ID": f" {REPOSITORY_ID} ",
+            "MODEL_REPO_STRICT_ENVIRONMENT": "Yes",
+        }
+    )
+    assert settings == Settings(
+        path=Path("/data/models"),
+        keyring_path=Path("/keys/ring.json"),
+        hmac_key_path=Path("/run/secrets/key"),
+        database_url="postgresql://host/db",
+        journal="delete",
+        digest=DigestName.SHA256,
+        repository_id=REPOSITORY_ID,
+        strict_environment=True,
+    )
+
+
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """from_environment() without an argument reads os.environ."""
+    monkeypatch.setenv("MODEL_REPO_PATH", "/data/models")
+    monkeypatch.setenv("MODEL_REPO_PAHT", "/data/models")
+    assert Settings.from_environment().path == Path("/data/models")
+    assert unknown_variables() == ["MODEL_REPO_PAHT"]
+
+
+@pytest.mark.parametrize("text", ["1", "true", "YES", " 1 "])
+def test_strictness_is_switched_on(text: str) -> None:
+    """The usual words for yes."""
+    assert Settings.from_environment({"MODEL_REPO_STRICT_ENVIRONMENT": text}).strict_environment
+
+
+@pytest.mark.parametrize("text", ["0", "false", "No", " "])
+def test_strictness_is_switched_off(text: str) -> None:
+    """The usual words for no."""
+    settings = Settings.from_environment({"MODEL_REPO_STRICT_ENVIRONMENT": text})
+    assert not settings.strict_environment
+
+
+@pytest.mark.invariant(4)
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("MODEL_REPO_JOURNAL", "off"),
+        ("MODEL_REPO_DIGEST", "md5"),
+        ("MODEL_REPO_DIGEST", "none"),
+        ("MODEL_REPO_DIGEST", "sha256,blake3"),
+        ("MODEL_REPO_ID", "any"),
+        ("MODEL_REPO_ID", REPOSITORY_ID[1:]),
+        ("MODEL_REPO_ID", REPOSITORY_ID.upper()),
+        ("MODEL_REPO_STRICT_ENVIRONMENT", "maybe"),
+        ("MODEL_REPO_STRICT_ENVIRONMENT", "2"),
+    ],
+)
+def test_an_impossible_value_is_refused_by_the_variables_name(variable: str, value: str) -> None:
+    """A typing error does not quietly become a default, and the value is not repeated."""
+    with pytest.raises(ConfigurationError, match=f"^{variable} ") as refusal:
+        Settings.from_environment({variable: value})
+    assert value not in refusal.value.message
+
+
+@pytest.mark.invariant(4)
+def test_no_variable_turns_verification_off() -> None:
+    """The list of variables is complete, and none of them is a way around."""
+    assert {variable.removeprefix("MODEL_REPO_") for variable in Variable} == {
+        "PATH",
+        "KEYRING",
+        "HMAC_KEY_FILE",
+        "DATABASE_URL",
+        "JOURNAL",
+        "DIGEST",
+        "ID",
+        "STRICT_ENVIRONMENT",
+    }
+
+
+def test_misspelled_variables_are_found() -> None:
+    """What begins like one of ours and is none is told, sorted; the rest of the world is not."""
+    environment = {"MODEL_REPO_PATHS": "", "MODEL_REPO_": "", "MODEL_REPO_PATH": "", "PATH": ""}
+    assert unknown_variables(environment) == ["MODEL_REPO_", "MODEL_REPO_PATHS"]
+    assert unknown_variables({}) == []
+
+
+def test_the_key_source_keeps_keys_out_of_the_repository() -> None:
+    """The repository's folder goes along, the configured one unless another is opened."""
+    settings = Settings.from_environment(
+        {"MODEL_REPO_KEYRING": "/keys/ring.json", "MODEL_REPO_HMAC_KEY_FILE": "/run/key"}
+    )
+    source = settings.key_source()
+    assert (source.keyring_path, source.hmac_key_path, source.outside) == (
+        Path("/keys/ring.json"),
+        Path("/run/key"),
+        Path("/mnt/obj_repo"),
+    )
+    assert settings.key_source(Path("/elsewhere")).outside == Path("/elsewhere")
