@@ -241,8 +241,6 @@ DATA = encode(FULL)
         (DATA.replace(b"0.93", b"1e400"), "strictly"),
         (DATA.replace(b"0.93", b"NaN"), "strictly"),
         (DATA.replace(b"0.93", b"Infinity"), "strictly"),
-        (DATA.replace(b"0.93", b"18446744073709551616"), "over 64 bits"),
-        (DATA.replace(b"0.93", b"1" * 5000), "does not decode"),
         (DATA.replace(b"0.93", b"01"), "does not decode"),
         (b"\xef\xbb\xbf" + DATA, "not JSON|strictly"),
         (DATA.decode().encode("utf-16"), "not JSON|strictly"),
