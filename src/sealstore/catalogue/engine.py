@@ -13,11 +13,12 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import QueuePool
 
 from sealstore import limits
 from sealstore.catalogue.forking import close_at_fork, no_fork
+from sealstore.catalogue.sqlite_file import follow_file, query_of_uri
 from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError, SealstoreError
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
@@ -206,8 +207,7 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
         )
     if journal == "wal":
         refuse_wal_on_network(file.parent)
-    mode = "rwc" if create else "rw"
-    uri = f"file:{quote(os.fspath(file))}?mode={mode}"
+    place = f"file:{quote(os.fspath(file))}"
 
     def connect() -> sqlite3.Connection:
         if create:
@@ -215,7 +215,7 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             os.close(os.open(file, flags, 0o640))
         connection = sqlite3.connect(
-            uri,
+            f"{place}?{query_of_uri(file, create=create)}",
             uri=True,
             timeout=limits.DATABASE_BUSY_SECONDS,
             # Transactions are begun by name below; the module must not begin any by itself.
@@ -235,33 +235,8 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
         **_quiet(),
     )
     event.listen(engine, "begin", _begin_sqlite)
-    _follow_file(engine, file)
+    follow_file(engine, file)
     return engine
-
-
-def _follow_file(engine: Engine, file: Path) -> None:
-    """Connect anew where the file is gone or another one has taken its place.
-
-    SQLite would go on with the file that it opened: what is stored into a deleted database is lost.
-    """
-
-    def remember(_connection: object, record: Any) -> None:
-        record.info["file"] = _identity(file)
-
-    def compare(_connection: object, record: Any, _proxy: object) -> None:
-        if record.info["file"] != _identity(file):
-            raise DisconnectionError("The catalogue's file is another one now.")
-
-    event.listen(engine, "connect", remember)
-    event.listen(engine, "checkout", compare)
-
-
-def _identity(file: Path) -> tuple[int, int] | None:
-    try:
-        status = os.stat(file)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: bool) -> None:
