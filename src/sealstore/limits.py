@@ -97,6 +97,25 @@ MAX_SHOWN_CHARACTERS: Final = 100
 MAX_ARRAY_KINDS: Final = 1_000
 """Different pairs of dtype and shape that an inspection lists."""
 
+MAX_ARRAY_LENGTH: Final = 2**63 - 1
+"""Elements of an array in one dimension: numpy counts them in 64 bits."""
+
+MAX_IMPORT_CHARACTERS: Final = 1_000
+"""Characters of a module's or a qualified name: generated classes have the longest, some 200."""
+
+INSPECTION_MEMORY_BYTES: Final = 4 * GIB
+"""Bytes of address space that the inspection of bytes without a signature may take, beyond the
+payload itself: the objects of a payload of some hundred MB, or 4 GiB of decompressed arrays."""
+
+INSPECTION_CPU_SECONDS: Final = 300
+"""Seconds of CPU that such an inspection may take: decompressing 4 GiB takes less than 100."""
+
+INSPECTION_SECONDS: Final = 900
+"""Seconds that such an inspection may take by the clock, on a machine that has other things to do."""
+
+MAX_INSPECTION_REPORT_BYTES: Final = 64 * MIB
+"""Bytes of such an inspection's report: all names and argument lists that their caps allow."""
+
 ARRAY_VIEW_BYTES: Final = 32 * KIB
 """Arrays from this size on are views of the payload's memory; smaller ones are copied, so that they
 do not hold the whole payload."""
@@ -115,3 +134,35 @@ view in the table's place, makes a reader take more memory."""
 
 MAX_LIST_ROWS: Final = 1_000
 """Rows of one page of a listing."""
+
+# ── ledger ───────────────────────────────────────────────────────────────────
+
+MAX_ENTRY_BYTES: Final = 64 * KIB
+"""Bytes of an entry of the history or the access log: the longest name, actor and context, escaped,
+with room for details."""
+
+MAX_CONTEXT_CHARACTERS: Final = 1024
+"""Characters of the context that a caller gives with a load, such as a job's id."""
+
+MAX_ENTRY_DETAILS: Final = 32
+"""Details of one entry: a listing shows them on one line each."""
+
+MAX_DETAIL_CHARACTERS: Final = 1024
+"""Characters of one detail, and of its name."""
+
+MAX_HEAD_BYTES: Final = 16 * KIB
+"""Bytes of a head: it holds one hash for each bit that is set in its size, 63 at most."""
+
+MAX_CHECKPOINT_BYTES: Final = 64 * KIB
+"""Bytes of a checkpoint: its few lines and the signatures of many witnesses (nearly 5 kB each, if
+they are post-quantum)."""
+
+MAX_NOTE_SIGNATURES: Final = 64
+"""Signatures of a checkpoint: C2SP asks for at least 16."""
+
+MAX_MAP_VALUE_BYTES: Final = 1 * KIB
+"""Bytes of one value of the map: a digest, and a tag of ``MAX_NAME_BYTES``, with room to spare."""
+
+MAX_MAP_BUCKET_BYTES: Final = 4 * MIB
+"""Bytes of one of the map's 262,144 buckets: 10,000,000 names fill about 25 KiB of each. A planted
+row cannot make a reader take more memory."""

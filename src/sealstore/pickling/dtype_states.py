@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Final, NamedTuple
 
+from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.pickling.refusals import Reason, refused
 
@@ -60,7 +61,7 @@ class DtypeFacts:
     """What a reader must know of a dtype.
 
     Args:
-        text: for people, such as ``<f8`` or ``[a <i4, b |O]``, shortened.
+        text: for people, such as ``<f8`` or ``['a' <i4, 'b' |O]``, shortened.
         size: bytes of an element.
         alignment: bytes.
         flags: numpy's.
@@ -132,8 +133,14 @@ def pickled_dtype(arguments: tuple[object, ...], *, is_record: bool) -> PickledD
 
 def element_count(shape: object) -> int:
     """The number of elements of ``shape``, which must be exactly a tuple of whole numbers."""
-    if type(shape) is not tuple or not all(type(length) is int and length >= 0 for length in shape):
-        raise refused(Reason.ARRAY, "A shape in the payload is not made of whole numbers.")
+    if (
+        type(shape) is not tuple
+        or len(shape) > limits.MAX_ARRAY_DIMENSIONS
+        or not all(
+            type(length) is int and 0 <= length <= limits.MAX_ARRAY_LENGTH for length in shape
+        )
+    ):
+        raise refused(Reason.ARRAY, "A shape in the payload is none that numpy would write.")
     return prod(shape)
 
 
@@ -254,7 +261,7 @@ def _structure(code: str | None, state: _State) -> DtypeFacts:
         if not 0 <= offset <= size - facts.size or (aligned and offset % facts.alignment):
             raise _contradiction("has a field that does not lie within it")
     _refuse_overlaid_objects([(offset, facts) for _, offset, facts in fields])
-    text = _shortened(f"[{', '.join(f'{name} {facts.text}' for name, _, facts in fields)}]")
+    text = _shortened(f"[{', '.join(f'{name!r} {facts.text}' for name, _, facts in fields)}]")
     return _expect(state, DtypeFacts(text, size, alignment, flags), _ONE_BYTE, by_code=False)
 
 

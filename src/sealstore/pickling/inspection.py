@@ -40,6 +40,8 @@ class Inspection:
         compression: joblib's name of the compression, None where there is none.
         protocol: the pickle protocol, None where no stream was reached.
         findings: why it must not be loaded; none where nothing speaks against it but its imports.
+        confinement: what confined the process that inspected: ``address-space``, ``cpu-time`` and
+            other resources, ``seccomp``, ``landlock``. None of them where this process did.
     """
 
     imports: tuple[Import, ...]
@@ -48,6 +50,12 @@ class Inspection:
     compression: str | None
     protocol: int | None
     findings: tuple[Finding, ...]
+    confinement: tuple[str, ...] = ()
+
+    @property
+    def is_confined_by_kernel(self) -> bool:
+        """Whether the inspecting process could reach no file, process or network at all."""
+        return "seccomp" in self.confinement or "landlock" in self.confinement
 
 
 def inspect_memory(memory: memoryview) -> Inspection:

@@ -34,11 +34,14 @@ class Recorder:
         """The record of a name, a new one if it was not met before.
 
         Raises:
-            LimitExceededError: too many names.
+            LimitExceededError: too many names, or one too long.
+            PayloadFormatError: no text that could name anything.
         """
         key = module, qualname
         met = self._names.get(key)
         if met is None:
+            _judge_text(module)
+            _judge_text(qualname)
             if len(self._names) >= limits.MAX_IMPORTS:
                 raise refused(
                     Reason.LIMIT, f"The payload imports more than {limits.MAX_IMPORTS} names."
@@ -57,6 +60,14 @@ class Recorder:
             Import(met.module, met.qualname, met.uses.all())
             for _, met in sorted(self._names.items())
         )
+
+
+def _judge_text(text: str) -> None:
+    if len(text) > limits.MAX_IMPORT_CHARACTERS:
+        raise refused(Reason.LIMIT, "The payload imports a name that is too long to be one.")
+    # Lone surrogates, which pickle lets through, fit no statement.
+    if not text or not text.isprintable():
+        raise refused(Reason.MALFORMED, "The payload imports something that can have no such name.")
 
 
 def answering(on_call: OnCall) -> Prepare:

@@ -39,6 +39,8 @@ class Reason(StrEnum):
     """An array's wrapper, state or size that joblib and numpy do not write."""
     DTYPE = "dtype"
     """A dtype that contradicts itself, or is not numpy's own."""
+    EXHAUSTION = "exhaustion"
+    """Its inspection was ended: by a signal, for want of memory, or because its time was over."""
     FOREIGN_STATE = "foreign-state"
     """BUILD, SETITEMS or APPENDS on something that the stream did not make."""
 

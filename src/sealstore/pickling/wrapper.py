@@ -33,7 +33,7 @@ class WrapperState(NamedTuple):
         dtype: the array's dtype, as the stream's names were resolved.
         allow_mmap: whether joblib lets the array be mapped.
         padded: whether a length byte and so many bytes of padding stand before the array's.
-        count: the number of elements.
+        elements: the number of elements.
     """
 
     subclass: object
@@ -42,7 +42,7 @@ class WrapperState(NamedTuple):
     dtype: object
     allow_mmap: bool
     padded: bool
-    count: int
+    elements: int
 
 
 # The tuple's own constructor: arrays come by the ten thousand, and the named one is Python code.
@@ -81,7 +81,7 @@ def decode_wrapper_state(state: object) -> WrapperState:
         raise refused(Reason.LIMIT, f"An array of the payload has {len(shape)} dimensions.")
     count = 1
     for length in shape:
-        if type(length) is not int or length < 0:
+        if type(length) is not int or not 0 <= length <= limits.MAX_ARRAY_LENGTH:
             raise _malformed("has a shape that is not made of whole numbers")
         count *= length
     return _new_state(WrapperState, (subclass, shape, order, dtype, allow_mmap, padded, count))
@@ -110,7 +110,7 @@ def place_array(stream: ArrayStream, state: WrapperState, item_size: int) -> tup
         if offset == end:
             raise truncated()
         offset += 1 + stream.memory[offset]
-    size = item_size * state.count
+    size = item_size * state.elements
     if offset + size > end:
         raise refused(Reason.ARRAY, "An array of the payload claims more bytes than there are.")
     return offset, size
