@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -85,6 +85,14 @@ STORED = (
 )
 PRESENT = frozenset(STORED) - {("fraud", "v1", 2)}
 TO_STORE = (("churn", "2026-12", 1), ("fraud", "v1", 3))
+
+CHANGES: dict[str, Callable[[Repository], object]] = {
+    "store": lambda repository: repository.store(model("churn", "2026-12", 1), "churn", "2026-12"),
+    "store again": lambda repository: repository.store(model("fraud", "v1", 3), "fraud", "v1"),
+    "remove": lambda repository: repository.remove("churn", "2026-10"),
+    "resign": lambda repository: repository.resign(request("churn", "2026-11", 1)),
+}
+"""Everything that changes a filled repository that was opened with the rotated keys."""
 
 
 def store(root: Path, done: Done) -> None:

@@ -46,7 +46,6 @@ def require_that_it_works(repository: Repository) -> None:
 
 def require_whole_mirror(repository: Repository) -> None:
     """Each statement under its final name is whole; what is not has a name that says so."""
-    for path in (repository.root / "statements").rglob("*"):
-        if path.is_file() and not path.name.startswith(".staging-"):
-            ref = open_statement(path.read_bytes().removesuffix(b"\n"), ROTATED).statement.ref
-            assert path.parts[-3:] == (ref.name, ref.tag, f"{ref.revision}.json")
+    for path in (repository.root / "statements").rglob("*.json"):
+        ref = open_statement(path.read_bytes().removesuffix(b"\n"), ROTATED).statement.ref
+        assert path.parts[-3:] == (ref.name, ref.tag, f"{ref.revision}.json")

@@ -6,28 +6,19 @@ import hashlib
 import shutil
 import sqlite3
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from sealstore.errors import CatalogueError, RepairWarning, SealstoreError, StorageError
 from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
-from sealstore.names import request
 from sealstore.repository import Repository
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system
-from tests.faults.operations import KEYRING, PRESENT, ROTATED, model
+from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATED, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.sealstore_fixtures import snapshot
 
 pytestmark = pytest.mark.invariant(3)
-
-CHANGES: dict[str, Callable[[Repository], object]] = {
-    "store": lambda repository: repository.store(model("churn", "2026-12", 1), "churn", "2026-12"),
-    "store again": lambda repository: repository.store(model("fraud", "v1", 3), "fraud", "v1"),
-    "remove": lambda repository: repository.remove("churn", "2026-10"),
-    "resign": lambda repository: repository.resign(request("churn", "2026-11", 1)),
-}
 
 
 def observed(root: Path) -> tuple[object, ...]:

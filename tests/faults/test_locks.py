@@ -14,10 +14,9 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import CatalogueError
-from sealstore.names import request
 from sealstore.repository import Repository
 from tests.faults.children import SECONDS_FOR_A_CHILD, started
-from tests.faults.operations import KEYRING, model
+from tests.faults.operations import CHANGES, KEYRING, ROTATED, model
 from tests.faults.soundness import require_that_it_works
 from tests.sealstore_fixtures import snapshot
 
@@ -60,13 +59,6 @@ def test_a_killed_writer_lets_the_next_one_in(root: Path) -> None:
         assert repository.load("churn", "2026-11", revision=1) == model("churn", "2026-11", 1)
 
 
-CHANGES: dict[str, Callable[[Repository], object]] = {
-    "store": lambda repository: repository.store(model("churn", "2027", 1), "churn", "2027"),
-    "remove": lambda repository: repository.remove("churn", "2026-10"),
-    "resign": lambda repository: repository.resign(request("churn", "2026-11", 1)),
-}
-
-
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("holder", [write_and_wait, lock_the_database])
 @pytest.mark.parametrize("change", CHANGES)
@@ -74,7 +66,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
     root: Path, holder: Callable[..., None], change: str
 ) -> None:
     """Behind a writer that does not go on, a change gives up with an error; loads go on."""
-    with started(holder, root) as writer, Repository.open(root, keyring=KEYRING) as repository:
+    with started(holder, root) as writer, Repository.open(root, keyring=ROTATED) as repository:
         os.kill(writer.pid, signal.SIGSTOP)
         before = statements_and_rows(root)
         with pytest.raises(CatalogueError) as raised:
@@ -84,7 +76,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
         assert statements_and_rows(root) == before
         assert repository.load("churn", "2026-11") == model("churn", "2026-11", 1)
         os.kill(writer.pid, signal.SIGCONT)
-    with Repository.open(root, keyring=KEYRING) as repository:
+    with Repository.open(root, keyring=ROTATED) as repository:
         require_that_it_works(repository)
 
 
