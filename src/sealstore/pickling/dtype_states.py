@@ -136,12 +136,14 @@ def element_count(shape: object) -> int:
     if (
         type(shape) is not tuple
         or len(shape) > limits.MAX_ARRAY_DIMENSIONS
-        or not all(
-            type(length) is int and 0 <= length <= limits.MAX_ARRAY_LENGTH for length in shape
-        )
+        or not all(map(_is_length, shape))
     ):
         raise refused(Reason.ARRAY, "A shape in the payload is none that numpy would write.")
     return prod(shape)
+
+
+def _is_length(length: object) -> bool:
+    return type(length) is int and 0 <= length <= limits.MAX_ARRAY_LENGTH
 
 
 class _State(NamedTuple):

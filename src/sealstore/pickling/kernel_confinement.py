@@ -2,8 +2,8 @@
 
 Both are irrevocable for the calling thread and whatever it starts. seccomp (seccomp(2), a filter in
 classic BPF) leaves the system calls by which a process takes memory, writes to one descriptor and
-ends; any other kills it. Landlock (landlock(7)) takes away files, ports and signals; it is there for
-kernels and machines without the filter.
+ends; any other kills it. Landlock (landlock(7)) takes away files, ports and signals; it is there
+for kernels and machines without the filter.
 
 They are reached through ctypes, because the standard library has neither. This module is for a
 process of its own; nothing but `confined_child` calls it.
@@ -123,7 +123,7 @@ def machine_calls(machine: str | None = None) -> SystemCalls | None:
 
 
 def give_up_privileges() -> None:
-    """Never gain a privilege by executing anything, and die with the process that started this one."""
+    """Gain no privilege by executing anything, and die with the process that started this one."""
     _prctl(_PR_SET_NO_NEW_PRIVS, 1)
     _prctl(_PR_SET_PDEATHSIG, _SIGKILL)
 
