@@ -195,6 +195,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
         name, mode = str(path.relative_to(folder)), path.lstat().st_mode
         if path.is_symlink():
             found[name] = (mode, str(path.readlink()))
+        elif name.endswith("-shm"):
+            # SQLite's readers note there how far they have read.
+            found[name] = (mode, "")
         elif path.is_file():
             found[name] = (mode, path.read_bytes())
         else:
