@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
 from sealstore import environment, layout
-from sealstore.blobs import LocalBlobStore
+from sealstore.blobs import BlobStore, LocalBlobStore
 from sealstore.catalogue import (
     Catalogue,
     HistoryRow,
     catalogue_engine,
+    require_current_schema,
     schema_revision,
     upgrade,
 )
 from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.envelope import Signer
-from sealstore.errors import RepositoryExistsError
+from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
 from sealstore.keys import Keyring
 from sealstore.layout import RepositorySettings
 from sealstore.settings import Settings
@@ -43,6 +45,37 @@ class GivenKeyring:
         return self._keyring
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an open repository consists of.
+
+    Attributes:
+        root: its folder.
+        settings: what is configured.
+        identity: what its verified ``repository.json`` says.
+        keys: where the keyring comes from.
+        blobs: the payloads.
+        catalogue: the index over them.
+    """
+
+    root: Path
+    settings: Settings
+    identity: RepositorySettings
+    keys: KeySource
+    blobs: BlobStore
+    catalogue: Catalogue
+
+    @property
+    def id(self) -> str:
+        """The repository's id."""
+        return self.identity.repository
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys as they are now."""
+        return self.keys.current()
+
+
 def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:
     """The given keyring, or the configured one, which must lie outside ``root``."""
     return settings.key_source(root) if keyring is None else GivenKeyring(keyring)
@@ -57,6 +90,27 @@ def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> C
     engine = catalogue_engine(root, settings.database_url, journal=settings.journal, create=create)
     lock_file = root / LOCK_FILE if settings.database_url is None else None
     return Catalogue(engine, lock_file=lock_file)
+
+
+def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts:
+    """The parts of an existing repository.
+
+    Raises:
+        As ``Repository.open``.
+    """
+    keys = key_source(settings, root, keyring)
+    # Before the keys: where there is no repository, that is what to say.
+    data = layout.read_settings_file(root)
+    identity = layout.open_settings(data, keys.current())
+    if settings.repository_id not in (None, identity.repository):
+        raise RepositoryMismatchError(
+            f"This is repository {identity.repository}, and MODEL_REPO_ID asks for another.",
+            path=root,
+            hint="check what is mounted at {path}.",
+        )
+    catalogue = open_catalogue(root, settings)
+    require_current_schema(catalogue.engine)
+    return Parts(root, settings, identity, keys, LocalBlobStore(root), catalogue)
 
 
 def make_parts(

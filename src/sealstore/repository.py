@@ -1,63 +1,29 @@
-"""The repository: the flows of storing and loading, as docs/design.md lays them out.
+"""The repository: storing, loading and looking around, as one object.
 
-Here the parts are called in their order; what decides stands in ``verification``, what does I/O in
-``blobs``, ``catalogue`` and ``layout``.
+The two flows stand in ``storing`` and ``loading``; here is what a user calls.
 """
 
 from __future__ import annotations
 
 import os
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
-import msgspec
-
-from sealstore import environment, layout, limits
-from sealstore.artifact import Artifact, Page, Refused
-from sealstore.assembly import KeySource, key_source, make_parts, open_catalogue
-from sealstore.blobs import BlobStore, CommitOutcome, LocalBlobStore, VerifiedPayload
-from sealstore.catalogue import (
-    ArtifactRow,
-    Catalogue,
-    HistoryRow,
-    ListFilter,
-    require_current_schema,
-)
-from sealstore.envelope import (
-    STATEMENT_PAYLOAD_TYPE,
-    Signer,
-    VerifiedStatement,
-    open_statement,
-    read_unverified,
-    seal,
-    seal_statement,
-)
-from sealstore.errors import (
-    ArtifactNotFound,
-    CatalogueTamperedError,
-    EnvironmentMismatchError,
-    EnvironmentMismatchWarning,
-    ImmutableTagError,
-    InvalidNameError,
-    RepairWarning,
-    RepositoryMismatchError,
-    SealstoreError,
-    StorageError,
-    UnsupportedMmapModeError,
-)
-from sealstore.formats import JoblibFormat, format_named
+from sealstore import changing, environment, layout, loading, storing
+from sealstore.artifact import Artifact, Page
+from sealstore.assembly import Parts, key_source, make_parts, open_parts
+from sealstore.blobs import BlobStore
+from sealstore.catalogue import ArtifactRow, Catalogue, HistoryRow, ListFilter
+from sealstore.errors import RepositoryMismatchError, UnsupportedMmapModeError
 from sealstore.keys import Keyring, Role
 from sealstore.layout import RepositorySettings
-from sealstore.names import ArtifactRef, Name, Tag, request
+from sealstore.loading import MmapMode, about
+from sealstore.names import ArtifactRef, Tag, request
 from sealstore.settings import Settings
-from sealstore.statement import Digests, Predicate, Statement, checked_metadata, make_statement
-from sealstore.verification import verify_statement
-
-MmapMode = Literal["r", "c"]
+from sealstore.statement import Import
+from sealstore.storing import StoreRequest
 
 
 class Repository:
@@ -66,22 +32,8 @@ class Repository:
     Safe to use from several threads and processes, and after a fork.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        settings: Settings,
-        identity: RepositorySettings,
-        keys: KeySource,
-        blobs: BlobStore,
-        catalogue: Catalogue,
-    ) -> None:
-        self.root = root
-        self.settings = settings
-        self._identity = identity
-        self._keys = keys
-        self._blobs = blobs
-        self._catalogue = catalogue
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     # ── making and opening ───────────────────────────────────────────────────
 
@@ -159,31 +111,12 @@ class Repository:
         """
         settings = settings or Settings.from_environment()
         root = (settings.path if path is None else Path(path)).absolute()
-        keys = key_source(settings, root, keyring)
-        # Before the keys: where there is no repository, that is what to say.
-        data = layout.read_settings_file(root)
-        identity = layout.open_settings(data, keys.current())
-        if settings.repository_id not in (None, identity.repository):
-            raise RepositoryMismatchError(
-                f"This is repository {identity.repository}, and MODEL_REPO_ID asks for another.",
-                path=root,
-                hint="check what is mounted at {path}.",
-            )
-        catalogue = open_catalogue(root, settings)
-        require_current_schema(catalogue.engine)
-        return cls(
-            root,
-            settings=settings,
-            identity=identity,
-            keys=keys,
-            blobs=LocalBlobStore(root),
-            catalogue=catalogue,
-        )
+        return cls(open_parts(root, settings, keyring))
 
     def close(self) -> None:
         """Close the database's connections. The repository can be used again afterwards."""
-        self._catalogue.engine.dispose()
-        self._blobs.close()
+        self._parts.catalogue.engine.dispose()
+        self._parts.blobs.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,27 +127,37 @@ class Repository:
     @property
     def id(self) -> str:
         """The repository's id, 32 hexadecimal digits."""
-        return self._identity.repository
+        return self._parts.id
+
+    @property
+    def root(self) -> Path:
+        """The repository's folder."""
+        return self._parts.root
+
+    @property
+    def settings(self) -> Settings:
+        """What is configured."""
+        return self._parts.settings
 
     @property
     def immutable_tags(self) -> bool:
         """Whether storing a (name, tag) again is refused."""
-        return self._identity.immutable_tags
+        return self._parts.identity.immutable_tags
 
     @property
     def keyring(self) -> Keyring:
         """The keys as they are now."""
-        return self._keys.current()
+        return self._parts.keyring
 
     @property
     def catalogue(self) -> Catalogue:
         """The catalogue: unverified; for maintenance."""
-        return self._catalogue
+        return self._parts.catalogue
 
     @property
     def blobs(self) -> BlobStore:
         """The payloads; for maintenance."""
-        return self._blobs
+        return self._parts.blobs
 
     # ── storing ──────────────────────────────────────────────────────────────
 
@@ -247,78 +190,35 @@ class Repository:
             ImmutableTagError: the tag exists and tags are immutable.
             StorageError, CatalogueError: disk or database refused. Nothing that was there changed.
         """
-        # 1
-        ref = ArtifactRef(Name(name), Tag.to_store(tag))
-        checked = checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata)
-        who = environment.stored_by(actor)
-        signer = self.keyring.signer(Role.STORE, self.id)
-        with _about(ref):
-            self._refuse_second(ref)
-            format_ = JoblibFormat()
-            with self._blobs.stage() as staged:
-                # 2
-                format_.dump(obj, staged, compress=compress)
-                # 3
-                imports = format_.imports(staged.view())
-                modules = {entry.name.partition(":")[0] for entry in imports}
-                environment.refuse_unportable(modules)
-                digests, size = staged.finish()
-                # 4
-                outcome = staged.commit()
-            draft = Predicate(
-                repository=self.id,
-                name=str(ref.name),
-                tag=str(ref.tag),
-                revision=1,
-                sequence=1,
-                format=format_.name,
-                size=size,
-                created=environment.now(),
-                stored_by=who,
-                python=environment.python_version(),
-                packages=environment.packages_of(modules),
-                imports=imports,
-                metadata=checked,
-            )
-            # 5
-            verified, envelope = self._record(draft, digests, signer)
-            artifact = Artifact(verified)
-            if outcome is CommitOutcome.MENDED:
-                _warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
-            # 6
-            self._mirror(artifact.ref, envelope)
-        return artifact
+        wanted = StoreRequest.checked(self._parts, name, tag, metadata, actor)
+        with about(wanted.ref):
+            return storing.store_object(self._parts, wanted, obj, compress)
 
-    def _record(
-        self, draft: Predicate, digests: Digests, signer: Signer
-    ) -> tuple[VerifiedStatement, bytes]:
-        with self.catalogue.write() as transaction:
-            revision = transaction.next_revision(draft.name, draft.tag)
-            if self.immutable_tags and transaction.revisions(draft.name, draft.tag):
-                raise _immutable()
-            predicate = msgspec.structs.replace(
-                draft, revision=revision, sequence=transaction.next_sequence()
-            )
-            envelope = seal_statement(make_statement(predicate, digests), signer)
-            # What was signed is opened as a load would open it: nothing else is put on record.
-            verified = open_statement(envelope, self.keyring)
-            row = ArtifactRow.of(verified, envelope)
-            transaction.insert_artifact(row)
-            transaction.append_history(_entry("store", row, row.sequence, row.actor))
-        return verified, envelope
+    def store_payload(
+        self,
+        payload: memoryview,
+        name: str,
+        tag: str,
+        *,
+        imports: tuple[Import, ...] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        actor: str | None = None,
+    ) -> Artifact:
+        """Store bytes that joblib or pickle wrote, as they are, without ever loading them.
 
-    def _refuse_second(self, ref: ArtifactRef) -> None:
-        # Before the work of serialising; what decides is the check inside the transaction.
-        if self.immutable_tags and self.catalogue.find(ref) is not None:
-            raise _immutable()
+        Args:
+            payload: the bytes, in memory that nobody else can change.
+            name, tag, metadata, actor: as for ``store``.
+            imports: what an inspection of these very bytes, made elsewhere, has listed; by default
+                they are inspected here.
 
-    def _mirror(self, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> None:
-        try:
-            if layout.write_mirror(self.root, ref, envelope, replace=replace):
-                _warn(f"{ref}: another file lay in the statement's place; moved aside.")
-        except StorageError as error:
-            # The artifact is stored; only its mirror, which no load reads, is missing.
-            _warn(f"{ref}: {error.message}")
+        Raises:
+            PayloadFormatError: the bytes are no payload, or one of a refused form.
+            Otherwise as ``store``.
+        """
+        wanted = StoreRequest.checked(self._parts, name, tag, metadata, actor)
+        with about(wanted.ref):
+            return storing.store_payload(self._parts, wanted, payload, imports)
 
     # ── loading ──────────────────────────────────────────────────────────────
 
@@ -356,17 +256,8 @@ class Repository:
             )
         # 1
         ref = request(name, tag, revision)
-        with _about(ref):
-            # 2, 5
-            _, verified = self._find_verified(ref)
-            predicate = verified.statement.predicate
-            self._check_environment(verified.statement)
-            # 7
-            payload = self._read(verified.statement, sealed=mmap_mode is not None)
-            # 9
-            return format_named(predicate.format).load(
-                payload, imports=predicate.imports, mmap_mode=mmap_mode
-            )
+        with about(ref):
+            return loading.load_object(self._parts, ref, mmap_mode)
 
     def get(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
         """The verified statement of an artifact, without its object.
@@ -375,8 +266,8 @@ class Repository:
             As ``load``, up to the payload.
         """
         ref = request(name, tag, revision)
-        with _about(ref):
-            return Artifact(self._find_verified(ref)[1])
+        with about(ref):
+            return Artifact(loading.find_verified(self._parts, ref))
 
     def verify(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
         """Verify an artifact and both digests of its payload; nothing is unpickled.
@@ -385,9 +276,10 @@ class Repository:
             As ``load``.
         """
         ref = request(name, tag, revision)
-        with _about(ref):
-            _, verified = self._find_verified(ref)
-            self._blobs.check(verified.statement.digests, verified.statement.predicate.size)
+        with about(ref):
+            verified = loading.find_verified(self._parts, ref)
+            statement = verified.statement
+            self._parts.blobs.check(statement.digests, statement.predicate.size)
             return Artifact(verified)
 
     def read_payload(
@@ -399,9 +291,9 @@ class Repository:
             As ``load``.
         """
         ref = request(name, tag, revision)
-        with _about(ref):
-            _, verified = self._find_verified(ref)
-            return Artifact(verified), self._read(verified.statement).view
+        with about(ref):
+            verified = loading.find_verified(self._parts, ref)
+            return Artifact(verified), loading.read_payload(self._parts, verified.statement).view
 
     def verify_row(self, row: ArtifactRow) -> Artifact:
         """The artifact of a row of the catalogue, if its statement is genuine and says the same.
@@ -409,38 +301,7 @@ class Repository:
         Raises:
             VerificationError, CatalogueTamperedError: it is refused.
         """
-        return Artifact(self._verified(row, _ref_of(row)))
-
-    def _find_verified(self, ref: ArtifactRef) -> tuple[ArtifactRow, VerifiedStatement]:
-        row = self.catalogue.find(ref)
-        if row is None:
-            raise ArtifactNotFound("There is no such artifact in this repository.")
-        return row, self._verified(row, ref)
-
-    def _verified(self, row: ArtifactRow, ref: ArtifactRef) -> VerifiedStatement:
-        envelope = row.envelope if isinstance(row.envelope, bytes) else b""
-        return verify_statement(
-            envelope,
-            request=ref,
-            repository=self.id,
-            verifier=self.keyring,
-            row_differences=lambda verified: row.differences(ArtifactRow.of(verified, envelope)),
-        )
-
-    def _read(self, statement: Statement, *, sealed: bool = False) -> VerifiedPayload:
-        return self._blobs.read(
-            statement.digests, statement.predicate.size, check=self.settings.digest, sealed=sealed
-        )
-
-    def _check_environment(self, statement: Statement) -> None:
-        predicate = statement.predicate
-        differences = environment.version_differences(predicate.python, predicate.packages)
-        if not differences:
-            return
-        text = f"{'; '.join(differences)}."
-        if self.settings.strict_environment:
-            raise EnvironmentMismatchError(f"The environment is another one: {text}")
-        warnings.warn(f"{statement.ref}: {text}", EnvironmentMismatchWarning, stacklevel=3)
+        return Artifact(loading.verified_row(self._parts, row, loading.ref_of(row)))
 
     # ── looking around ───────────────────────────────────────────────────────
 
@@ -463,15 +324,7 @@ class Repository:
             CatalogueError: the database failed.
         """
         wanted = replace(conditions or ListFilter(), **equal)
-        rows = self.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
-        is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
-        page = Page([], [], rows[-1].sequence if is_full else None)
-        for row in rows:
-            try:
-                page.artifacts.append(self.verify_row(row))
-            except SealstoreError as error:
-                page.refused.append(Refused(row, error))
-        return page
+        return loading.list_page(self._parts, wanted, limit=limit, after=after)
 
     def history(
         self,
@@ -515,22 +368,8 @@ class Repository:
             CatalogueError: the database refused; nothing changed.
         """
         ref = request(name, Tag.to_store(tag), revision)
-        self.keyring.signer(Role.STORE, self.id)
-        who = environment.stored_by(actor)
-        with _about(ref), self.catalogue.write() as transaction:
-            rows = [
-                row
-                for row in transaction.revisions(ref.name, ref.tag)
-                if revision in (None, row.revision)
-            ]
-            if not rows:
-                raise ArtifactNotFound("There is no such artifact in this repository.")
-            removed = tuple(map(_ref_of, rows))
-            for row in rows:
-                transaction.delete_artifact(row.sequence)
-                sequence = transaction.next_sequence()
-                transaction.append_history(_entry("remove", row, sequence, who.actor or who.user))
-        return removed
+        with about(ref):
+            return changing.remove(self._parts, ref, actor)
 
     def resign(self, ref: ArtifactRef, *, actor: str | None = None) -> Artifact:
         """Give an artifact a signature of today's key; statement and payload stay as they are.
@@ -546,63 +385,5 @@ class Repository:
             NoSigningKeyError: no active key may sign here.
             CatalogueError: the database refused; nothing changed.
         """
-        signer = self.keyring.signer(Role.STORE, self.id)
-        who = environment.stored_by(actor)
-        with _about(ref):
-            with self.catalogue.write() as transaction:
-                row = transaction.find(ref)
-                if row is None:
-                    raise ArtifactNotFound("There is no such artifact in this repository.")
-                verified = self._verified(row, ref)
-                if verified.key_id == signer.key_id:
-                    return Artifact(verified)
-                signed_bytes = read_unverified(row.envelope).payload
-                envelope = seal(STATEMENT_PAYLOAD_TYPE, signed_bytes, signer)
-                verified = open_statement(envelope, self.keyring)
-                signed = ArtifactRow.of(verified, envelope)
-                transaction.replace_envelope(signed)
-                transaction.append_history(
-                    _entry("resign", signed, transaction.next_sequence(), who.actor or who.user)
-                )
-            self._mirror(verified.statement.ref, envelope, replace=True)
-        return Artifact(verified)
-
-
-def _entry(event: str, row: ArtifactRow, sequence: int, actor: str) -> HistoryRow:
-    return HistoryRow(
-        sequence=sequence,
-        event=event,
-        at=environment.now(),
-        actor=actor,
-        name=row.name,
-        tag=row.tag,
-        revision=row.revision,
-        sha256=row.sha256,
-        statement_digest=row.statement_digest,
-        key_id=row.key_id,
-    )
-
-
-def _ref_of(row: ArtifactRow) -> ArtifactRef:
-    try:
-        return request(row.name, row.tag, row.revision)
-    except InvalidNameError as error:
-        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
-
-
-def _immutable() -> ImmutableTagError:
-    return ImmutableTagError("The tag is stored already, and this repository's tags do not change.")
-
-
-@contextmanager
-def _about(ref: ArtifactRef) -> Iterator[None]:
-    """Let every refusal name the artifact that it is about."""
-    try:
-        yield
-    except SealstoreError as error:
-        error.for_artifact(ref)
-        raise
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, RepairWarning, stacklevel=4)
+        with about(ref):
+            return changing.resign(self._parts, ref, actor)

@@ -1,0 +1,133 @@
+"""The flow of a load, as docs/design.md lays it out, and what verifies parts of it.
+
+The numbers are the page's. What decides stands in ``verification``; here the parts are called.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from sealstore import environment, limits
+from sealstore.artifact import Artifact, Page, Refused
+from sealstore.assembly import Parts
+from sealstore.blobs import VerifiedPayload
+from sealstore.catalogue import ArtifactRow, ListFilter
+from sealstore.envelope import VerifiedStatement
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    EnvironmentMismatchError,
+    EnvironmentMismatchWarning,
+    InvalidNameError,
+    SealstoreError,
+)
+from sealstore.formats import format_named
+from sealstore.names import ArtifactRef, request
+from sealstore.statement import Statement
+from sealstore.verification import verify_statement
+
+MmapMode = Literal["r", "c"]
+
+
+def load_object(parts: Parts, ref: ArtifactRef, mmap_mode: MmapMode | None) -> object:
+    """The object of an artifact. See ``Repository.load``."""
+    # 2, 5, 6
+    verified = find_verified(parts, ref)
+    predicate = verified.statement.predicate
+    _check_environment(verified.statement, strict=parts.settings.strict_environment)
+    # 7
+    payload = read_payload(parts, verified.statement, sealed=mmap_mode is not None)
+    # 9
+    return format_named(predicate.format).load(
+        payload, imports=predicate.imports, mmap_mode=mmap_mode
+    )
+
+
+def find_verified(parts: Parts, ref: ArtifactRef) -> VerifiedStatement:
+    """The verified statement of what was asked for.
+
+    Raises:
+        ArtifactNotFound: there is no such artifact.
+        VerificationError, CatalogueTamperedError: it is refused.
+    """
+    row = parts.catalogue.find(ref)
+    if row is None:
+        raise ArtifactNotFound("There is no such artifact in this repository.")
+    return verified_row(parts, row, ref)
+
+
+def verified_row(parts: Parts, row: ArtifactRow, ref: ArtifactRef) -> VerifiedStatement:
+    """The verified statement in a row of the catalogue, if it answers ``ref``.
+
+    Raises:
+        VerificationError, CatalogueTamperedError: it is refused.
+    """
+    envelope = row.envelope if isinstance(row.envelope, bytes) else b""
+    return verify_statement(
+        envelope,
+        request=ref,
+        repository=parts.id,
+        verifier=parts.keyring,
+        row_differences=lambda verified: row.differences(ArtifactRow.of(verified, envelope)),
+    )
+
+
+def read_payload(parts: Parts, statement: Statement, *, sealed: bool = False) -> VerifiedPayload:
+    """The payload that ``statement`` vouches for, verified, in memory that nobody else changes.
+
+    Raises:
+        As ``BlobStore.read``.
+    """
+    return parts.blobs.read(
+        statement.digests, statement.predicate.size, check=parts.settings.digest, sealed=sealed
+    )
+
+
+def list_page(parts: Parts, wanted: ListFilter, *, limit: int, after: int | None) -> Page:
+    """One page of verified artifacts. See ``Repository.list``."""
+    rows = parts.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
+    is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
+    page = Page([], [], rows[-1].sequence if is_full else None)
+    for row in rows:
+        try:
+            page.artifacts.append(Artifact(verified_row(parts, row, ref_of(row))))
+        except SealstoreError as error:
+            page.refused.append(Refused(row, error))
+    return page
+
+
+def ref_of(row: ArtifactRow) -> ArtifactRef:
+    """Which artifact a row claims to be.
+
+    Raises:
+        CatalogueTamperedError: none that was ever stored.
+    """
+    try:
+        return request(row.name, row.tag, row.revision)
+    except InvalidNameError as error:
+        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
+
+
+@contextmanager
+def about(ref: ArtifactRef) -> Iterator[None]:
+    """Let every refusal name the artifact that it is about."""
+    try:
+        yield
+    except SealstoreError as error:
+        error.for_artifact(ref)
+        raise
+
+
+def _check_environment(statement: Statement, *, strict: bool) -> None:
+    predicate = statement.predicate
+    differences = environment.version_differences(predicate.python, predicate.packages)
+    if not differences:
+        return
+    text = f"{'; '.join(differences)}."
+    if strict:
+        raise EnvironmentMismatchError(f"The environment is another one: {text}")
+    # The caller of Repository.load.
+    warnings.warn(f"{statement.ref}: {text}", EnvironmentMismatchWarning, stacklevel=4)

@@ -1,0 +1,195 @@
+"""The flow of a store, as docs/design.md lays it out. The numbers are the page's."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from sealstore import environment, layout
+from sealstore.artifact import Artifact
+from sealstore.assembly import Parts
+from sealstore.blobs import CommitOutcome, StagedBlob
+from sealstore.catalogue import ArtifactRow, HistoryRow
+from sealstore.envelope import Signer, VerifiedStatement, open_statement, seal_statement
+from sealstore.errors import ImmutableTagError, RepairWarning, StorageError
+from sealstore.formats import Format, JoblibFormat
+from sealstore.keys import Role
+from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.statement import (
+    Digests,
+    Import,
+    Predicate,
+    StoredBy,
+    checked_metadata,
+    make_statement,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A checked request to store, with the key that will sign.
+
+    Attributes:
+        ref: under what name and tag.
+        metadata: the user's.
+        who: who stores.
+        signer: the newest key that may.
+    """
+
+    ref: ArtifactRef
+    metadata: dict[str, Any]
+    who: StoredBy
+    signer: Signer
+
+    @classmethod
+    def checked(
+        cls, parts: Parts, name: str, tag: str, metadata: object, actor: str | None
+    ) -> StoreRequest:
+        """The request, if it is possible and there is a key for it.
+
+        Raises:
+            InvalidNameError, InvalidMetadataError: it is not possible.
+            NoSigningKeyError: no active key may store here.
+        """
+        # 1
+        return cls(
+            ArtifactRef(Name(name), Tag.to_store(tag)),
+            checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata),
+            environment.stored_by(actor),
+            parts.keyring.signer(Role.STORE, parts.id),
+        )
+
+
+def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
+    """Serialise, inspect and store an object. See ``Repository.store``."""
+    _refuse_second(parts, wanted.ref)
+    format_ = JoblibFormat()
+    with parts.blobs.stage() as staged:
+        # 2
+        format_.dump(obj, staged, compress=compress)
+        # 3
+        imports = format_.imports(staged.view())
+        return _store_staged(parts, wanted, staged, format_, imports)
+
+
+def store_payload(
+    parts: Parts, wanted: StoreRequest, payload: memoryview, imports: tuple[Import, ...] | None
+) -> Artifact:
+    """Store bytes that are a payload already. See ``Repository.store_payload``."""
+    _refuse_second(parts, wanted.ref)
+    format_ = JoblibFormat()
+    with parts.blobs.stage() as staged:
+        # 2
+        staged.write(payload)
+        # 3
+        if imports is None:
+            imports = format_.imports(payload)
+        return _store_staged(parts, wanted, staged, format_, imports)
+
+
+def _store_staged(
+    parts: Parts,
+    wanted: StoreRequest,
+    staged: StagedBlob,
+    format_: Format,
+    imports: tuple[Import, ...],
+) -> Artifact:
+    modules = {entry.name.partition(":")[0] for entry in imports}
+    environment.refuse_unportable(modules)
+    digests, size = staged.finish()
+    # 4
+    outcome = staged.commit()
+    draft = Predicate(
+        repository=parts.id,
+        name=str(wanted.ref.name),
+        tag=str(wanted.ref.tag),
+        revision=1,
+        sequence=1,
+        format=format_.name,
+        size=size,
+        created=environment.now(),
+        stored_by=wanted.who,
+        python=environment.python_version(),
+        packages=environment.packages_of(modules),
+        imports=imports,
+        metadata=wanted.metadata,
+    )
+    # 5
+    verified, envelope = _record(parts, draft, digests, wanted.signer)
+    artifact = Artifact(verified)
+    if outcome is CommitOutcome.MENDED:
+        warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
+    # 6
+    mirror(parts, artifact.ref, envelope)
+    return artifact
+
+
+def _record(
+    parts: Parts, draft: Predicate, digests: Digests, signer: Signer
+) -> tuple[VerifiedStatement, bytes]:
+    with parts.catalogue.write() as transaction:
+        revision = transaction.next_revision(draft.name, draft.tag)
+        if parts.identity.immutable_tags and transaction.revisions(draft.name, draft.tag):
+            raise _immutable()
+        predicate = msgspec.structs.replace(
+            draft, revision=revision, sequence=transaction.next_sequence()
+        )
+        envelope = seal_statement(make_statement(predicate, digests), signer)
+        # What was signed is opened as a load would open it: nothing else is put on record.
+        verified = open_statement(envelope, parts.keyring)
+        row = ArtifactRow.of(verified, envelope)
+        transaction.insert_artifact(row)
+        transaction.append_history(history_entry("store", row, row.sequence, row.actor))
+    return verified, envelope
+
+
+def history_entry(event: str, row: ArtifactRow, sequence: int, actor: str) -> HistoryRow:
+    """The entry that says that ``event`` happened to the artifact of ``row``."""
+    return HistoryRow(
+        sequence=sequence,
+        event=event,
+        at=environment.now(),
+        actor=actor,
+        name=row.name,
+        tag=row.tag,
+        revision=row.revision,
+        sha256=row.sha256,
+        statement_digest=row.statement_digest,
+        key_id=row.key_id,
+    )
+
+
+def mirror(parts: Parts, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> None:
+    """Mirror an envelope that is on record; what goes wrong is a warning.
+
+    Args:
+        parts: of the repository.
+        ref: with its revision.
+        envelope: the bytes.
+        replace: whether an envelope that is there gives way.
+    """
+    try:
+        if layout.write_mirror(parts.root, ref, envelope, replace=replace):
+            warn(f"{ref}: another file lay in the statement's place; moved aside.")
+    except StorageError as error:
+        # The artifact is stored; only its mirror, which no load reads, is missing.
+        warn(f"{ref}: {error.message}")
+
+
+def warn(text: str) -> None:
+    """Tell the caller of the repository what was mended, or left to be mended."""
+    warnings.warn(text, RepairWarning, stacklevel=5)
+
+
+def _refuse_second(parts: Parts, ref: ArtifactRef) -> None:
+    # Before the work of serialising; what decides is the check inside the transaction.
+    if parts.identity.immutable_tags and parts.catalogue.find(ref) is not None:
+        raise _immutable()
+
+
+def _immutable() -> ImmutableTagError:
+    return ImmutableTagError("The tag is stored already, and this repository's tags do not change.")
