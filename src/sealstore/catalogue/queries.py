@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import string
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ _BY_TAG: Final = _BY_NAME.where(artifact.c.tag == bindparam("tag"))
 _FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
 _FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
 _FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
+
+_ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 _OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -258,8 +261,8 @@ def _matching(conditions: ListFilter) -> Select[Any]:
     if conditions.created_before is not None:
         statement = statement.where(artifact.c.created < conditions.created_before)
     if conditions.search is not None:
-        # Lower case as the database makes it, on both sides: SQLite's knows ASCII only.
-        pattern = func.lower(f"%{_escaped(conditions.search)}%")
+        # What lower() makes of the columns on both databases: it knows ASCII's letters only.
+        pattern = f"%{_escaped(conditions.search.translate(_ASCII_LOWER))}%"
         statement = statement.where(
             or_(
                 *(
