@@ -5,6 +5,7 @@ numpy is imported when the first array is met, never before.
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from collections.abc import Callable
@@ -26,20 +27,23 @@ class ArrayMaker:
     Args:
         memory: the verified memory, writable. Large arrays are views of it.
         mmap_mode: arrays that joblib could map become ``numpy.memmap`` views: read-only for ``r``.
-        native: whether arrays of the other byte order are converted, as joblib does unless it maps.
+        asked_to_map: whether the caller gave a mmap_mode, even if nothing of this file is mapped.
     """
 
-    def __init__(self, memory: memoryview, mmap_mode: MmapMode | None, *, native: bool) -> None:
+    def __init__(
+        self, memory: memoryview, mmap_mode: MmapMode | None, *, asked_to_map: bool
+    ) -> None:
         import numpy
 
         # Typed as Any: what reaches them was judged, and is exactly what numpy takes.
         self._ndarray: Any = numpy.ndarray
+        self._frombuffer: Any = numpy.frombuffer
         self._memmap: Any = numpy.memmap
         self._dtype: Any = numpy.dtype
         self._memory = memory
         self._mapped_memory = memory.toreadonly() if mmap_mode == "r" else memory
         self._mmap_mode = mmap_mode
-        self._native = native
+        self._asked_to_map = asked_to_map
         self._plain_classes: tuple[object, ...] = (numpy.ndarray, numpy.memmap)
         self._classes: tuple[object, ...] = (*self._plain_classes, numpy.matrix)
         # Before numpy 2. With it, joblib returns a matrix as a plain array.
@@ -68,15 +72,18 @@ class ArrayMaker:
 
     def from_memory(self, state: WrapperState, offset: int, size: int) -> Any:
         """The array whose ``size`` bytes lie at ``offset``."""
-        _, shape, order, dtype, allow_mmap, _, _ = state
+        _, shape, order, dtype, allow_mmap, _, elements = state
         mapped = allow_mmap and self._mmap_mode is not None
-        if size:
-            memory = self._mapped_memory if mapped else self._memory
-            array = self._ndarray(shape, dtype, memory, offset, None, order)
-            if (size < limits.ARRAY_VIEW_BYTES and not mapped) or not array.flags.aligned:
-                array = array.copy("K")
-        else:
+        if size == 0:
             array = self._ndarray(shape, dtype, order=order)
+        elif size < limits.ARRAY_VIEW_BYTES and not mapped:
+            array = self._ndarray(shape, dtype, self._memory, offset, None, order).copy("K")
+        else:
+            # numpy.ndarray would not hold the buffer: its memory could be closed under the array.
+            memory = self._mapped_memory if mapped else self._memory
+            array = self._frombuffer(memory, dtype, elements, offset).reshape(shape, order=order)
+            if not array.flags.aligned:
+                array = array.copy("K")
         if mapped:
             array = array.view(self._memmap)
             array.flags.writeable = self._mmap_mode == "c"
@@ -95,7 +102,7 @@ class ArrayMaker:
         return self._as_joblib(state, array)
 
     def _as_joblib(self, state: WrapperState, array: Any) -> Any:
-        if self._native and _is_foreign(array.dtype):
+        if _is_foreign(array.dtype) and not (self._asked_to_map and _joblib_keeps_byte_order()):
             array = array.byteswap().view(array.dtype.newbyteorder("="))
         if self._restores_matrix and state.subclass not in self._plain_classes:
             from numpy.core.multiarray import _reconstruct
@@ -141,6 +148,13 @@ class ArrayMaker:
             )
         made = self._dtype(dtype.str)
         return (made.num, made.itemsize, made.flags) == (dtype.num, dtype.itemsize, dtype.flags)
+
+
+def _joblib_keeps_byte_order() -> bool:
+    # joblib converts arrays to this machine's byte order; since 1.5 not where it was asked to map.
+    import joblib
+
+    return "ensure_native_byte_order" in inspect.signature(joblib.load).parameters
 
 
 def _is_foreign(dtype: Any) -> bool:

@@ -34,9 +34,8 @@ def load_object(
     stream, compression = open_stream(memory)
 
     def make_arrays() -> ArrayMaker:
-        # joblib maps nothing of a compressed file; being asked to, it still leaves the byte order.
-        mode = mmap_mode if compression is None else None
-        return ArrayMaker(stream.memory, mode, native=mmap_mode is None)
+        mapped = mmap_mode if compression is None else None  # joblib maps no compressed file
+        return ArrayMaker(stream.memory, mapped, asked_to_map=mmap_mode is not None)
 
     try:
         return read_whole(stream, Reader(stream, find_class, make_arrays))
