@@ -9,7 +9,7 @@ import pickle
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from blake3 import blake3
 
 from sealstore.artifact import Artifact
 from sealstore.blobs import LocalBlobStore
-from sealstore.envelope import Scope, seal_statement
+from sealstore.catalogue import ArtifactRow
+from sealstore.envelope import Scope, open_statement, seal_statement
 from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
 from sealstore.repository import Repository
@@ -203,6 +204,51 @@ def snapshot(folder: Path) -> dict[str, tuple[int, bytes | str]]:
         else:
             found[name] = (mode, "")
     return found
+
+
+MODEL = {"weights": [number / 8 for number in range(100)], "name": "a model"}
+"""An object whose payload is large enough to be exchanged for a trap of the same size."""
+
+
+@pytest.fixture
+def victim(repository: Repository) -> Artifact:
+    """The artifact that is attacked."""
+    return repository.store(MODEL, "victim", "v1", metadata={"stage": "test"}, actor="job 7")
+
+
+@pytest.fixture
+def bystander(repository: Repository) -> Iterator[Artifact]:
+    """An artifact that nobody attacks: after the test it loads as ever."""
+    stored = repository.store({"by": "stander"}, "bystander", "v1")
+    yield stored
+    assert repository.load("bystander", "v1") == {"by": "stander"}
+    assert repository.verify("bystander").verified.digest == stored.verified.digest
+
+
+def change_row(repository: Repository, artifact: Artifact, **columns: object) -> None:
+    """Set columns of an artifact's row by raw SQL."""
+    assignments = ", ".join(f"{column} = ?" for column in columns)
+    run_sql(
+        repository,
+        f"UPDATE artifact SET {assignments} WHERE sequence = ?",  # noqa: S608 (our own words)
+        *columns.values(),
+        artifact.sequence,
+    )
+
+
+def consistent_row(envelope: bytes, *signers: Key) -> dict[str, Any]:
+    """The row that a clever attacker writes beside an envelope: each column says what it says."""
+    return asdict(ArtifactRow.of(open_statement(envelope, Keyring.of(signers)), envelope))
+
+
+def insert_row(repository: Repository, row: dict[str, Any]) -> None:
+    """Insert a row by raw SQL."""
+    places = ", ".join("?" * len(row))
+    run_sql(
+        repository,
+        f"INSERT INTO artifact ({', '.join(row)}) VALUES ({places})",  # noqa: S608 (our own words)
+        *row.values(),
+    )
 
 
 # ── payloads ──────────────────────────────────────────────────────────────────

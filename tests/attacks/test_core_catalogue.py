@@ -1,0 +1,336 @@
+"""Whoever may write to the catalogue: every column, every type, and the schema itself."""
+
+from __future__ import annotations
+
+import sqlite3
+import tracemalloc
+from typing import Any
+
+import pytest
+
+from sealstore import limits
+from sealstore.artifact import Artifact
+from sealstore.catalogue.tables import artifact as artifact_table
+from sealstore.catalogue.tables import history as history_table
+from sealstore.envelope import read_unverified
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueError,
+    CatalogueTamperedError,
+    EnvelopeFormatError,
+    IdentityMismatchError,
+    SealstoreError,
+    SignatureInvalidError,
+)
+from sealstore.names import request
+from sealstore.repository import Repository
+from tests.sealstore_fixtures import (
+    MODEL,
+    Trap,
+    change_row,
+    envelope_of,
+    replace_payload,
+    run_sql,
+)
+
+pytestmark = [pytest.mark.invariant(2), pytest.mark.usefixtures("bystander")]
+
+# Values of every type that SQLite keeps, whatever the column's own type is.
+HOSTILE = [
+    None,
+    0,
+    -1,
+    1,
+    7,
+    (1 << 63) - 1,
+    -(1 << 63),
+    1.5,
+    float("inf"),
+    "",
+    "x",
+    "latest",
+    "../../etc/passwd",
+    "\x1b[31m\x00\u202e",
+    "x" * 100_000,
+    b"",
+    b"victim",
+    b"\xff\xfe",
+    b"x" * 100_000,
+]
+COLUMNS = [column.name for column in artifact_table.columns]
+
+
+def set_raw(repository: Repository, column: str, expression: str, *parameters: object) -> bool:
+    """Whether SQLite let the victim's column be set."""
+    try:
+        run_sql(
+            repository,
+            f"UPDATE artifact SET {column} = {expression} WHERE name = 'victim'",  # noqa: S608 (ours)
+            *parameters,
+        )
+    except sqlite3.IntegrityError:
+        return False
+    return True
+
+
+def current(repository: Repository) -> list[tuple[Any, ...]]:
+    return run_sql(repository, "SELECT * FROM artifact ORDER BY sequence")
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_row_edited_by_raw_sql(repository: Repository, victim: Artifact, column: str) -> None:
+    """Each column, set to values of each type: an error of the family, and never an object."""
+    genuine = current(repository)
+    [[original]] = run_sql(
+        repository,
+        f"SELECT {column} FROM artifact WHERE sequence = ?",
+        victim.sequence,
+    )
+    attempts = 0
+    for value in HOSTILE:
+        if not set_raw(repository, column, "?", value):
+            continue
+        if current(repository) == genuine:
+            continue
+        attempts += 1
+        for tag in ("v1", "latest"):
+            for read in (repository.load, repository.get, repository.verify):
+                with pytest.raises(SealstoreError):
+                    read("victim", tag)
+        page = repository.list()
+        assert [each.name for each in page.artifacts] == ["bystander"]
+        assert len(page.refused) == 1
+        assert str(page.refused[0].error).isprintable()
+        # The victim may have lost its name: it is found again by elimination.
+        run_sql(
+            repository,
+            f"UPDATE artifact SET {column} = ? WHERE name <> 'bystander'",  # noqa: S608 (ours)
+            original,
+        )
+        assert current(repository) == genuine
+    assert attempts >= 10
+    assert repository.load("victim", "v1") == MODEL
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_a_text_that_is_no_utf_8(repository: Repository, victim: Artifact, column: str) -> None:
+    """Bytes that do not decode are an error of the family that does not repeat them."""
+    assert set_raw(repository, column, "CAST(x'ff676f74636861' AS TEXT)")
+    for read in (repository.load, repository.get, repository.verify):
+        with pytest.raises(SealstoreError) as refusal:
+            read(victim.name, victim.tag)
+        assert "gotcha" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("column", [column.name for column in history_table.columns])
+@pytest.mark.parametrize("value", [None, -1, (1 << 63) - 1, 1.5, "x", b"x", "\x1b[31m"])
+def test_a_history_edited_by_raw_sql(
+    repository: Repository, victim: Artifact, column: str, value: object
+) -> None:
+    """Loads do not depend on it; a store makes the right number of it or refuses."""
+    try:
+        run_sql(
+            repository,
+            f"UPDATE history SET {column} = ? WHERE sequence = ?",  # noqa: S608 (ours)
+            value,
+            victim.sequence,
+        )
+    except sqlite3.IntegrityError:
+        pytest.skip(f"SQLite keeps no {value!r} in {column}")
+    assert repository.load("victim", "v1") == MODEL
+    before = current(repository)
+    try:
+        again = repository.store("again", "victim", "v1")
+    except SealstoreError:
+        assert current(repository) == before
+    else:
+        assert repository.load("victim", "v1", revision=again.revision) == "again"
+    assert repository.load("victim", "v1", revision=1) == MODEL
+
+
+# ── envelopes in a row ───────────────────────────────────────────────────────
+
+
+def with_signatures(envelope: bytes, signatures: bytes) -> bytes:
+    start = envelope.index(b'"signatures":')
+    return envelope[:start] + b'"signatures":' + signatures + b"}"
+
+
+def test_an_empty_list_of_signatures(repository: Repository, victim: Artifact) -> None:
+    """No signature is not a valid one."""
+    envelope = envelope_of(repository, victim)
+    for signatures in (b"[]", b"null", b"{}", b'""', b"[[]]", b"[{}]"):
+        change_row(repository, victim, envelope=with_signatures(envelope, signatures))
+        with pytest.raises(EnvelopeFormatError):
+            repository.load("victim")
+
+
+def test_two_signatures_of_which_one_is_wrong(repository: Repository, victim: Artifact) -> None:
+    """A genuine signature does not carry another one with it, before or behind."""
+    envelope = envelope_of(repository, victim)
+    part = read_unverified(envelope)
+    right = envelope[envelope.index(b'{"keyid"') : -2]
+    for wrong in (
+        right.replace(b'"sig":"', b'"sig":"AAAA'),
+        right.replace(part.key_id.encode(), b"f" * 32),
+        right,
+    ):
+        for pair in (right + b"," + wrong, wrong + b"," + right):
+            change_row(repository, victim, envelope=with_signatures(envelope, b"[" + pair + b"]"))
+            with pytest.raises(EnvelopeFormatError, match="exactly one signature"):
+                repository.load("victim")
+
+
+def test_a_statement_edited_under_its_signature(
+    repository: Repository, victim: Artifact, trap: Trap
+) -> None:
+    """The digests of a malicious payload, put into a signed statement, are not signed."""
+    from base64 import b64decode, b64encode
+
+    from tests.sealstore_fixtures import digests_of, payload_path
+
+    payload = trap.payload(victim.size)
+    replace_payload(payload_path(repository, victim), payload)
+    envelope = envelope_of(repository, victim)
+    encoded = envelope.split(b'"payload":"')[1].split(b'"')[0]
+    edited = b64decode(encoded)
+    for ours, theirs in (
+        (victim.digests.sha256, digests_of(payload).sha256),
+        (victim.digests.blake3, digests_of(payload).blake3),
+    ):
+        edited = edited.replace(ours.encode(), theirs.encode())
+    assert edited != b64decode(encoded)
+    change_row(repository, victim, envelope=envelope.replace(encoded, b64encode(edited)))
+    with pytest.raises(SignatureInvalidError):
+        repository.load("victim")
+    assert not trap.sprung
+
+
+# ── sizes ────────────────────────────────────────────────────────────────────
+
+
+def test_a_huge_declared_size_in_the_row(repository: Repository, victim: Artifact) -> None:
+    """The signed size counts; the row's is compared with it and nothing is made of it."""
+    for size in (1 << 40, (1 << 63) - 1, -1, 0):
+        change_row(repository, victim, size=size)
+        tracemalloc.start()
+        with pytest.raises(CatalogueTamperedError, match=r"\(size\)"):
+            repository.load("victim")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1 << 20
+
+
+@pytest.mark.parametrize("column", ["envelope", "user_metadata", "actor"])
+def test_a_huge_value_in_a_row(repository: Repository, victim: Artifact, column: str) -> None:
+    """A value beyond the cap is refused by the database's library, before memory is taken."""
+    expression = f"zeroblob({limits.MAX_ROW_BYTES * 8})"
+    if column != "envelope":
+        expression = f"CAST({expression} AS TEXT)"
+    assert set_raw(repository, column, expression)
+    tracemalloc.start()
+    with pytest.raises(CatalogueError, match="too big"):
+        repository.load("victim")
+    with pytest.raises(CatalogueError, match="too big"):
+        repository.list()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < limits.MAX_ROW_BYTES
+    change_row(repository, victim, **{column: "x"})
+
+
+def test_a_view_that_makes_up_huge_rows(repository: Repository, victim: Artifact) -> None:
+    """A few bytes of schema do not become a gigabyte of memory."""
+    columns = ", ".join(
+        "zeroblob(1000000000) AS envelope" if column == "envelope" else column for column in COLUMNS
+    )
+    run_sql(repository, "ALTER TABLE artifact RENAME TO hidden")
+    run_sql(repository, f"CREATE VIEW artifact AS SELECT {columns} FROM hidden")  # noqa: S608 (ours)
+    tracemalloc.start()
+    with pytest.raises(CatalogueError, match="too big"):
+        repository.load("victim")
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < limits.MAX_ROW_BYTES
+    run_sql(repository, "DROP VIEW artifact")
+    run_sql(repository, "ALTER TABLE hidden RENAME TO artifact")
+    assert repository.load(victim.name) == MODEL
+
+
+# ── the schema ───────────────────────────────────────────────────────────────
+
+
+def test_a_view_that_answers_every_request_with_one_row(
+    repository: Repository, victim: Artifact
+) -> None:
+    """What answers is compared with what was asked for."""
+    columns = ", ".join("'fraud' AS name" if column == "name" else column for column in COLUMNS)
+    run_sql(repository, "ALTER TABLE artifact RENAME TO hidden")
+    run_sql(
+        repository,
+        f"CREATE VIEW artifact AS SELECT {columns} FROM hidden"  # noqa: S608 (ours)
+        f" WHERE sequence = {victim.sequence}",
+    )
+    with pytest.raises(IdentityMismatchError):
+        repository.load("fraud", "v1")
+    with pytest.raises(ArtifactNotFound):
+        repository.load("victim", "v1")
+    run_sql(repository, "DROP VIEW artifact")
+    run_sql(repository, "ALTER TABLE hidden RENAME TO artifact")
+
+
+@pytest.mark.parametrize("column", [column for column in COLUMNS if column != "sequence"])
+def test_a_planted_trigger_that_edits_what_is_stored(repository: Repository, column: str) -> None:
+    """What a trigger made of a row is refused when it is loaded, and by nothing less."""
+    run_sql(
+        repository,
+        "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN"
+        f" UPDATE artifact SET {column} = 'planted' WHERE sequence = NEW.sequence; END",
+    )
+    try:
+        stored = repository.store(MODEL, "fresh", "v1")
+    except SealstoreError:
+        pass
+    else:
+        with pytest.raises(SealstoreError):
+            repository.load("fresh", "v1")
+        assert stored.name == "fresh"
+    run_sql(repository, "DROP TRIGGER planted")
+
+
+def test_a_planted_trigger_that_refuses_with_its_own_words(repository: Repository) -> None:
+    """Its text does not get into an error."""
+    run_sql(
+        repository,
+        "CREATE TRIGGER planted BEFORE INSERT ON artifact BEGIN"
+        " SELECT RAISE(ABORT, 'gotcha \x1b[31m'); END",
+    )
+    with pytest.raises(CatalogueError) as refusal:
+        repository.store(MODEL, "fresh", "v1")
+    assert "gotcha" not in str(refusal.value)
+    run_sql(repository, "DROP TRIGGER planted")
+
+
+def test_rows_that_are_gone_are_not_found(repository: Repository, victim: Artifact) -> None:
+    """A deleted row is a missing artifact, and a table that is gone an error."""
+    run_sql(repository, "DELETE FROM artifact WHERE name = 'victim'")
+    with pytest.raises(ArtifactNotFound):
+        repository.load("victim", "v1")
+    run_sql(repository, "ALTER TABLE artifact RENAME TO hidden")
+    with pytest.raises(CatalogueError):
+        repository.load(victim.name, "v1")
+    run_sql(repository, "ALTER TABLE hidden RENAME TO artifact")
+
+
+def test_a_row_that_names_no_artifact_is_neither_listed_nor_removed(
+    repository: Repository, victim: Artifact
+) -> None:
+    """A refusal of the family, and nothing is deleted before it."""
+    repository.store("two", "victim", "v1")
+    change_row(repository, victim, revision="x")
+    before = current(repository)
+    with pytest.raises(CatalogueTamperedError, match="names no artifact"):
+        repository.remove("victim", "v1")
+    assert current(repository) == before
+    assert [type(each.error) for each in repository.list().refused] == [CatalogueTamperedError]
+    assert repository.remove("victim", "v1", revision=2) == (request("victim", "v1", 2),)
