@@ -230,7 +230,7 @@ def change_row(repository: Repository, artifact: Artifact, **columns: object) ->
     assignments = ", ".join(f"{column} = ?" for column in columns)
     run_sql(
         repository,
-        f"UPDATE artifact SET {assignments} WHERE sequence = ?",  # noqa: S608 (our own words)
+        f"UPDATE artifact SET {assignments} WHERE sequence = ?",
         *columns.values(),
         artifact.sequence,
     )
@@ -246,7 +246,7 @@ def insert_row(repository: Repository, row: dict[str, Any]) -> None:
     places = ", ".join("?" * len(row))
     run_sql(
         repository,
-        f"INSERT INTO artifact ({', '.join(row)}) VALUES ({places})",  # noqa: S608 (our own words)
+        f"INSERT INTO artifact ({', '.join(row)}) VALUES ({places})",
         *row.values(),
     )
 

@@ -129,9 +129,8 @@ def swap_all_but_the_names(repository: Repository, one: Artifact, other: Artifac
     rows = [
         consistent_row(envelope_of(repository, artifact), hmac_key()) for artifact in (one, other)
     ]
-    run_sql(
-        repository, "DELETE FROM artifact WHERE sequence IN (?, ?)", one.sequence, other.sequence
-    )
+    for artifact in (one, other):
+        run_sql(repository, "DELETE FROM artifact WHERE sequence = ?", artifact.sequence)
     for mine, theirs in (rows, reversed(rows)):
         looked_up = {column: mine[column] for column in ("name", "tag", "revision")}
         insert_row(repository, theirs | looked_up)
