@@ -68,9 +68,13 @@ system at once); smaller ones into a bytearray, which is faster to get."""
 MAX_DECOMPRESSED_BYTES: Final = 64 * GIB
 """Bytes that a compressed payload may become in memory."""
 
+ANY_RATIO_BYTES: Final = 256 * MIB
+"""Bytes that a compressed payload may always become, however small it is: an array of zeros is no
+bomb while it fits any process."""
+
 MAX_DECOMPRESSION_RATIO: Final = 2_000
-"""Decompressed bytes for each stored byte, beyond the first MiB: zlib cannot exceed 1,032; bz2 and
-xz of constant arrays do, and are then written better uncompressed."""
+"""Decompressed bytes for each stored byte, beyond ANY_RATIO_BYTES: zlib cannot exceed 1,032; bz2
+and xz of constant arrays do, and are then written better uncompressed."""
 
 MAX_LZMA_MEMORY_BYTES: Final = 128 * MIB
 """Bytes that an lzma or xz file may ask for its dictionary: preset 9, the largest, needs 65 MiB."""
@@ -111,7 +115,7 @@ INSPECTION_CPU_SECONDS: Final = 300
 """Seconds of CPU that such an inspection may take: decompressing 4 GiB takes less than 100."""
 
 INSPECTION_SECONDS: Final = 900
-"""Seconds that such an inspection may take by the clock, on a machine that has other things to do."""
+"""Seconds by the clock that such an inspection may take, on a machine that is busy otherwise."""
 
 MAX_INSPECTION_REPORT_BYTES: Final = 64 * MIB
 """Bytes of such an inspection's report: all names and argument lists that their caps allow."""

@@ -7,8 +7,8 @@ until memory is gone. Each file is one compressed stream, and nothing may follow
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any, Final, Protocol
 
 from sealstore import limits
@@ -64,7 +64,7 @@ def decompress(memory: memoryview, compression: str) -> memoryview:
     pieces = _zlib_pieces if compression in ("zlib", "gzip") else _pieces
     allowed = min(
         limits.MAX_DECOMPRESSED_BYTES,
-        limits.MIB + limits.MAX_DECOMPRESSION_RATIO * len(memory),
+        limits.ANY_RATIO_BYTES + limits.MAX_DECOMPRESSION_RATIO * len(memory),
     )
     plain = bytearray()
     position = 0
@@ -135,7 +135,7 @@ def _open_decompressor(
 
 def _module(name: str) -> Any:
     try:
-        return importlib.import_module(name)
+        return import_module(name)
     except ImportError as error:
         package = name.partition(".")[0]
         raise MissingExtraError(

@@ -1,4 +1,4 @@
-"""Why a pickle stream is refused: one stable word for each reason, and the error that carries it."""
+"""Why a pickle stream is refused: a stable word for each reason, and the error that carries it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _UNSUPPORTED: Final = frozenset(
 
 
 def refused(reason: Reason, message: str, *, hint: str | None = None) -> PayloadFormatError:
-    """The error to raise for ``reason``: of the class that tells callers what kind of reason it is."""
+    """The error to raise for ``reason``, of the class that tells callers what kind it is."""
     kind = PayloadFormatError
     if reason in _UNSUPPORTED:
         kind = UnsupportedPayloadError

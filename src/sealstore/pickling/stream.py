@@ -156,7 +156,10 @@ class ArrayStream:
         if end > self._end:
             raise truncated()
         if start == self._split_at:
-            self._leave_frame(end)
+            if end != start + 1:
+                raise _leaves_its_frame()
+            self._split_at = -1
+            self._plain_until = self._end
         target[:] = self.memory[start:end]
         self.position = end
         return end - start
@@ -165,7 +168,7 @@ class ArrayStream:
         """The argument of an opcode of protocols 0 and 1, up to its line feed."""
         start = self.position
         if start == self._split_at:
-            self._leave_frame(start + 1)
+            raise _leaves_its_frame()  # its last byte is no line feed
         self.position = _line_end(self.memory, start)
         return bytes(self.memory[start : self.position])
 
@@ -207,13 +210,13 @@ class ArrayStream:
             if self._split_at < 0:
                 self._plain_until = self._end
             return opcodes
-        if start + size > self._end:
-            raise truncated()
         split_at = self._split_at
         if start < split_at:
             # The body of a frame that is served in two pieces.
             self.position = split_at
             return self.memory[start:split_at]
+        if split_at < 0:
+            raise truncated()
         self._split_at = -1
         self._plain_until = self._end
         self.position = split_at + 1
@@ -237,12 +240,6 @@ class ArrayStream:
         self._split_at = frame_end - 1
         self._plain_until = -1
         return (length - 1).to_bytes(_FRAME_HEADER_BYTES, "little")
-
-    def _leave_frame(self, end: int) -> None:
-        if end != self._split_at + 1:
-            raise _leaves_its_frame()
-        self._split_at = -1
-        self._plain_until = self._end
 
 
 def _line_end(memory: memoryview, start: int) -> int:
