@@ -25,10 +25,11 @@ from sealstore.errors import (
     RepositoryExistsError,
     RepositoryLayoutError,
     RepositoryNotFoundError,
+    RevokedKeyError,
     StatementFormatError,
     StorageError,
-)
     UsageError,
+)
 from sealstore.names import ArtifactRef
 from sealstore.statement import Positive, RepositoryId, UtcTime, decode_canonical
 
@@ -67,7 +68,6 @@ def new_repository_id() -> str:
     return secrets.token_hex(16)
 
 
-def read_settings_file(root: Path) -> bytes:
 def require_repository_id(text: str) -> None:
     """Return if ``text`` is a repository's id.
 
@@ -78,6 +78,7 @@ def require_repository_id(text: str) -> None:
         raise UsageError("A repository's id has 32 hexadecimal digits, in lower case.")
 
 
+def read_settings_file(root: Path) -> bytes:
     """The bytes of ``repository.json``; unauthenticated.
 
     Raises:
@@ -88,7 +89,6 @@ def require_repository_id(text: str) -> None:
         descriptor = os.open(
             root / REPOSITORY_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         )
-    except (FileNotFoundError, NotADirectoryError):
         try:
             # Before a file object is made of it, which a folder's descriptor refuses.
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -97,6 +97,7 @@ def require_repository_id(text: str) -> None:
                 data = file.read(limits.MAX_SETTINGS_BYTES + 1)
         finally:
             os.close(descriptor)
+    except (FileNotFoundError, NotADirectoryError):
         raise RepositoryNotFoundError("There is no repository here.", path=root) from None
     except OSError as error:
         raise RepositoryLayoutError(
@@ -116,7 +117,14 @@ def open_settings(data: bytes, verifier: Verifier) -> RepositorySettings:
         VerificationError: the envelope is refused.
         RepositoryLayoutError: the signed bytes are no settings of this layout.
     """
-    opened = open_envelope(data, SETTINGS_PAYLOAD_TYPE, verifier)
+    try:
+        opened = open_envelope(data, SETTINGS_PAYLOAD_TYPE, verifier)
+    except RevokedKeyError as error:
+        error.hint = (
+            "if nobody but its owner had the key, 'sealstore resign --settings --accept ID' signs"
+            " repository.json anew; ID is the repository's id as you have it on record."
+        )
+        raise
     try:
         settings = decode_canonical(opened.payload, _decoder, "settings document")
     except StatementFormatError as error:

@@ -36,9 +36,7 @@ def pending_migration(settings: Settings) -> Migration:
         SealstoreError: as ``migrate``.
     """
     with _catalogue(settings) as catalogue:
-        return Migration(
-            _old_revision(catalogue), SCHEMA_REVISIONS[-1], _place(settings, catalogue)
-        )
+        return Migration(_old_revision(catalogue), SCHEMA_REVISIONS[-1], place(settings, catalogue))
 
 
 def migrate(settings: Settings) -> Migration:
@@ -55,7 +53,7 @@ def migrate(settings: Settings) -> Migration:
         old = _old_revision(catalogue)
         upgrade(catalogue.engine)
         new = schema_revision(catalogue.engine) or old
-        return Migration(old, new, _place(settings, catalogue))
+        return Migration(old, new, place(settings, catalogue))
 
 
 @contextmanager
@@ -76,7 +74,8 @@ def _old_revision(catalogue: Catalogue) -> str:
     return str(old)
 
 
-def _place(settings: Settings, catalogue: Catalogue) -> str:
+def place(settings: Settings, catalogue: Catalogue) -> str:
+    """What to back up, for people: no password in it."""
     if settings.database_url is None:
         return f"the files catalogue.sqlite3* in {settings.path.absolute()}"
     return f"the database {database_place(catalogue.engine)}"
