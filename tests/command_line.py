@@ -9,6 +9,7 @@ import pty
 import select
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -67,20 +68,29 @@ class Site:
         """Give the keyring file other keys."""
         write_keyring_file(self.keyring, Keyring.of(keys))
 
-    def run(self, *arguments: str | Path, code: int = 0, **variables: str | None) -> Ran:
+    def run(
+        self,
+        *arguments: str | Path,
+        code: int = 0,
+        request: Mapping[str, str] | None = None,
+        **variables: str | None,
+    ) -> Ran:
         """Run the program in this process.
 
         Args:
             arguments: as they stand behind ``sealstore``.
             code: the exit code that is expected.
+            request: further environment variables, with any names.
             variables: environment variables, on top of this site's.
         """
         foreign = {name: None for name in os.environ if name.startswith(PREFIX)}
-        runner = CliRunner(env={**foreign, **self.variables, **variables}, **_APART)
+        runner = CliRunner(
+            env={**foreign, **self.variables, **(request or {}), **variables}, **_APART
+        )
         result = runner.invoke(command_line, list(map(str, arguments)), prog_name="sealstore")
         ran = Ran(result.exit_code, result.stdout, result.stderr)
         assert ran.code == code, ran
-        assert "Traceback" not in ran.err
+        assert ("Traceback" in ran.err) is ("--debug" in arguments)
         return ran
 
     def environment(self, **variables: str) -> dict[str, str]:
@@ -91,12 +101,11 @@ class Site:
         )
         return {**own, **self.variables, **variables}
 
-    def run_apart(self, *arguments: str, cwd: Path | None = None, **variables: str) -> Ran:
+    def run_apart(self, *arguments: str, **variables: str) -> Ran:
         """Run the program as a process of its own."""
         done = subprocess.run(
             program(*arguments),
             capture_output=True,
-            cwd=cwd,
             env=self.environment(**variables),
             stdin=subprocess.DEVNULL,
             check=False,

@@ -11,6 +11,7 @@ import click
 import pytest
 
 import sealstore
+import sealstore.cli
 from sealstore.cli import keys as keys_module
 from sealstore.cli import setup
 from sealstore.cli.app import COMMANDS, command_line
@@ -53,8 +54,19 @@ def test_version_and_help_import_nothing_heavy(arguments: list[str], site: Site)
     assert done.stderr == "[]\n"
 
 
+def test_the_entry_point_takes_the_processs_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`main` runs what stands behind the program's name, and ends the process."""
+    monkeypatch.setattr(sys, "argv", ["sealstore", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        sealstore.cli.main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"sealstore {sealstore.__version__}\n"
+
+
 def test_the_entry_point_is_the_program(site: Site) -> None:
-    """The installed script calls `sealstore.cli.main`, which takes the process's arguments."""
+    """The installed script calls `sealstore.cli.main`."""
     done = subprocess.run(
         [sys.executable, "-c", "import sealstore.cli; sealstore.cli.main()", "list", "--json"],
         capture_output=True,
@@ -141,10 +153,19 @@ def test_errors_show_where_a_file_lies(site: Site, tmp_path: Path) -> None:
     assert f"chmod 600 {site.keyring}" in site.run("list", code=1).err
 
 
+def test_paths_are_escaped_in_what_to_do(site: Site) -> None:
+    """A path with control characters stays harmless in a command to be copied."""
+    hostile = site.keyring.with_name(HOSTILE.replace("/", "|"))
+    site.keyring.rename(hostile)
+    hostile.chmod(0o644)
+    ran = site.run("--keyring", hostile, "list", code=1)
+    assert "to do: chmod 600" in ran.err
+    assert not set(FORBIDDEN) & set(ran.err)
+
+
 def test_debug_shows_where_an_error_was_raised(site: Site) -> None:
     """`--debug` adds the traceback, line by line, and the exit code stays."""
-    ran = site.run_apart("--debug", "show", "nothing")
-    assert ran.code == 1
+    ran = site.run("--debug", "show", "nothing", code=1)
     assert "Traceback (most recent call last):\n" in ran.err
     assert "ArtifactNotFound" in ran.err
 
@@ -161,7 +182,7 @@ def test_an_error_that_nobody_expected_is_told_without_a_traceback(
     ran = site.run("show", "x", code=1)
     assert ran.err.startswith("error: RuntimeError: a\\x1b[31m")
     assert "sealstore --debug" in ran.err
-    assert not set(FORBIDDEN) & set(ran.err)
+    assert not set(FORBIDDEN) & set(ran.err + site.run("--debug", "show", "x", code=1).err)
 
 
 def test_an_interruption_ends_quietly(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,11 +242,8 @@ def test_a_terminal_without_the_letters_gets_their_escapes(
 
 def test_warnings_are_one_escaped_line(site: Site, repository: Repository) -> None:
     """What the library warns of is told on standard error, without a file and a line number."""
-    first = repository.store({"a": 1}, "x", "1")
-    mirror = site.repository / "statements" / "x" / "1"
-    (mirror / "2.json").write_text("planted")
-    (site.keyring.parent / "some_module.py").write_text("thing = {'a': 1}")
-    ran = site.run_apart("store", "some_module:thing", "x", "1", cwd=site.keyring.parent)
-    assert ran.code == 0
-    assert ran.err == ("warning: x:1@2: another file lay in the statement's place; moved aside.\n")
-    assert first.revision == 1
+    repository.store({"a": 1}, "x", "1")
+    (site.repository / "statements" / "x" / "1" / "2.json").write_text("planted")
+    ran = site.run("store", "sys:version", "x", "1")
+    said = "warning: x:1@2: another file lay in the statement's place; moved aside.\n"
+    assert ran.err == said

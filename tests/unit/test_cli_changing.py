@@ -199,6 +199,7 @@ def test_export_to_standard_output_is_the_payload_alone(stored: Repository, site
     )
     assert joblib.load(io.BytesIO(done.stdout)) == {"n": 2}
     assert done.stdout == payload_path(stored, stored.get("x")).read_bytes()
+    assert site.run("export", "x", "1", "-").out == done.stdout.decode(errors="replace")
 
 
 def test_a_payload_is_not_written_to_a_terminal(stored: Repository, site: Site) -> None:

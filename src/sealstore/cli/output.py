@@ -23,6 +23,7 @@ from sealstore.errors import SealstoreError, UsageError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
     from sealstore.maintenance import Finding, Progress
@@ -44,8 +45,7 @@ def json_option(function: _Function) -> _Function:
 
 def document(value: object) -> None:
     """Print one JSON document, in ASCII: JSON's escapes keep a terminal from obeying it."""
-    text = json.dumps(value, indent=2, allow_nan=False)
-    click.echo(text.replace("\x7f", "\\u007f"))
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def line(text: str = "", *, colour: str | None = None) -> None:
@@ -154,23 +154,25 @@ def progress() -> Iterator[Progress]:
 
 class _ProgressBar:
     def __init__(self) -> None:
-        from rich.progress import Progress as Bar
-
         self._started = time.monotonic()
-        self._is_terminal = sys.stderr.isatty()
-        self._bar = Bar(console=_console(stderr=True), transient=True)
+        self._watched = sys.stderr.isatty()
+        self._bar: Bar | None = None
         self._tasks: dict[str, TaskID] = {}
 
     def update(self, what: str, done: int, total: int, /) -> None:
-        if not self._is_terminal or time.monotonic() - self._started < _PATIENCE_SECONDS:
+        if not self._watched or time.monotonic() - self._started < _PATIENCE_SECONDS:
             return
+        if self._bar is None:
+            from rich.progress import Progress as Bar
+
+            self._bar = Bar(console=_console(stderr=True), transient=True)
+            self._bar.start()
         if what not in self._tasks:
             self._tasks[what] = self._bar.add_task(what)
-            self._bar.start()
         self._bar.update(self._tasks[what], completed=done, total=total)
 
     def stop(self) -> None:
-        if self._tasks:
+        if self._bar is not None:
             self._bar.stop()
 
 
