@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 from sealstore.errors import PayloadFormatError
 from sealstore.pickling.refusals import Reason, refused
+from sealstore.pickling.scipy_templates import states_of
 from sealstore.pickling.uses import ArgumentBudget, UseKind, Uses
 
 Arguments = tuple[object, ...]
@@ -102,7 +103,7 @@ class MetName:
         self.module = module
         self.qualname = qualname
         self.uses = Uses(budget)
-        self.states: list[object] = []
+        self.states = states_of(module)
         self.additions: deque[object] = deque(maxlen=1)
         self.on_call: Callable[[Arguments], object] = self.call
         self._items: dict[object, object] = {}
