@@ -20,6 +20,7 @@ from sealstore.layout import open_settings, read_settings_file, write_settings
 from sealstore.maintenance import migration
 from sealstore.maintenance.doctor import database, place
 from sealstore.repository import Repository
+from sealstore.settings import Variable
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -87,6 +88,7 @@ def test_each_value_is_told_with_its_source(site: Site, tmp_path: Path) -> None:
     said = {
         one["variable"]: (one["value"], one["source"]) for one in details(site, "configuration")
     }
+    assert set(said) == set(Variable)
     assert said["MODEL_REPO_PATH"] == (str(site.repository), "MODEL_REPO_PATH")
     assert said["MODEL_REPO_JOURNAL"] == ("wal", "default")
     assert said["MODEL_REPO_ID"] == ("not set", "default")

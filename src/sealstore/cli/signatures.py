@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 from sealstore.cli import output
@@ -43,24 +45,26 @@ def resign(
 
 
 def _resign_settings(invocation: Invocation, accept: str | None, as_json: bool) -> int:
+    import msgspec
+
     from sealstore.maintenance import configured_keyring, resign_settings
 
     configured = invocation.settings()
     signature = resign_settings(configured, configured_keyring(configured), accept=accept)
     signed = signature.new_key_id != signature.old_key_id
+    content = msgspec.to_builtins(signature.settings)
     if as_json:
         output.document(
             {
-                "repository": signature.settings.repository,
-                "immutableTags": signature.settings.immutable_tags,
+                "settings": content,
                 "oldKeyId": signature.old_key_id,
                 "keyId": signature.new_key_id,
                 "signed": signed,
             }
         )
         return DONE
-    tags = "immutable tags" if signature.settings.immutable_tags else "tags that may change"
-    output.line(f"repository {signature.settings.repository}, {tags}")
+    # All that was signed is shown: after a revocation somebody has to look at it.
+    output.fields([(name, json.dumps(value)) for name, value in content.items()])
     output.line(
         f"signed with key {signature.new_key_id}, before with {signature.old_key_id}"
         if signed

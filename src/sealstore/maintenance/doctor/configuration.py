@@ -10,19 +10,16 @@ from sealstore.catalogue import catalogue_engine
 from sealstore.catalogue.inspection import database_place
 from sealstore.errors import ConfigurationError, SealstoreError
 from sealstore.maintenance.doctor.check import Check
-from sealstore.settings import Settings, Variable, unknown_variables
+from sealstore.settings import PREFIX, Settings, Variable, unknown_variables
 
 _TOPIC: Final = "configuration"
 _ATTRIBUTES: Final = {
-    Variable.PATH: "path",
-    Variable.KEYRING: "keyring_path",
-    Variable.HMAC_KEY_FILE: "hmac_key_path",
-    Variable.JOURNAL: "journal",
-    Variable.DIGEST: "digest",
-    Variable.ID: "repository_id",
-    Variable.STRICT_ENVIRONMENT: "strict_environment",
+    "MODEL_REPO_KEYRING": "keyring_path",
+    "MODEL_REPO_HMAC_KEY_FILE": "hmac_key_path",
+    "MODEL_REPO_ID": "repository_id",
+    "MODEL_REPO_POLICY": "policy_path",
 }
-"""Where a variable's value is found in the settings; all variables but the database's URL."""
+"""Where a variable's value is found in the settings, if it is not under the variable's own name."""
 
 
 def check_configuration(
@@ -61,7 +58,8 @@ def _value(variable: Variable, source: str, settings: Settings) -> Check:
         except SealstoreError as error:
             return Check.failed(_TOPIC, error)
     else:
-        value = getattr(settings, _ATTRIBUTES[variable])
+        attribute = _ATTRIBUTES.get(variable, variable.removeprefix(PREFIX).lower())
+        value = getattr(settings, attribute)
     shown = "not set" if value is None else str(value)
     return Check.ok(
         _TOPIC, f"{variable}: {shown} ({source})", variable=variable, value=shown, source=source
