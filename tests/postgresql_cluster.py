@@ -22,7 +22,8 @@ from sqlalchemy.pool import NullPool
 
 PASSWORD = "s3cret/@:%#?"  # noqa: S105 (what no error may show)
 _SERVER = Path(__file__).with_name("postgresql_server.py")
-# What the machine loses when it crashes does not matter here.
+# What a crash of the machine loses does not matter here. What the server would lose, by a careless
+# default of its site, sealstore must not lose.
 _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -37,17 +38,44 @@ _SETTINGS = {
 _IN_ENGLISH = "TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C.UTF-8'"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Cluster:
     """A running server.
 
     Attributes:
         folder: where its data and its socket are.
         driver: the driver's name in URLs, as SQLAlchemy knows it.
+        command: runs the server until its standard input ends.
     """
 
     folder: Path
     driver: str
+    command: tuple[str, ...]
+    _process: subprocess.Popen[bytes] | None = None
+    _has_emptied: bool = False
+
+    def start(self) -> None:
+        """Start the server; it takes connections when this returns."""
+        self._process = subprocess.Popen(
+            self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=self.folder
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != b"ready\n":
+            pytest.fail("PostgreSQL did not start: its message stands above")
+
+    def stop(self) -> None:
+        """Stop the server; its sessions end."""
+        assert self._process is not None
+        self._process.communicate()
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """No server for the time of the block."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
 
     def url(self, database: str = "postgres", *, password: str = PASSWORD) -> str:
         """The URL of a database, the password in it."""
@@ -67,6 +95,25 @@ class Cluster:
                 f"ALTER DATABASE {name} SET default_transaction_isolation = 'repeatable read'"
             )
         return self.url(name)
+
+    def emptied_database(self) -> str:
+        """The URL of one database that is emptied each time: quicker than making one."""
+        name = "emptied"
+        if not self._has_emptied:
+            self.create_database(name)
+            self._has_emptied = True
+        with self.connected(name) as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+        return self.url(name)
+
+    def end_sessions(self, database: str) -> None:
+        """Break every connection to a database, as an administrator does."""
+        end = sqlalchemy.text(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name"
+        )
+        with self.connected() as connection:
+            connection.execute(end, {"name": database})
 
     @contextmanager
     def connected(self, database: str = "postgres") -> Iterator[sqlalchemy.engine.Connection]:
@@ -120,26 +167,18 @@ def running_cluster() -> Iterator[Cluster]:
             shutil.chown(folder, user)
         folder.chmod(0o700)
         _initialise(binaries, folder, user)
-        options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-        server = subprocess.Popen(
-            [
-                *(sys.executable, str(_SERVER), user or ""),
-                *(str(binaries / "postgres"), "-D", str(folder / "data"), "-k", name, *options),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            cwd=folder,
-        )
-        assert server.stdin is not None
-        assert server.stdout is not None
+        cluster = Cluster(folder, driver, _command(binaries, folder, user))
+        cluster.start()
         try:
-            if server.stdout.readline() != b"ready\n":
-                pytest.fail("PostgreSQL did not start: see its message above")
-            yield Cluster(folder, driver)
+            yield cluster
         finally:
-            server.stdin.close()
-            server.wait()
-            server.stdout.close()
+            cluster.stop()
+
+
+def _command(binaries: Path, folder: Path, user: str | None) -> tuple[str, ...]:
+    options = [f"--{name}={value}" for name, value in _SETTINGS.items()]
+    server = (str(binaries / "postgres"), "-D", str(folder / "data"), "-k", str(folder), *options)
+    return (sys.executable, str(_SERVER), user or "", *server)
 
 
 def _unprivileged_user() -> str | None:
@@ -184,10 +223,7 @@ def postgresql_cluster() -> Iterator[Cluster]:
         yield cluster
 
 
-_databases = iter(range(1, 1 << 30))
-
-
 @pytest.fixture
 def postgresql_url(postgresql_cluster: Cluster) -> str:
     """The URL of an empty database, as a site would set it."""
-    return postgresql_cluster.create_database(f"test_{next(_databases)}")
+    return postgresql_cluster.emptied_database()

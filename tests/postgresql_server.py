@@ -37,8 +37,8 @@ def serve(user: str, command: list[str]) -> None:
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         sys.stdin.read()
-    # SIGINT is PostgreSQL's fast shutdown: connections are closed, not waited for.
-    server.send_signal(signal.SIGINT)
+    # PostgreSQL's immediate shutdown: sessions end, and nothing is written that nobody will read.
+    server.send_signal(signal.SIGQUIT)
     server.wait()
 
 

@@ -17,6 +17,7 @@ from sealstore.catalogue import (
     upgrade,
 )
 from sealstore.catalogue.engine import SQLITE_FILE
+from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.envelope import Signer
 from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
 from sealstore.keys import Keyring
@@ -109,7 +110,11 @@ def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts
             hint="check what is mounted at {path}.",
         )
     catalogue = open_catalogue(root, settings)
-    require_current_schema(catalogue.engine)
+    try:
+        require_current_schema(catalogue.engine)
+    except BaseException:
+        catalogue.engine.dispose()
+        raise
     return Parts(root, settings, identity, keys, LocalBlobStore(root), catalogue)
 
 
@@ -133,16 +138,16 @@ def make_parts(
     layout.make_statements_folder(root)
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if schema_revision(catalogue.engine) is not None:
-            raise RepositoryExistsError(
-                "The database already holds the catalogue of a repository.",
-                hint="point MODEL_REPO_DATABASE_URL to an empty database.",
-            )
+        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
+            raise _database_in_use()
         upgrade(catalogue.engine)
         with catalogue.write() as transaction:
+            # Another folder's creation may have come first; tables alone may be left of this one's.
+            if transaction.next_sequence() != 1:
+                raise _database_in_use()
             transaction.append_history(
                 HistoryRow(
-                    sequence=transaction.next_sequence(),
+                    sequence=1,
                     event="create",
                     at=identity.created,
                     actor=environment.stored_by(None).user,
@@ -152,3 +157,11 @@ def make_parts(
     finally:
         catalogue.engine.dispose()
     layout.write_settings(root, identity, signer)
+
+
+def _database_in_use() -> RepositoryExistsError:
+    return RepositoryExistsError(
+        "The database already holds the catalogue of a repository.",
+        hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"
+        " was interrupted, empty it.",
+    )

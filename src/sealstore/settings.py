@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -34,6 +34,7 @@ class Variable(StrEnum):
     JOURNAL = "MODEL_REPO_JOURNAL"
     DIGEST = "MODEL_REPO_DIGEST"
     ID = "MODEL_REPO_ID"
+    POLICY = "MODEL_REPO_POLICY"
     STRICT_ENVIRONMENT = "MODEL_REPO_STRICT_ENVIRONMENT"
 
 
@@ -49,16 +50,19 @@ class Settings:
         journal: SQLite's journal mode.
         digest: which digest a load checks.
         repository_id: the only repository that may be opened, or None.
+        policy_path: a policy of the site's own, which every payload must pass as well, or None.
         strict_environment: whether other package versions than the signed ones are an error.
     """
 
     path: Path
     keyring_path: Path
     hmac_key_path: Path | None
-    database_url: str | None
+    # Not shown: there is a password in it.
+    database_url: str | None = field(repr=False)
     journal: str
     digest: DigestName
     repository_id: str | None
+    policy_path: Path | None
     strict_environment: bool
 
     @classmethod
@@ -74,6 +78,7 @@ class Settings:
         given = os.environ if environment is None else environment
         keyring = given.get(Variable.KEYRING)
         hmac_key = given.get(Variable.HMAC_KEY_FILE)
+        policy = given.get(Variable.POLICY)
         return cls(
             path=Path(given.get(Variable.PATH) or DEFAULT_PATH),
             keyring_path=Path(keyring) if keyring else default_keyring_path(),
@@ -82,6 +87,7 @@ class Settings:
             journal=_one_of(given, Variable.JOURNAL, JOURNALS),
             digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
             repository_id=_repository_id(given),
+            policy_path=Path(policy) if policy else None,
             strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
         )
 

@@ -11,7 +11,7 @@ import pytest
 from sealstore.repository import Repository
 from tests.faults import operations
 
-pytest.register_assert_rewrite("tests.faults.soundness")
+pytest.register_assert_rewrite("tests.faults.soundness", "tests.faults.traffic")
 
 
 @pytest.fixture(scope="session")

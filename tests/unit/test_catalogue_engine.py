@@ -23,10 +23,10 @@ from sealstore.catalogue import (
 )
 from sealstore.catalogue.engine import (
     SQLITE_FILE,
-    catalogue_errors,
     filesystem_type,
     refuse_wal_on_network,
 )
+from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
 from sealstore.errors import (
     CatalogueError,
@@ -82,7 +82,7 @@ def test_only_postgresql_urls_are_taken_and_none_is_quoted(tmp_path: Path, url: 
 )
 def test_a_shown_url_has_no_password(tmp_path: Path, url: str) -> None:
     """What the doctor prints can be pasted into a ticket."""
-    pytest.importorskip("psycopg")
+    pytest.importorskip("psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg")
     engine = catalogue_engine(tmp_path, url)
     assert "host/db" in shown_url(engine)
     assert "s3cret" not in shown_url(engine)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,13 +13,14 @@ from urllib.parse import quote
 import sqlalchemy
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import QueuePool
 
 from sealstore import limits
+from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import close_at_fork, no_fork
 from sealstore.catalogue.sqlite_file import follow_file, query_of_uri
-from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError, SealstoreError
+from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
 JOURNALS: Final = ("wal", "delete")
@@ -28,7 +29,11 @@ _POSTGRESQL_WRITERS: Final = 0x5EA1_5702
 """Key of the advisory lock that writers to one PostgreSQL database queue on."""
 
 _QUEUE: Final = text("SELECT pg_advisory_xact_lock(:key)")
-_WAIT_AT_MOST: Final = text("SELECT set_config('lock_timeout', :wait, true)")
+_WAIT_AND_BE_DURABLE: Final = text(
+    "SELECT set_config('lock_timeout', :wait, true),"
+    " set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
+    " WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"
+)
 
 # WAL needs memory that all writers share, which network file systems do not give.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -71,57 +76,20 @@ def shown_url(engine: Engine) -> str:
 
 
 def _parsed(url: str) -> URL:
-    try:
+    parsed: URL | None = None
+    # Raised afterwards: the cause, even as a context, would show the URL, and with it a password.
+    with suppress(ArgumentError, ValueError):
         parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        # The cause's text would show the URL, and with it a password.
+    if parsed is None:
         raise ConfigurationError(
             "The database URL is not one.", hint="check MODEL_REPO_DATABASE_URL."
-        ) from None
+        )
     if parsed.get_backend_name() != "postgresql":
         raise ConfigurationError(
             "The database URL is not one of PostgreSQL.",
             hint="set MODEL_REPO_DATABASE_URL to postgresql://…, or unset it for SQLite.",
         )
     return parsed
-
-
-_DATABASE_ERRORS: Final = (SQLAlchemyError, sqlite3.Error, OSError)
-# Drivers raise these where a damaged page holds a value of another type.
-_SQLITE_WORDS: Final = {
-    sqlite3.SQLITE_ERROR: "SQL logic error",
-    sqlite3.SQLITE_PERM: "access permission denied",
-    sqlite3.SQLITE_BUSY: "database is locked",
-    sqlite3.SQLITE_LOCKED: "database table is locked",
-    sqlite3.SQLITE_READONLY: "attempt to write a readonly database",
-    sqlite3.SQLITE_IOERR: "disk I/O error",
-    sqlite3.SQLITE_CORRUPT: "database disk image is malformed",
-    sqlite3.SQLITE_FULL: "database or disk is full",
-    sqlite3.SQLITE_CANTOPEN: "unable to open database file",
-    sqlite3.SQLITE_TOOBIG: "string or blob too big",
-    sqlite3.SQLITE_NOTADB: "file is not a database",
-}
-_DAMAGE_ERRORS: Final = (UnicodeDecodeError, ValueError, TypeError, OverflowError)
-
-
-@contextmanager
-def catalogue_errors(what: str, *, reading: bool = True) -> Iterator[None]:
-    """Turn what a driver raises, on damaged files too, into ``CatalogueError``.
-
-    Args:
-        what: what failed, for the error's text.
-        reading: whether the block does nothing but read, so that any error is the database's.
-    """
-    expected = _DATABASE_ERRORS + _DAMAGE_ERRORS if reading else _DATABASE_ERRORS
-    try:
-        yield
-    except SealstoreError:
-        raise
-    except expected as error:
-        raise CatalogueError(
-            f"{what}: {_reason(error)}.",
-            hint="'sealstore doctor' looks for the reason (disk full, permissions, damage, lock).",
-        ) from error
 
 
 @contextmanager
@@ -150,20 +118,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
     writing_engine = engine.execution_options(sealstore_write=True)
     with no_fork(), writing_engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(_WAIT_AT_MOST, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
+            connection.execute(_WAIT_AND_BE_DURABLE, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
             connection.execute(_QUEUE, {"key": _POSTGRESQL_WRITERS})
         yield connection
-
-
-def _reason(error: BaseException) -> str:
-    original = getattr(error, "orig", None) or error
-    # The words that SQLite has for the code: its own text may quote what stands in the file.
-    code = getattr(original, "sqlite_errorcode", None)
-    if code is not None and code & 0xFF in _SQLITE_WORDS:
-        return _SQLITE_WORDS[code & 0xFF]
-    if isinstance(original, OSError) and original.strerror:
-        return original.strerror
-    return type(original).__name__
 
 
 def filesystem_type(path: Path) -> str | None:

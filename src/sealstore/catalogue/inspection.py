@@ -6,7 +6,7 @@ import sqlite3
 
 from sqlalchemy.engine import Engine
 
-from sealstore.catalogue.engine import catalogue_errors
+from sealstore.catalogue.engine import reading
 
 
 def sqlite_version() -> str:
@@ -22,7 +22,7 @@ def journal_mode(engine: Engine) -> str | None:
     """
     if engine.dialect.name != "sqlite":
         return None
-    with catalogue_errors("The catalogue cannot be read"), engine.connect() as connection:
+    with reading(engine) as connection:
         return str(connection.exec_driver_sql("PRAGMA journal_mode").scalar())
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Engine
 
-from sealstore.catalogue.engine import catalogue_errors, reading, writing
+from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.errors import ConfigurationError, SchemaVersionError
 

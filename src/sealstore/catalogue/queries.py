@@ -19,7 +19,8 @@ from sqlalchemy.sql import Select
 from sqlalchemy.sql.expression import Executable
 
 from sealstore import limits
-from sealstore.catalogue.engine import catalogue_errors, reading, writing
+from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
 from sealstore.catalogue.tables import artifact, history
 from sealstore.errors import CatalogueError, CatalogueTamperedError
