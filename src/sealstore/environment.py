@@ -8,14 +8,18 @@ import platform
 import re
 import socket
 import sys
-import warnings
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Final
 
 from sealstore import limits
-from sealstore.errors import ComponentClassError, InvalidMetadataError, PortabilityWarning
+from sealstore.errors import (
+    ComponentClassError,
+    InvalidMetadataError,
+    PortabilityWarning,
+    warn_caller,
+)
 from sealstore.statement import StoredBy
 
 _COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
@@ -59,11 +63,10 @@ def refuse_unportable(modules: Iterable[str]) -> None:
             " process could not load it."
         )
     if "__main__" in names:
-        warnings.warn(
+        warn_caller(
             "The object uses names of __main__: only the same script can load it. Define them in a"
             " module.",
             PortabilityWarning,
-            stacklevel=4,
         )
 
 

@@ -9,6 +9,9 @@ must not learn the layout of a server.
 from __future__ import annotations
 
 import os
+import sys
+import warnings
+from types import FrameType
 from typing import ClassVar, Self
 
 
@@ -18,6 +21,24 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def warn_caller(text: str, category: type[Warning]) -> None:
+    """Warn, in printable characters, at the line outside of sealstore that led here.
+
+    Args:
+        text: what to tell.
+        category: the warning's class.
+    """
+    level, frame = 2, sys._getframe(1).f_back
+    while frame is not None and _is_our_own(frame):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(printable(text), category, stacklevel=level + 1)
+
+
+def _is_our_own(frame: FrameType) -> bool:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == "sealstore"
 
 
 class SealstoreError(Exception):

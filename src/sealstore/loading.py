@@ -5,7 +5,6 @@ The numbers are the page's. What decides stands in ``verification``; here the pa
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -23,6 +22,7 @@ from sealstore.errors import (
     EnvironmentMismatchWarning,
     InvalidNameError,
     SealstoreError,
+    warn_caller,
 )
 from sealstore.formats import format_named
 from sealstore.names import ArtifactRef, request
@@ -129,5 +129,4 @@ def _check_environment(statement: Statement, *, strict: bool) -> None:
     text = f"{'; '.join(differences)}."
     if strict:
         raise EnvironmentMismatchError(f"The environment is another one: {text}")
-    # The caller of Repository.load.
-    warnings.warn(f"{statement.ref}: {text}", EnvironmentMismatchWarning, stacklevel=4)
+    warn_caller(f"{statement.ref}: {text}", EnvironmentMismatchWarning)

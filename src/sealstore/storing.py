@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from sealstore.assembly import Parts
 from sealstore.blobs import CommitOutcome, StagedBlob
 from sealstore.catalogue import ArtifactRow, HistoryRow
 from sealstore.envelope import Signer, VerifiedStatement, open_statement, seal_statement
-from sealstore.errors import ImmutableTagError, RepairWarning, StorageError
+from sealstore.errors import ImmutableTagError, RepairWarning, StorageError, warn_caller
 from sealstore.formats import Format, JoblibFormat
 from sealstore.keys import Role
 from sealstore.names import ArtifactRef, Name, Tag
@@ -182,7 +181,7 @@ def mirror(parts: Parts, ref: ArtifactRef, envelope: bytes, *, replace: bool = F
 
 def warn(text: str) -> None:
     """Tell the caller of the repository what was mended, or left to be mended."""
-    warnings.warn(text, RepairWarning, stacklevel=5)
+    warn_caller(text, RepairWarning)
 
 
 def _refuse_second(parts: Parts, ref: ArtifactRef) -> None:

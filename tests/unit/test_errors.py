@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sealstore import errors
+from sealstore import environment, errors, storing
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -168,3 +168,13 @@ def test_no_error_moves_a_cursor_or_rings_a_bell() -> None:
 def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> None:
     """Letters of all scripts stay as they are."""
     assert printable(text) == shown
+
+
+def test_a_warning_is_told_at_the_line_outside_of_sealstore() -> None:
+    """However deep inside it was found, and in printable characters."""
+    with pytest.warns(errors.PortabilityWarning) as caught:
+        environment.refuse_unportable(["__main__"])
+    assert [each.filename for each in caught] == [__file__]
+    with pytest.warns(errors.RepairWarning) as caught:
+        storing.warn("\x1b[31mred")
+    assert [(each.filename, str(each.message)) for each in caught] == [(__file__, "\\x1b[31mred")]
