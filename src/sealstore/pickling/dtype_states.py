@@ -87,6 +87,7 @@ class PickledDtype:
     """
 
     __slots__ = ("_code", "_facts")
+    _sealstore_shown_as = "dtype"
 
     def __init__(self, code: str | None) -> None:
         self._code = code
