@@ -76,7 +76,7 @@ def test_an_object_is_stored_by_its_import_path(
 
 def test_only_the_result_is_on_standard_output(module: str, site: Site) -> None:
     """What the module and the object's reducers print goes to standard error."""
-    ran = site.run("store", f"{module}:loud", "x", "1", "--json")
+    ran = site.run_apart("store", f"{module}:loud", "x", "1", "--json")
     assert ran.json["revision"] == 1
     assert "this module prints" in ran.err
     assert "so does this reducer" in ran.err
