@@ -36,7 +36,9 @@ def test_version_is_printed(site: Site) -> None:
     assert site.run_apart("--version").out == f"sealstore {sealstore.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["keys", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--debug", "--version"], ["--help"], ["keys", "--help"]]
+)
 def test_version_and_help_import_nothing_heavy(arguments: list[str], site: Site) -> None:
     """What people run most often starts without the database, cryptography and the terminal kit."""
     script = (
@@ -57,12 +59,14 @@ def test_version_and_help_import_nothing_heavy(arguments: list[str], site: Site)
 def test_the_entry_point_takes_the_processs_arguments(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`main` runs what stands behind the program's name, and ends the process."""
+    """`main` runs what stands behind the program's name; both ways to the version say the same."""
     monkeypatch.setattr(sys, "argv", ["sealstore", "--version"])
+    sealstore.cli.main()
+    monkeypatch.setattr(sys, "argv", ["sealstore", "--debug", "--version"])
     with pytest.raises(SystemExit) as ended:
         sealstore.cli.main()
     assert ended.value.code == 0
-    assert capsys.readouterr().out == f"sealstore {sealstore.__version__}\n"
+    assert capsys.readouterr().out == f"sealstore {sealstore.__version__}\n" * 2
 
 
 def test_the_entry_point_is_the_program(site: Site) -> None:
