@@ -98,6 +98,6 @@ class Figure:
     def __str__(self) -> str:
         target = "" if self.target is None else f"at most {self.target:g}"
         return (
-            f"{self.what:<52} {self.value:9.3f} {self.unit:<3} {target:<13} {self.verdict:<7}"
+            f"{self.what:<62} {self.value:9.3f} {self.unit:<3} {target:<13} {self.verdict:<7}"
             f" {self.detail}"
         )
