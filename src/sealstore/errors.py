@@ -401,6 +401,29 @@ class UnsignedImportError(VerificationError):
     code = "UNSIGNED_IMPORT"
 
 
+# ── the policy ───────────────────────────────────────────────────────────────
+
+
+class PolicyError(SealstoreError):
+    """The policy refuses imports of the payload; nothing of it was loaded."""
+
+    code = "POLICY"
+    default_hint = (
+        "'sealstore policy check' shows each import with its reason. If you trust one, add it to"
+        " 'allow' in policy.toml, with its use where the reason asks for one; or store the object in"
+        " another form."
+    )
+
+
+class PolicyFileError(ConfigurationError):
+    """A policy that does not decode strictly."""
+
+    code = "POLICY_FILE"
+    default_hint = (
+        "write mode, allow and deny, each entry as 'module:qualname' or 'module:qualname called'."
+    )
+
+
 # ── objects ──────────────────────────────────────────────────────────────────
 
 

@@ -124,6 +124,14 @@ ARRAY_VIEW_BYTES: Final = 32 * KIB
 """Arrays from this size on are views of the payload's memory; smaller ones are copied, so that they
 do not hold the whole payload."""
 
+# ── the policy ───────────────────────────────────────────────────────────────
+
+MAX_POLICY_BYTES: Final = 1 * MIB
+"""Bytes of a policy.toml: thousands of entries."""
+
+MAX_POLICY_NAME_CHARACTERS: Final = 2 * MAX_IMPORT_CHARACTERS + 1
+"""Characters of a ``module:qualname``: what an inspection lets pass."""
+
 # ── catalogue ────────────────────────────────────────────────────────────────
 
 DATABASE_BUSY_SECONDS: Final = 60
