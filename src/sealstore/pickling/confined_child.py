@@ -14,8 +14,8 @@ import lzma  # noqa: F401
 import mmap
 import os
 import resource
+import sys
 import zlib  # noqa: F401
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 from sealstore.pickling.inspection import inspect_memory
@@ -27,8 +27,10 @@ from sealstore.pickling.kernel_confinement import (
     seccomp_program,
 )
 
-with suppress(ImportError):
+try:
     import lz4.frame  # noqa: F401 # a compression that joblib has where it is installed
+except ImportError:
+    sys.modules["lz4"] = None  # type: ignore[assignment] # how Python is told not to look for it again
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ its report. If it dies, the payload is refused for that, and the caller goes on.
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import selectors
 import signal
@@ -18,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -112,17 +112,20 @@ def _inspect_file(descriptor: int, allowance: Allowance) -> Inspection:
             "The process that inspects payloads could not be started.",
             hint="see whether this machine lets a process set limits for itself.",
         ) from error
-    try:
-        inspection = msgspec.json.decode(report, type=Inspection)
-    except msgspec.MsgspecError:
-        inspection = _exhausted(end or _death(child.returncode))
+    if end:
+        inspection = _exhausted(end)
+    else:
+        try:
+            inspection = msgspec.json.decode(report, type=Inspection)
+        except msgspec.MsgspecError:
+            inspection = _exhausted(_death(child.returncode))
     return dataclasses.replace(inspection, confinement=confinement)
 
 
 def _command(descriptor: int, allowance: Allowance) -> list[str]:
     path = [str(Path(__file__).parents[2])]
     # A compression of joblib's that is not in the standard library.
-    lz4 = importlib.util.find_spec("lz4")
+    lz4 = find_spec("lz4")
     if lz4 is not None and lz4.origin is not None:
         path.append(str(Path(lz4.origin).parents[1]))
     size = os.fstat(descriptor).st_size
