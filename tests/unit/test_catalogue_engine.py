@@ -35,6 +35,8 @@ from sealstore.errors import (
 )
 from sealstore.names import request
 
+DRIVER = "psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg"
+
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Any]:
@@ -76,13 +78,13 @@ def test_only_postgresql_urls_are_taken_and_none_is_quoted(tmp_path: Path, url: 
     "url",
     [
         "postgresql://user:s3cret@host/db",
-        "postgresql+psycopg://user:s3cret@host/db",
+        f"postgresql+{DRIVER}://user:s3cret@host/db",
         "postgresql://user@host/db?password=s3cret",
     ],
 )
 def test_a_shown_url_has_no_password(tmp_path: Path, url: str) -> None:
     """What the doctor prints can be pasted into a ticket."""
-    pytest.importorskip("psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg")
+    pytest.importorskip(DRIVER)
     engine = catalogue_engine(tmp_path, url)
     assert "host/db" in shown_url(engine)
     assert "s3cret" not in shown_url(engine)
