@@ -196,11 +196,10 @@ class FramedOutput:
     def _held_in_front_of_sentinel(self) -> tuple[bytes, bytes]:
         """What goes in front of the frame (PROTO or nothing), and the opcodes."""
         held = self._held
-        if held is None or not held.endswith(_SENTINEL_HEAD):
+        proto = _PROTO if self._at_start else b""
+        if held is None or not (held.startswith(proto) and held.endswith(_SENTINEL_HEAD)):
             raise UnexpectedStream("no head in front of a sentinel")
-        start = len(_PROTO) if self._at_start else 0
-        end = len(held) - len(_SENTINEL_HEAD)
-        opcodes = held[start:end]
+        opcodes = held[len(proto) : -len(_SENTINEL_HEAD)]
         if len(opcodes) >= _SMALLEST_FRAME_BYTES:
             length = len(opcodes) - _FRAME_HEAD.size
             if length < 0 or not opcodes.startswith(_FRAME_HEAD.pack(_FRAME, length)):
@@ -210,7 +209,7 @@ class FramedOutput:
             if not opcodes.startswith(self._behind):
                 raise UnexpectedStream("other opcodes behind a sentinel")
             opcodes = opcodes[len(self._behind) :]
-        return held[:start], opcodes
+        return proto, opcodes
 
     def _release(self) -> None:
         """Write out the held chunk, which no sentinel follows."""
@@ -267,4 +266,6 @@ def _without_first_opcodes(chunk: bytes, first: bytes) -> bytes:
 
 
 def _frame(opcodes: bytes) -> bytes:
-    return _FRAME_HEAD.pack(_FRAME, len(opcodes)) + opcodes if opcodes else b""
+    if len(opcodes) < _SMALLEST_FRAME_BYTES:
+        return opcodes
+    return _FRAME_HEAD.pack(_FRAME, len(opcodes)) + opcodes

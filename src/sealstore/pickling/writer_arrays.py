@@ -236,13 +236,12 @@ class ArrayPickler(pickle.Pickler):
             )
         if array.nbytes < LARGE_BYTES:
             return array.tobytes(order)
-        plain = self._numpy.asarray(array)
         if order == "F":
-            plain = plain.T
-        if plain.flags.c_contiguous:
+            array = array.T
+        if array.flags.c_contiguous:
             # As bytes: datetimes and records do not offer themselves as buffers.
-            return partial(_append_contiguous, plain.reshape(-1).view(self._numpy.uint8))
-        return partial(_append_scattered, plain, self._numpy)
+            return partial(_append_contiguous, array.reshape(-1).view(self._numpy.uint8))
+        return partial(_append_scattered, array, self._numpy)
 
 
 class _Appending:
