@@ -100,6 +100,13 @@ def stock_mapped(content: bytes, path: Path, mmap_mode: str = "r") -> Any:
     return joblib.load(path, mmap_mode=mmap_mode)
 
 
+def array_of_objects(*objects: object) -> np.ndarray[Any, Any]:
+    """An array that holds these objects, whatever they are."""
+    array = np.empty(len(objects), dtype=object)
+    array[:] = objects
+    return array
+
+
 def fingerprint(obj: object) -> bytes:
     """Equal for equal objects only: types, values, dtypes, order, writability, what is shared.
 
@@ -127,5 +134,6 @@ class _WithoutGaps(pickle.Pickler):
 def _has_gaps(dtype: np.dtype[Any]) -> bool:
     if dtype.fields is None:
         return dtype.subdtype is not None and _has_gaps(dtype.base)
-    parts = [field[0] for field in dtype.fields.values()]
+    # By name: a field with a title stands twice among the fields.
+    parts = [dtype.fields[name][0] for name in dtype.names or ()]
     return sum(part.itemsize for part in parts) < dtype.itemsize or any(map(_has_gaps, parts))
