@@ -6,8 +6,9 @@ the arrays get into the stream of a pickler that knows nothing of them.
 
 Protocol 5 rather than joblib's default (the interpreter's: 4 on Python 3.11 to 3.13): the technique
 needs its buffers, objects that bring buffers of their own cannot be pickled with less, every Python
-that sealstore supports reads it, and current joblib itself writes arrays of objects with it (1.3.2 with
-2). The fallback writes the same protocol, so that what is stored does not depend on the pickler.
+that sealstore supports reads it, and current joblib itself writes arrays of objects with it (1.3.2
+with 2). The fallback writes the same protocol, so that what is stored does not depend on the
+pickler.
 
 The technique rests on how CPython's pickler behaves. Where it behaves differently, the sink begins
 anew and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
