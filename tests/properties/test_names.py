@@ -42,6 +42,7 @@ TEXTS = st.one_of(ORDINARY, HOSTILE)
 
 def accepted(kind: type[Name] | type[Tag], text: str) -> Name | Tag | None:
     """The name, or None after a refusal that says why."""
+    name: Name | Tag | None = None
     refusal = None
     try:
         name = kind(text)
