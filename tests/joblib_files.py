@@ -118,9 +118,7 @@ def fingerprint(obj: object) -> bytes:
 
 
 class _WithoutGaps(pickle.Pickler):
-    """A pickler that leaves out the bytes between the fields of records, which
-    ``joblib.load`` does not set.
-    """
+    """Leaves out the bytes between the fields of records: ``joblib.load`` does not set them."""
 
     def reducer_override(self, obj: Any) -> Any:
         if type(obj) not in (np.ndarray, np.memmap) or not _has_gaps(obj.dtype):
