@@ -1,0 +1,261 @@
+"""Checkpoints: a head as a text that is kept elsewhere (https://c2sp.org/tlog-checkpoint).
+
+Whoever keeps one can later prove that everything before it was rewritten or cut off, if it was. The
+lines are the origin, the number of entries, the root, and as extensions what else the head says::
+
+    sealstore/00112233445566778899aabbccddeeff/history/1
+    42
+    CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
+    map PlRCgxc9yWrd5ugyt0NRGGhlsd3DmVr3TQPGlDgk/fM=
+    settings 3 47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=
+    time 2026-11-23T12:00:00.000000Z
+
+The origin names the repository, the chain and its epoch (for an access log: its id). It is also
+the name of the key in a signature's line; lines of other names, such as a witness's, are passed
+over. An envelope's signature covers text that begins with ``DSSEv1``: neither passes for the other.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from sealstore import limits
+from sealstore.envelope import Signer, Verifier
+from sealstore.errors import LedgerFormatError, UnknownKeyError, UsageError
+from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
+
+_HASH: Final = "([A-Za-z0-9+/]{43}=)"
+_COUNT: Final = "(0|[1-9][0-9]{0,18})"
+_ID: Final = "([0-9a-f]{32})"
+_TIME: Final = r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z)"
+_HISTORY_TEXT: Final = re.compile(
+    f"sealstore/{_ID}/history/{_COUNT}\n{_COUNT}\n{_HASH}\n"
+    f"map {_HASH}\nsettings {_COUNT} {_HASH}\ntime {_TIME}\n"
+)
+_ACCESS_TEXT: Final = re.compile(f"sealstore/{_ID}/access/{_ID}\n{_COUNT}\n{_HASH}\ntime {_TIME}\n")
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryCheckpoint:
+    """What a repository's head says, without the frontier. Implements ``continuity.HistoryPoint``.
+
+    Attributes:
+        repository, epoch, size, root, map_root, settings_version, settings_digest, time: as in
+            ``head.Head``.
+    """
+
+    role: ClassVar[str] = "store"
+    repository: str
+    epoch: int
+    size: int
+    root: str
+    map_root: str
+    settings_version: int
+    settings_digest: str
+    time: str
+
+    @classmethod
+    def of(cls, head: Head) -> HistoryCheckpoint:
+        """The checkpoint of a head."""
+        return cls(
+            repository=head.repository,
+            epoch=head.epoch,
+            size=head.size,
+            root=head.root,
+            map_root=head.map_root,
+            settings_version=head.settings_version,
+            settings_digest=head.settings_digest,
+            time=head.time,
+        )
+
+    @property
+    def origin(self) -> str:
+        """Which chain it is of."""
+        return f"sealstore/{self.repository}/history/{self.epoch}"
+
+    def text(self) -> str:
+        """The text that is signed."""
+        return (
+            f"{self.origin}\n{self.size}\n{_base64(self.root)}\nmap {_base64(self.map_root)}\n"
+            f"settings {self.settings_version} {_base64(self.settings_digest)}\ntime {self.time}\n"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessCheckpoint:
+    """What an access log's head says, without the frontier. Implements ``continuity.AccessPoint``.
+
+    Attributes:
+        repository, log, size, root, time: as in ``head.AccessHead``.
+    """
+
+    role: ClassVar[str] = "access"
+    repository: str
+    log: str
+    size: int
+    root: str
+    time: str
+
+    @classmethod
+    def of(cls, head: AccessHead) -> AccessCheckpoint:
+        """The checkpoint of a head."""
+        return cls(
+            repository=head.repository,
+            log=head.log,
+            size=head.size,
+            root=head.root,
+            time=head.time,
+        )
+
+    @property
+    def origin(self) -> str:
+        """Which chain it is of."""
+        return f"sealstore/{self.repository}/access/{self.log}"
+
+    def text(self) -> str:
+        """The text that is signed."""
+        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\ntime {self.time}\n"
+
+
+class VerifiedCheckpoint:
+    """A checkpoint whose signature holds; only ``open_checkpoint`` can make one.
+
+    Attributes:
+        checkpoint: what it says.
+        key_ids: the keys that signed it, one or more.
+    """
+
+    __slots__ = ("checkpoint", "key_ids")
+
+    checkpoint: HistoryCheckpoint | AccessCheckpoint
+    key_ids: tuple[str, ...]
+
+    def __init__(self, *_: object) -> None:
+        raise TypeError("A verified checkpoint comes out of ledger.open_checkpoint only.")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError("A verified checkpoint does not change.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError("A verified checkpoint does not change.")
+
+    def __repr__(self) -> str:
+        return f"<VerifiedCheckpoint {self.checkpoint.origin} {self.checkpoint.size}>"
+
+
+def seal_checkpoint(
+    checkpoint: HistoryCheckpoint | AccessCheckpoint, signers: Sequence[tuple[NoteKey, Signer]]
+) -> bytes:
+    """The signed note of a checkpoint.
+
+    Args:
+        checkpoint: what to sign.
+        signers: one or more keys with the role of the checkpoint, and how notes identify each.
+
+    Raises:
+        UsageError: there is none, or one of them is another key than its note key.
+    """
+    if not signers or any(key.key_id != signer.key_id for key, signer in signers):
+        raise UsageError("A checkpoint is signed with at least one key, which is named by its id.")
+    text = checkpoint.text().encode()
+    name = checkpoint.origin
+    return write_note(
+        text,
+        [NoteSignature(name, key.key_hash(name), signer.sign(text)) for key, signer in signers],
+    )
+
+
+def open_checkpoint(data: bytes, keys: Iterable[NoteKey], verifier: Verifier) -> VerifiedCheckpoint:
+    """The verified checkpoint in a signed note.
+
+    1. The bytes are one note, and its text one checkpoint.
+    2. Signatures of unknown keys say nothing. Each of a known one must hold, and one must be there.
+    3. The key has the role that the checkpoint's chain needs, and is for this repository.
+
+    A retired key's checkpoint is accepted: it says what was, and was kept where nobody could change
+    it. A revoked key's is not; leave the key out of ``keys`` to go by the other signatures.
+
+    Args:
+        data: the note.
+        keys: the known keys, as notes identify them.
+        verifier: the same keys, to check signatures with.
+
+    Raises:
+        LedgerFormatError: the bytes are no checkpoint.
+        VerificationError: a signature is refused, or none is of a known key.
+    """
+    # 1
+    note = read_note(data)
+    checkpoint = read_checkpoint_text(note.text.decode())
+    # 2
+    known = {key.key_hash(checkpoint.origin): key.key_id for key in keys}
+    key_ids = []
+    for each in note.signatures:
+        key_id = known.get(each.key_hash)
+        if each.name == checkpoint.origin and key_id is not None:
+            # 3
+            scope = verifier.verify(key_id, checkpoint.role, note.text, each.signature)
+            scope.require(checkpoint.repository)
+            key_ids.append(key_id)
+    if not key_ids:
+        raise UnknownKeyError("No signature of the checkpoint is of a key that is known here.")
+    verified = object.__new__(VerifiedCheckpoint)
+    object.__setattr__(verified, "checkpoint", checkpoint)
+    object.__setattr__(verified, "key_ids", tuple(key_ids))
+    return verified
+
+
+def read_checkpoint_text(text: str) -> HistoryCheckpoint | AccessCheckpoint:
+    """The checkpoint that a note's text is. Nothing in it is authenticated.
+
+    Raises:
+        LedgerFormatError: it is none of sealstore's, or not spelled as one.
+    """
+    checkpoint: HistoryCheckpoint | AccessCheckpoint
+    if match := _HISTORY_TEXT.fullmatch(text):
+        repository, epoch, size, root, map_root, version, digest, time = match.groups()
+        checkpoint = HistoryCheckpoint(
+            repository=repository,
+            epoch=_number(epoch, 1),
+            size=_number(size, 0),
+            root=_hexadecimal(root),
+            map_root=_hexadecimal(map_root),
+            settings_version=_number(version, 1),
+            settings_digest=_hexadecimal(digest),
+            time=time,
+        )
+    elif match := _ACCESS_TEXT.fullmatch(text):
+        repository, log, size, root, time = match.groups()
+        checkpoint = AccessCheckpoint(
+            repository=repository,
+            log=log,
+            size=_number(size, 0),
+            root=_hexadecimal(root),
+            time=time,
+        )
+    else:
+        raise LedgerFormatError("The text is not a checkpoint of a sealstore repository.")
+    # Unused bits at the end of a hash's base64 would give one checkpoint several spellings.
+    if checkpoint.text() != text:
+        raise LedgerFormatError("The checkpoint is not spelled in its one way.")
+    return checkpoint
+
+
+def _number(digits: str, least: int) -> int:
+    number = int(digits)
+    if not least <= number <= limits.MAX_SEQUENCE:
+        raise LedgerFormatError("The checkpoint has a number that no head has.")
+    return number
+
+
+def _base64(digest: str) -> str:
+    return base64.b64encode(bytes.fromhex(digest)).decode("ascii")
+
+
+def _hexadecimal(encoded: str) -> str:
+    return base64.b64decode(encoded).hex()
