@@ -20,7 +20,7 @@ from typing import Final
 from sealstore import limits
 from sealstore.blobs.contract import CommitOutcome, StagedBlob
 from sealstore.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
-from sealstore.blobs.payload_hash import DigestName, PayloadHash
+from sealstore.blobs.payload_hash import DigestName, PayloadHash, hashing_aside
 from sealstore.blobs.reading import hash_file, read_hashed, read_sealed
 from sealstore.errors import (
     PayloadFileError,
@@ -246,11 +246,21 @@ class LocalStagedBlob:
             self._buffer = bytearray()
 
     def _write_through(self, view: memoryview) -> None:
+        if len(view) < limits.PARALLEL_HASH_BYTES:
+            self._write_all(view)
+            self._hash.update(view)
+            return
+        with hashing_aside(self._hash) as hash_next:
+            for start in range(0, len(view), limits.READ_CHUNK_BYTES):
+                chunk = view[start : start + limits.READ_CHUNK_BYTES]
+                hash_next(chunk)
+                self._write_all(chunk)
+
+    def _write_all(self, view: memoryview) -> None:
         with _storage_errors("The payload cannot be written"):
             rest = view
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
-        self._hash.update(view)
 
     def _open_fan_out(self, folder: str) -> int:
         try:

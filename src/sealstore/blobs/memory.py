@@ -49,13 +49,15 @@ class PayloadMemory:
 
         Args:
             descriptor: of the memfd; stays the caller's to close.
-            size: bytes in it, at least 1.
+            size: bytes in it.
         """
         fcntl.fcntl(
             descriptor,
             fcntl.F_ADD_SEALS,
             fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE,
         )
+        if not size:
+            return cls(memoryview(b""))
         # MAP_PRIVATE: kernels before 6.7 refuse a shared mapping of a file sealed against writing.
         region = mmap.mmap(
             descriptor, size, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from queue import SimpleQueue
 from typing import Protocol
 
 from blake3 import blake3
@@ -70,6 +74,37 @@ class PayloadHash:
                     "The payload's bytes are not the ones that were signed; nothing of it was run.",
                     hint="restore the payload from a backup.",
                 )
+
+
+@contextmanager
+def hashing_aside(computed: PayloadHash) -> Iterator[Callable[[memoryview], None]]:
+    """A function that takes bytes to be hashed by another thread, in the order given.
+
+    Hashing, reading and writing all release the interpreter lock, so that they run side by side.
+    On leaving, everything has been hashed; the bytes must not change before.
+
+    Args:
+        computed: takes in the bytes.
+    """
+    chunks: SimpleQueue[memoryview | None] = SimpleQueue()
+    failed: list[BaseException] = []
+
+    def hash_chunks() -> None:
+        try:
+            while (chunk := chunks.get()) is not None:
+                computed.update(chunk)
+        except BaseException as error:  # noqa: BLE001 (raised again in the thread that waits)
+            failed.append(error)
+
+    hashing = threading.Thread(target=hash_chunks, name="sealstore-hash", daemon=True)
+    hashing.start()
+    try:
+        yield chunks.put
+    finally:
+        chunks.put(None)
+        hashing.join()
+    for error in failed:
+        raise error
 
 
 def _new_hash(name: DigestName) -> RunningHash:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import threading
-from queue import SimpleQueue
 
 from sealstore import limits
 from sealstore.blobs.memory import PayloadMemory
-from sealstore.blobs.payload_hash import PayloadHash
+from sealstore.blobs.payload_hash import PayloadHash, hashing_aside
 from sealstore.errors import PayloadSizeError
 
 
@@ -27,22 +25,11 @@ def read_hashed(descriptor: int, view: memoryview, computed: PayloadHash) -> Non
         _fill(descriptor, view, 0)
         computed.update(view)
         return
-    chunks: SimpleQueue[memoryview | None] = SimpleQueue()
-
-    def hash_chunks() -> None:
-        while (chunk := chunks.get()) is not None:
-            computed.update(chunk)
-
-    hashing = threading.Thread(target=hash_chunks, name="sealstore-hash", daemon=True)
-    hashing.start()
-    try:
+    with hashing_aside(computed) as hash_next:
         for start in range(0, len(view), limits.READ_CHUNK_BYTES):
             chunk = view[start : start + limits.READ_CHUNK_BYTES]
             _fill(descriptor, chunk, start)
-            chunks.put(chunk)
-    finally:
-        chunks.put(None)
-        hashing.join()
+            hash_next(chunk)
 
 
 def read_sealed(descriptor: int, size: int, computed: PayloadHash) -> PayloadMemory:
@@ -50,6 +37,22 @@ def read_sealed(descriptor: int, size: int, computed: PayloadHash) -> PayloadMem
 
     Raises:
         PayloadSizeError: the file has fewer than ``size`` bytes.
+        OSError: copying failed.
+    """
+    sealed, memory = copy_sealed(descriptor, size)
+    os.close(sealed)
+    computed.update(memory.view)
+    return memory
+
+
+def copy_sealed(descriptor: int, size: int) -> tuple[int, PayloadMemory]:
+    """A sealed memory file with the first ``size`` bytes of a file, and its mapping.
+
+    Returns:
+        The descriptor of the sealed memory file, which is the caller's to close, and the mapping.
+
+    Raises:
+        PayloadSizeError: the file has fewer bytes.
         OSError: copying failed.
     """
     sealed = os.memfd_create("sealstore", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -60,11 +63,10 @@ def read_sealed(descriptor: int, size: int, computed: PayloadHash) -> PayloadMem
             if count == 0:
                 raise _truncated(size)
             copied += count
-        memory = PayloadMemory.sealed(sealed, size)
-    finally:
+        return sealed, PayloadMemory.sealed(sealed, size)
+    except BaseException:
         os.close(sealed)
-    computed.update(memory.view)
-    return memory
+        raise
 
 
 def hash_file(descriptor: int, size: int) -> PayloadHash:
