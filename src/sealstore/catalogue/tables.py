@@ -15,12 +15,24 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
 )
+from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 SCHEMA_REVISIONS: Final = ("0001",)
 """Every revision of the schema that a release had, oldest first; the last is this release's."""
 
 metadata: Final = MetaData()
+
+
+class _Envelope(LargeBinary):
+    """Bytes as the driver gives them.
+
+    SQLAlchemy 1.4 would call ``bytes`` on them, which makes of a planted integer as many zeros.
+    """
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> None:
+        """None: values are not converted."""
+        return
 
 
 def _string(length: int) -> TypeEngine[Any]:
@@ -49,7 +61,7 @@ artifact: Final = Table(
     Column("user_metadata", _TEXT, nullable=False),
     Column("key_id", _string(32), nullable=False),
     Column("statement_digest", _string(64), nullable=False),
-    Column("envelope", LargeBinary, nullable=False),
+    Column("envelope", _Envelope, nullable=False),
     UniqueConstraint("name", "tag", "revision", name="uq_artifact_name_tag_revision"),
     Index("ix_artifact_name_sequence", "name", "sequence"),
     Index("ix_artifact_tag_sequence", "tag", "sequence"),
