@@ -410,8 +410,8 @@ class PolicyError(SealstoreError):
     code = "POLICY"
     default_hint = (
         "'sealstore policy check' shows each import with its reason. If you trust one, add it to"
-        " 'allow' in policy.toml, with its use where the reason asks for one; or store the object in"
-        " another form."
+        " 'allow' in policy.toml, with its use where the reason asks for one; or store the object"
+        " in another form."
     )
 
 

@@ -1,8 +1,8 @@
 """A pytest plugin: joblib's own tests load through a sealstore repository.
 
-Wherever one of them calls ``numpy_pickle.load`` with a file's name, the file's bytes are stored in a
-repository as they are, verified, and loaded with the pickle engine. The outcomes are written as JSON
-to the file that the option ``--outcomes`` names.
+Wherever one of them calls ``numpy_pickle.load`` with a file's name, the file's bytes are stored in
+a repository as they are, verified, and loaded with the pickle engine. The outcomes are written as
+JSON to the file that the option ``--outcomes`` names.
 """
 
 from __future__ import annotations
