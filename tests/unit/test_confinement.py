@@ -419,6 +419,38 @@ def test_the_filter_allows_what_it_says_and_nothing_else(machine: str) -> None:
     assert machine_calls("sparc") is None
 
 
+def test_a_missing_decompressor_is_not_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not installed is known before files are out of reach."""
+    monkeypatch.setattr(confined_child, "_DECOMPRESSORS", ("zlib", "sealstore_no_such.part"))
+    confined_child.import_decompressors()
+    assert sys.modules["sealstore_no_such"] is None
+    monkeypatch.delitem(sys.modules, "sealstore_no_such")
+    assert sys.modules["zlib"] is zlib
+
+
+def test_the_child_is_confined_before_it_looks_at_its_payload(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Limits first, then the kernel's means, then the word of it, then the payload."""
+    steps: list[str] = []
+
+    def step(name: str, result: object = ("x",)) -> Callable[..., object]:
+        def note(*_: object) -> object:
+            steps.append(name)
+            return result
+
+        return note
+
+    monkeypatch.setattr(confined_child, "limit_resources", step("limits"))
+    monkeypatch.setattr(confined_child, "confine_by_kernel", step("kernel"))
+    monkeypatch.setattr(confined_child, "write_line", step("header"))
+    monkeypatch.setattr(confined_child, "report", step("payload"))
+    monkeypatch.setattr(os, "_exit", step("end"))
+    with (tmp_path / "payload").open("wb+") as file:
+        confined_child.main(file.fileno(), 1, ChildLimits(memory=1, cpu_seconds=1))
+    assert steps == ["limits", "kernel", "header", "payload", "end"]
+
+
 def test_limits_are_lowered_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
     """Soft and hard limit are set, and never above a hard limit that was there."""
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (5, -1 if kind else 1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Callable
 from typing import Any, Final, Literal
 
 from sealstore import limits
@@ -105,10 +104,7 @@ class ArrayMaker:
         if _is_foreign(array.dtype) and not (self._asked_to_map and _joblib_keeps_byte_order()):
             array = array.byteswap().view(array.dtype.newbyteorder("="))
         if self._restores_matrix and state.subclass not in self._plain_classes:
-            from numpy.core.multiarray import _reconstruct
-
-            reconstruct: Callable[..., Any] = _reconstruct
-            array = reconstruct(state.subclass, (0,), "b").__array_prepare__(array)
+            array = self._ndarray.__new__(state.subclass, (0,), "b").__array_prepare__(array)
         return array
 
     def _judge(self, dtype: Any) -> int | None:

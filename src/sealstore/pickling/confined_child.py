@@ -8,15 +8,14 @@ it, written before the payload is read; and the inspection, as JSON.
 
 from __future__ import annotations
 
-import bz2  # noqa: F401 # what decompression needs is imported while files can still be opened
 import json
-import lzma  # noqa: F401
 import mmap
 import os
 import resource
 import sys
-import zlib  # noqa: F401
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from typing import Final
 
 from sealstore.pickling.inspection import inspect_memory
 from sealstore.pickling.kernel_confinement import (
@@ -27,10 +26,7 @@ from sealstore.pickling.kernel_confinement import (
     seccomp_program,
 )
 
-try:
-    import lz4.frame  # noqa: F401 # a compression that joblib has where it is installed
-except ImportError:
-    sys.modules["lz4"] = None  # type: ignore[assignment] # how Python is told not to look for it again
+_DECOMPRESSORS: Final = ("zlib", "bz2", "lzma", "lz4.frame")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +40,16 @@ class ChildLimits:
 
     memory: int
     cpu_seconds: int
+
+
+def import_decompressors() -> None:
+    """Import what decompression may need, while files can still be opened."""
+    for name in _DECOMPRESSORS:
+        try:
+            import_module(name)
+        except ImportError:
+            # How Python is told not to look for it again.
+            sys.modules[name.partition(".")[0]] = None  # type: ignore[assignment] # it may be None
 
 
 def map_payload(descriptor: int) -> memoryview:
@@ -116,6 +122,7 @@ def main(payload_descriptor: int, report_descriptor: int, limits: ChildLimits) -
         payload_descriptor: a sealed memory file with the payload's bytes.
         report_descriptor: a pipe.
     """
+    import_decompressors()
     payload = map_payload(payload_descriptor)
     in_force = (*limit_resources(limits), *confine_by_kernel(report_descriptor))
     write_line(report_descriptor, in_force)

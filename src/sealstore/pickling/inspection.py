@@ -97,8 +97,6 @@ def _finding(error: Exception) -> Finding:
         return Finding(Reason.COMPRESSION, error.message)
     if isinstance(error, MemoryError):
         return Finding(Reason.LIMIT, "The payload asks for more memory than there is.")
-    if isinstance(error, RecursionError):
-        return Finding(Reason.LIMIT, "The payload is nested too deeply to be read.")
     if isinstance(error, pickle.UnpicklingError) and "STACK_GLOBAL requires str" in text:
         return Finding(Reason.COMPUTED_NAME, "The payload computes the name of what it imports.")
     if isinstance(error, ValueError) and "unregistered extension code" in text:
