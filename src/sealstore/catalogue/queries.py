@@ -37,6 +37,9 @@ _FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
+_ORDINARY_WAIT: Final = 0.25
+"""Seconds: many writers keep each other waiting so long. Beyond, one holds up all the others."""
+
 _OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -154,21 +157,30 @@ class Catalogue:
             return
         descriptor = os.open(self._lock_file, _OPEN_LOCK, 0o640)
         try:
-            deadline = time.monotonic() + limits.DATABASE_BUSY_SECONDS
+            began = time.monotonic()
             while not _try_lock(descriptor):
-                if time.monotonic() > deadline:
+                waited = time.monotonic() - began
+                if waited > limits.DATABASE_BUSY_SECONDS:
                     raise CatalogueError(
                         "Another process has been writing to the catalogue for"
                         f" {limits.DATABASE_BUSY_SECONDS} seconds.",
                         hint="try again; 'sealstore doctor' shows what is wrong if it stays so.",
                     )
-                # Jitter, so that no waiter is always the one that comes too late.
-                time.sleep(random.uniform(0.0002, 0.002))  # noqa: S311 (not for security)
+                time.sleep(_pause(waited))
             yield
         finally:
             # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
             fcntl.flock(descriptor, fcntl.LOCK_UN)
             os.close(descriptor)
+
+
+def _pause(waited: float) -> float:
+    """Seconds until a writer that has waited for so many seconds asks for the lock again."""
+    if waited > _ORDINARY_WAIT:
+        return _ORDINARY_WAIT / 50
+    # Who has waited longer asks more often, so that nobody is overtaken for long; and jitter, so
+    # that no waiter is always the one that comes too late.
+    return random.uniform(0.0002, 0.002) / (1 + 10 * waited / _ORDINARY_WAIT)  # noqa: S311 (no secret)
 
 
 class WriteTransaction:
