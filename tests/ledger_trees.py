@@ -229,14 +229,22 @@ def chain_fields(chain: Chain) -> dict[str, Any]:
 
 
 ACTOR = Actor(user="ada", host="trainer", process=4711, actor="job 7")
-ARTIFACT = EntryArtifact(
-    name="churn",
-    tag="2026-11",
-    revision=1,
-    sha256="5a" * 32,
-    statement="57" * 32,
-    key_id=KEY_ID,
-)
+
+
+def entry_artifact(**changes: Any) -> EntryArtifact:
+    """An artifact that an entry is about, with some fields changed."""
+    fields: dict[str, Any] = {
+        "name": "churn",
+        "tag": "2026-11",
+        "revision": 1,
+        "sha256": "5a" * 32,
+        "statement": "57" * 32,
+        "key_id": KEY_ID,
+    }
+    return EntryArtifact(**(fields | changes))
+
+
+ARTIFACT = entry_artifact()
 
 
 def history_entry(**changes: Any) -> HistoryEntry:

@@ -16,7 +16,7 @@ from sealstore.ledger import (
     decode_history_entry,
     encode_entry,
 )
-from tests.ledger_trees import ARTIFACT, access_entry, history_entry
+from tests.ledger_trees import ARTIFACT, access_entry, entry_artifact, history_entry
 
 REFUSED: dict[str, Any] = {"outcome": "refused", "reason": "SIGNATURE_INVALID"}
 FAILED: dict[str, Any] = {"outcome": "failed", "reason": "OBJECT_LOAD", "grant": 8}
@@ -121,14 +121,14 @@ def test_an_entry_names_what_can_be_stored(name: str, tag: str) -> None:
     with pytest.raises(LedgerFormatError, match="names no artifact"):
         AccessRequest(name=name, tag=tag, revision=None)
     with pytest.raises(LedgerFormatError, match="names no artifact"):
-        msgspec.structs.replace(ARTIFACT, name=name, tag=tag)
+        entry_artifact(name=name, tag=tag)
 
 
 def test_latest_can_be_asked_for_and_is_never_what_was_found() -> None:
     """The request keeps what was asked, the artifact says what that meant."""
     assert access_entry().request.tag == "latest"
     with pytest.raises(LedgerFormatError):
-        msgspec.structs.replace(ARTIFACT, tag="latest")
+        entry_artifact(tag="latest")
 
 
 def spelled(entry: object, **changes: object) -> bytes:
