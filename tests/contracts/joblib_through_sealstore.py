@@ -48,9 +48,7 @@ class _Recorder:
 
 
 @pytest.fixture(autouse=True)
-def through_a_repository(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def through_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stock_load = numpy_pickle.load
     keyring = Keyring.of([new_key(HmacSha256.generate())])
     with Repository.create(tmp_path / "repository", keyring=keyring) as repository:

@@ -9,10 +9,9 @@ from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreErr
 from sealstore.formats.contract import Sink
 from sealstore.pickling.inspection import inspect_memory
 from sealstore.pickling.reader import load_object
-from sealstore.pickling.refusals import refused
-from sealstore.pickling.resolution import SignedImports
+from sealstore.pickling.resolution import SignedImports, imports_to_sign
 from sealstore.pickling.writer import dump_object
-from sealstore.statement import Import, ImportUse
+from sealstore.statement import Import
 
 
 class JoblibFormat:
@@ -41,16 +40,7 @@ class JoblibFormat:
 
     def imports(self, view: memoryview) -> tuple[Import, ...]:
         """See ``Format.imports``."""
-        inspection = inspect_memory(view)
-        for finding in inspection.findings:
-            raise refused(finding.reason, finding.text)
-        return tuple(
-            Import(
-                name=found.name,
-                uses=tuple(ImportUse(use.use.value, use.arguments) for use in found.uses),
-            )
-            for found in inspection.imports
-        )
+        return imports_to_sign(inspect_memory(view))
 
     def load(
         self,
@@ -71,4 +61,3 @@ class JoblibFormat:
                 f"The payload is genuine, but does not become an object here"
                 f" ({type(error).__name__})."
             ) from error
-
