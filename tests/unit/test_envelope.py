@@ -229,6 +229,8 @@ def test_an_envelope_over_the_limit_is_refused_before_it_is_read() -> None:
     """Size comes first, and the largest statement fits."""
     with pytest.raises(EnvelopeFormatError, match=f"{limits.MAX_ENVELOPE_BYTES} are allowed"):
         read_unverified(b" " * (limits.MAX_ENVELOPE_BYTES + 1))
+    with pytest.raises(EnvelopeFormatError, match="not one DSSE envelope"):
+        read_unverified(b" " * limits.MAX_ENVELOPE_BYTES)
     largest = seal(STATEMENT_PAYLOAD_TYPE, b"x" * limits.MAX_STATEMENT_BYTES, KEY)
     assert len(read_unverified(largest).payload) == limits.MAX_STATEMENT_BYTES
 
