@@ -26,6 +26,7 @@ def test_without_any_variable_there_are_defaults() -> None:
             journal="wal",
             digest=DigestName.BLAKE3,
             repository_id=None,
+            policy_path=None,
             strict_environment=False,
         )
 
@@ -41,6 +42,7 @@ def test_every_variable_is_read() -> None:
             "MODEL_REPO_JOURNAL": " Delete ",
             "MODEL_REPO_DIGEST": "SHA256",
             "MODEL_REPO_ID": f" {REPOSITORY_ID} ",
+            "MODEL_REPO_POLICY": "/etc/policy.toml",
             "MODEL_REPO_STRICT_ENVIRONMENT": "Yes",
         }
     )
@@ -52,6 +54,7 @@ def test_every_variable_is_read() -> None:
         journal="delete",
         digest=DigestName.SHA256,
         repository_id=REPOSITORY_ID,
+        policy_path=Path("/etc/policy.toml"),
         strict_environment=True,
     )
 
@@ -110,6 +113,7 @@ def test_no_variable_turns_verification_off() -> None:
         "JOURNAL",
         "DIGEST",
         "ID",
+        "POLICY",
         "STRICT_ENVIRONMENT",
     }
 

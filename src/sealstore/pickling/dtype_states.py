@@ -21,7 +21,8 @@ from sealstore.pickling.refusals import Reason, refused
 _SHOWN_CHARACTERS: Final = 200
 
 # Flags of numpy's dtypes: NPY_ITEM_REFCOUNT and its neighbours.
-_HOLDS_OBJECTS: Final = 1
+HOLDS_OBJECTS: Final = 1
+"""Set where elements are, or contain, references to Python objects."""
 _NEEDS_INIT: Final = 8
 _NEEDS_PYTHON: Final = 16
 _ALIGNED_STRUCTURE: Final = 128
@@ -75,7 +76,7 @@ class DtypeFacts:
     @property
     def holds_objects(self) -> bool:
         """Whether elements are, or contain, references to Python objects."""
-        return bool(self.flags & _HOLDS_OBJECTS)
+        return bool(self.flags & HOLDS_OBJECTS)
 
 
 class PickledDtype:

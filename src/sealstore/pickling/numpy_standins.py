@@ -12,6 +12,7 @@ from typing import Final
 from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.pickling.dtype_states import (
+    HOLDS_OBJECTS,
     DtypeFacts,
     PickledDtype,
     element_count,
@@ -111,6 +112,8 @@ class ArrayRecorder:
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, tuple[int, ...]], int] = {}
+        # Dtypes already judged, by their ids, which stay theirs while they are kept.
+        self._judged: dict[int, tuple[object, DtypeFacts]] = {}
         self.left_out = 0
 
     def item_size(self, state: WrapperState) -> int | None:
@@ -122,14 +125,9 @@ class ArrayRecorder:
         subclass = state.subclass
         if not isinstance(subclass, NamedType) or subclass.met.name not in _PLAIN_CLASSES:
             raise _malformed_array("is of a class that joblib never writes")
-        facts = _facts(state.dtype)
-        if facts is None:
-            raise refused(Reason.DTYPE, "An array of the payload has no dtype.")
-        if facts.holds_objects:
-            return None
-        if facts.size < 1:
-            raise refused(Reason.DTYPE, "An array of the payload has elements without a size.")
-        return facts.size
+        judged = self._judged.get(id(state.dtype))
+        facts = self._judge(state.dtype) if judged is None else judged[1]
+        return None if facts.flags & HOLDS_OBJECTS else facts.size
 
     def from_memory(self, state: WrapperState, _offset: int, _size: int) -> InertArray:
         """Write down an array, and return what stands for it."""
@@ -151,9 +149,17 @@ class ArrayRecorder:
         """The arrays' dtypes and shapes, in the order in which they were met."""
         return tuple(ArrayKind(*kind, count) for kind, count in self._counts.items())
 
+    def _judge(self, dtype: object) -> DtypeFacts:
+        facts = _facts(dtype)
+        if facts is None:
+            raise refused(Reason.DTYPE, "An array of the payload has no dtype.")
+        if facts.size < 1:
+            raise refused(Reason.DTYPE, "An array of the payload has elements without a size.")
+        self._judged[id(dtype)] = dtype, facts
+        return facts
+
     def _count(self, state: WrapperState) -> None:
-        facts = _facts(state.dtype)
-        kind = facts.text if facts else "", state.shape
+        kind = self._judged[id(state.dtype)][1].text, state.shape
         known = self._counts.get(kind, 0)
         if known or len(self._counts) < limits.MAX_ARRAY_KINDS:
             self._counts[kind] = known + 1

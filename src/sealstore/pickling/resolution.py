@@ -1,4 +1,4 @@
-"""Resolving names for a load: exactly the signed imports, nothing else.
+"""The imports of a payload: as they are signed, and as a load resolves exactly these.
 
 Hazardous on purpose: this is the one place where what a payload names is really imported.
 """
@@ -9,6 +9,26 @@ import sys
 from collections.abc import Iterable
 
 from sealstore.errors import UnsignedImportError
+from sealstore.pickling.inspection import Inspection
+from sealstore.pickling.refusals import refused
+from sealstore.statement import Import, ImportUse
+
+
+def imports_to_sign(inspection: Inspection) -> tuple[Import, ...]:
+    """What an inspection found, as a statement lists it.
+
+    Raises:
+        PayloadFormatError: the inspection has findings, for which the payload is refused.
+    """
+    for finding in inspection.findings:
+        raise refused(finding.reason, finding.text)
+    return tuple(
+        Import(
+            name=found.name,
+            uses=tuple(ImportUse(use.use.value, use.arguments) for use in found.uses),
+        )
+        for found in inspection.imports
+    )
 
 
 class SignedImports:

@@ -102,6 +102,7 @@ class MetName:
     def __init__(self, module: str, qualname: str, budget: ArgumentBudget) -> None:
         self.module = module
         self.qualname = qualname
+        self.name = f"{module}:{qualname}"
         self.uses = Uses(budget)
         self.states = states_of(module)
         self.additions: deque[object] = deque(maxlen=1)
@@ -110,11 +111,6 @@ class MetName:
         self._result: ResultType | None = None
         self._instance: object = None
         self._stand_in: Any = None
-
-    @property
-    def name(self) -> str:
-        """``module:qualname``."""
-        return f"{self.module}:{self.qualname}"
 
     @property
     def stand_in(self) -> Any:
