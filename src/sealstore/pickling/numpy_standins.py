@@ -74,7 +74,7 @@ class ReconstructedArray(Unchangeable):
         self._subclass = subclass
         self._has_state = False
 
-    def __setstate__(self, state: object) -> None:  # type: ignore[override] # a BUILD that is right
+    def __setstate__(self, state: object) -> None:  # a BUILD that is right
         if self._has_state:
             raise foreign_state()
         self._has_state = True
