@@ -26,6 +26,7 @@ from sealstore.names import ArtifactRef, Name, Tag, request
         "模型",
         "x" * limits.MAX_NAME_CHARACTERS,
         "ü" * 127,
+        "模" * 85,
         "a..b",
         "a- -b",
         "latest",
@@ -93,6 +94,14 @@ def test_what_may_not_be_a_path_segment_is_refused_and_the_rule_is_named(
     assert refusal.value.message.isascii()
     assert refusal.value.message.isprintable()
     assert len(refusal.value.message) < 600
+
+
+def test_a_refused_name_is_shown_whole_up_to_64_characters() -> None:
+    """Long mistakes, such as a whole file's content, do not fill a log."""
+    for length, shown in ((64, "x" * 63 + "/"), (65, "x" * 61 + "...")):
+        with pytest.raises(InvalidNameError) as refusal:
+            Name("x" * (length - 1) + "/")
+        assert f"The name '{shown}' is not allowed" in refusal.value.message
 
 
 @pytest.mark.parametrize(
