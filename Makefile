@@ -13,7 +13,7 @@ WHEELS := --only-binary :all:
 # What the other environments repeat: everything but the long runs (crashes, concurrency, properties).
 UNIT_TESTS := $(wildcard tests/unit tests/contracts)
 WORKERS := auto
-TYPED := src tests migrations requirements $(if $(wildcard bench/*.py),bench)
+TYPED := src tests migrations requirements tools $(if $(wildcard bench/*.py),bench)
 UV_VERSION := 0.13.9
 
 # $(call environment,FOLDER,VERSIONS,LOCKED SET): an environment of exactly the locked set, and the project
