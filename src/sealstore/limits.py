@@ -107,6 +107,9 @@ MAX_ARRAY_LENGTH: Final = 2**63 - 1
 MAX_IMPORT_CHARACTERS: Final = 1_000
 """Characters of a module's or a qualified name: generated classes have the longest, some 200."""
 
+MAX_IDLE_NAMES: Final = 512
+"""Stand-ins that are kept for the next inspection, at some 4 KiB each: all that most sites meet."""
+
 INSPECTION_MEMORY_BYTES: Final = 4 * GIB
 """Bytes of address space that the inspection of bytes without a signature may take, beyond the
 payload itself: the objects of a payload of some hundred MB, or 4 GiB of decompressed arrays."""

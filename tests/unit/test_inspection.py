@@ -10,6 +10,7 @@ import functools
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ import pytest
 
 from sealstore import limits
 from sealstore.pickling.inspection import Inspection, inspect_memory
+from sealstore.pickling.standins import put_back, take_name
+from sealstore.pickling.uses import ArgumentBudget
+from sealstore.pickling.wrapper import WrapperClass
 from tests.engine import (
     PROTOCOLS,
     array_file,
@@ -540,3 +544,68 @@ def test_an_inspection_by_this_process_claims_no_confinement() -> None:
     found = inspect_memory(memoryview(b"N."))
     assert found == Inspection((), (), 0, None, 0, ())
     assert not found.is_confined_by_kernel
+
+
+# ── stand-ins that are used again ────────────────────────────────────────────
+
+
+def test_nothing_of_one_inspection_is_told_by_the_next() -> None:
+    """Stand-ins serve one payload after the other, and remember none."""
+    used = proto(4) + name("mine", "Own") + b")\x81}" + values("a", 1) + b"sb" + values(1) + b"a."
+    named = proto(4) + name("mine", "Own") + b"."
+    for _ in range(3):
+        assert {use for use, _ in uses(used)["mine:Own"]} == {"made", "built", "extended"}
+        assert uses(named) == {"mine:Own": []}
+        assert reasons(proto(4) + name("mine", "Own") + values("a", 1) + b"s.") != []
+        assert uses(named) == {"mine:Own": []}
+
+
+def test_two_inspections_at_a_time_do_not_mix() -> None:
+    """Each thread's inspection has stand-ins of its own, also for the same names."""
+    contents = [
+        proto(4) + (name("mine", "Own") + values(number) + b"\x85R0") * 500 + b"N."
+        for number in range(4)
+    ]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for number, found in enumerate(threads.map(uses, contents)):
+                assert found == {"mine:Own": [("called", (f"int {number}",))]}
+
+
+def test_a_name_is_taken_by_one_inspection_at_a_time() -> None:
+    """Two payloads that are inspected at once never share a stand-in."""
+    budget = ArgumentBudget()
+    first, second = take_name("mine", "Own", budget), take_name("mine", "Own", budget)
+    assert first is not second
+    put_back(first)
+    assert take_name("mine", "Own", budget) is first
+
+
+def test_only_so_many_stand_ins_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What no payload uses any more does not pile up."""
+    monkeypatch.setattr(limits, "MAX_IDLE_NAMES", 0)
+    met = take_name("mine", "Rare", ArgumentBudget())
+    put_back(met)
+    assert take_name("mine", "Rare", ArgumentBudget()) is not met
+
+
+def test_a_wrapper_class_serves_one_stream_at_a_time() -> None:
+    """The class that stands for joblib's wrapper is taken, and holds nothing when put back."""
+    taken = [WrapperClass.take(lambda _state: None) for _ in range(40)]
+    assert len({id(one) for one in taken}) == 40
+    for one in taken:
+        one.put_back()
+    called: list[object] = []
+    again = WrapperClass.take(called.append)
+    again.stand_in().__setstate__("state")
+    again.put_back()
+    again.stand_in().__setstate__("late")
+    assert called == ["state"]
+
+
+def test_a_name_whose_arguments_are_many_stays_so() -> None:
+    """Once there are too many argument lists, no later one is told as if it were the only one."""
+    encode = name("_codecs", "encode")
+    odd = b"".join(encode + values("a", f"codec {number}") + b"\x86R0" for number in range(99))
+    content = proto(4) + odd + encode + values("a", "latin1") + b"\x86R."
+    assert uses(content) == {"_codecs:encode": [("called", None)]}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from sealstore import limits
+from sealstore.pickling import dtype_states
 from sealstore.pickling.dtype_states import PickledDtype
 from sealstore.pickling.inspection import inspect_memory
 from sealstore.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
@@ -115,6 +116,19 @@ def test_dtypes_are_shown_in_few_words() -> None:
     (kind,) = inspected(joblib_dumped(np.zeros(2, long))).arrays
     assert kind.dtype.endswith("…")
     assert len(kind.dtype) < 250
+
+
+def test_dtypes_are_judged_alike_when_they_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is remembered of common dtypes is bounded, and changes no judgement."""
+    for room in (0, 1, 256):
+        monkeypatch.setattr(dtype_states, "_MAX_COMMON", room)
+        monkeypatch.setattr(dtype_states, "_COMMON", {})
+        for _ in range(2):
+            for code, state in (("f8", STATE), ("U3", TEXT), ("O8", OBJECT)):
+                assert reasons(proto(4) + dtype(code, *state) + b".") == []
+                lie = (3.0, *state[1:])
+                assert reasons(proto(4) + dtype(code, *lie) + b".") == ["dtype"]
+        assert len(dtype_states._COMMON) <= room
 
 
 STATE = (3, "<", None, None, None, -1, -1, 0)

@@ -108,7 +108,29 @@ class PickledDtype:
     def __setstate__(self, state: object) -> None:
         if self._facts is not None:
             raise _contradiction("is given a state twice")
-        self._facts = _facts(self._code, state)
+        self._facts = _common_facts(self._code, state)
+
+
+def _common_facts(code: str | None, state: object) -> DtypeFacts:
+    # Most dtypes are those that every payload has: numbers and texts, whose states are flat.
+    if type(state) is not tuple or len(state) != _STATE_FIELDS:
+        return _facts(code, state)
+    types = (*map(type, state),)
+    if not _FLAT.issuperset(types):
+        return _facts(code, state)
+    key = code, state, types
+    facts = _COMMON.get(key)
+    if facts is None:
+        facts = _facts(code, state)
+        if len(_COMMON) < _MAX_COMMON:
+            _COMMON[key] = facts
+    return facts
+
+
+_FLAT: Final = frozenset((int, str, type(None)))
+_COMMON: Final[dict[object, DtypeFacts]] = {}
+"""What was found of states before. Their types stand with them: 1, True and 1.0 are equal."""
+_MAX_COMMON: Final = 256
 
 
 def pickled_dtype(arguments: tuple[object, ...], *, is_record: bool) -> PickledDtype:

@@ -7,7 +7,7 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.pickling.refusals import Reason, refused
-from sealstore.pickling.standins import Arguments, MetName, NamedType
+from sealstore.pickling.standins import Arguments, MetName, NamedType, put_back, take_name
 from sealstore.pickling.uses import ArgumentBudget, Import, UseKind
 
 OnCall = Callable[["Recorder", MetName, Arguments], object]
@@ -40,34 +40,25 @@ class Recorder:
         key = module, qualname
         met = self._names.get(key)
         if met is None:
-            _judge_text(module)
-            _judge_text(qualname)
             if len(self._names) >= limits.MAX_IMPORTS:
                 raise refused(
                     Reason.LIMIT, f"The payload imports more than {limits.MAX_IMPORTS} names."
                 )
-            met = self._names[key] = MetName(module, qualname, self._budget)
+            met = self._names[key] = take_name(module, qualname, self._budget)
             prepare = self._special.get(key)
             if prepare is not None:
                 prepare(self, met)
         return met
 
     def imports(self) -> tuple[Import, ...]:
-        """All names with their uses, in the order of their names."""
-        for met in self._names.values():
+        """All names with their uses, in the order of their names, once: the stream has ended."""
+        found = []
+        for _, met in sorted(self._names.items()):
             met.note_changes()
-        return tuple(
-            Import(met.module, met.qualname, met.uses.all())
-            for _, met in sorted(self._names.items())
-        )
-
-
-def _judge_text(text: str) -> None:
-    if len(text) > limits.MAX_IMPORT_CHARACTERS:
-        raise refused(Reason.LIMIT, "The payload imports a name that is too long to be one.")
-    # Lone surrogates, which pickle lets through, fit no statement.
-    if not text or not text.isprintable():
-        raise refused(Reason.MALFORMED, "The payload imports something that can have no such name.")
+            found.append(Import(met.module, met.qualname, met.uses.all()))
+            put_back(met)
+        self._names.clear()
+        return tuple(found)
 
 
 def answering(on_call: OnCall) -> Prepare:

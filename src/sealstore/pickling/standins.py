@@ -16,12 +16,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import chain
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
+from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.pickling.refusals import Reason, refused
 from sealstore.pickling.scipy_templates import states_of
-from sealstore.pickling.uses import ArgumentBudget, UseKind, Uses
+from sealstore.pickling.uses import QUICK_TO_HASH, ArgumentBudget, UseKind, Uses
 
 Arguments = tuple[object, ...]
 
@@ -92,8 +93,13 @@ class ResultType(type):
         return f"result {cls.met.name}"
 
 
+QUICK_TO_HASH.update((NamedType, ResultType))
+
+
 class MetName:
     """A name that a stream imports: its stand-ins, and what was done with them.
+
+    To make its types takes longer than to inspect a small payload, so that names are used again.
 
     Args:
         budget: shared by all names of a payload.
@@ -103,10 +109,11 @@ class MetName:
         self.module = module
         self.qualname = qualname
         self.name = f"{module}:{qualname}"
-        self.uses = Uses(budget)
         self.states = states_of(module)
         self.additions: deque[object] = deque(maxlen=1)
-        self.on_call: Callable[[Arguments], object] = self.call
+        self.uses: Uses
+        self.on_call: Callable[[Arguments], object]
+        self.begin(budget)
         self._items: dict[object, object] = {}
         self._result: ResultType | None = None
         self._instance: object = None
@@ -154,11 +161,30 @@ class MetName:
 
     def note_changes(self) -> None:
         """Note, when the stream has ended, the states and items that its objects were given."""
+        attributes: object = None
         for state in self.states:
             # Most objects have a dict of attributes for their state, and it says nothing here.
-            self.uses.note(UseKind.BUILT, state if type(state) is tuple else (state,))
+            if type(state) is dict:
+                attributes = state
+            else:
+                self.uses.note(UseKind.BUILT, state if type(state) is tuple else (state,))
+        if attributes is not None:
+            self.uses.note(UseKind.BUILT, (attributes,))
         if self.additions or self._items:
             self.uses.note_plain(UseKind.EXTENDED)
+
+    def begin(self, budget: ArgumentBudget) -> None:
+        """Be as new, for another payload."""
+        self.uses = Uses(budget)
+        self.on_call = self.call
+
+    def end(self) -> None:
+        """Forget the payload."""
+        self.states.clear()
+        self.additions.clear()
+        self._items.clear()
+        if not isinstance(self._stand_in, NamedType):
+            self._stand_in = None
 
     def _named_type(self) -> NamedType:
         def __new__(_cls: type, *arguments: object, **keywords: object) -> object:  # noqa: N807 # it is one
@@ -178,3 +204,37 @@ class MetName:
                 "_sealstore_shown_as": f"made {self.name}",
             },
         )
+
+
+_IDLE: Final[dict[tuple[str, str], MetName]] = {}
+
+
+def take_name(module: str, qualname: str, budget: ArgumentBudget) -> MetName:
+    """The record of a name, for one payload alone.
+
+    Raises:
+        LimitExceededError: it is too long.
+        PayloadFormatError: no text that could name anything.
+    """
+    met = _IDLE.pop((module, qualname), None)  # two threads never get the same one
+    if met is None:
+        _judge_text(module)
+        _judge_text(qualname)
+        return MetName(module, qualname, budget)
+    met.begin(budget)
+    return met
+
+
+def put_back(met: MetName) -> None:
+    """Take back a record that its payload no longer needs."""
+    met.end()
+    if len(_IDLE) < limits.MAX_IDLE_NAMES:
+        _IDLE[met.module, met.qualname] = met
+
+
+def _judge_text(text: str) -> None:
+    if len(text) > limits.MAX_IMPORT_CHARACTERS:
+        raise refused(Reason.LIMIT, "The payload imports a name that is too long to be one.")
+    # Lone surrogates, which pickle lets through, fit no statement.
+    if not text or not text.isprintable():
+        raise refused(Reason.MALFORMED, "The payload imports something that can have no such name.")

@@ -33,10 +33,10 @@ from sealstore.pickling.stream import (
 from sealstore.pickling.wrapper import (
     WRAPPER_MODULE,
     WRAPPER_NAME,
+    WrapperClass,
     WrapperState,
     decode_wrapper_state,
     place_array,
-    wrapper_class,
 )
 
 FindClass = Callable[[str, str], object]
@@ -80,8 +80,7 @@ class Reader(pickle.Unpickler):
         self._resolve = find_class
         self._make_arrays = make_arrays
         self._arrays: ArraySource | None = None
-        self._wrapper_class: type | None = None
-        self._end_wrappers: Callable[[], None] | None = None
+        self._wrapper_class: WrapperClass | None = None
         self._array: object = _NO_ARRAY
 
     def read_object(self) -> Any:
@@ -95,8 +94,8 @@ class Reader(pickle.Unpickler):
         try:
             result = self.load()
         finally:
-            if self._end_wrappers is not None:
-                self._end_wrappers()
+            if self._wrapper_class is not None:
+                self._wrapper_class.put_back()
         if copyreg._extension_cache:  # type: ignore[attr-defined] # private, and what the C code reads
             raise extension()
         if not self._stream.stopped_exactly:
@@ -135,8 +134,8 @@ class Reader(pickle.Unpickler):
                 raise refused(
                     Reason.ARRAY, "The payload has an array's wrapper where joblib writes none."
                 )
-            self._wrapper_class, self._end_wrappers = wrapper_class(self._on_wrapper_built)
-        return self._wrapper_class
+            self._wrapper_class = WrapperClass.take(self._on_wrapper_built)
+        return self._wrapper_class.stand_in
 
     def _on_wrapper_built(self, raw_state: object) -> None:
         stream = self._stream

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from sealstore import limits
 
 
 class UseKind(StrEnum):
     """How a stream can use a name."""
+
+    __hash__ = str.__hash__  # Enum's own is Python code, and uses are looked up for each call
 
     CALLED = "called"
     """REDUCE, OBJ or INST: it is called, with arguments."""
@@ -25,8 +26,7 @@ class UseKind(StrEnum):
     """What a call of it returned is called in turn, or made an instance of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One use, and the arguments it was used with: None where none belong to it or too many differ.
 
     Arguments are shown as ``global module:qualname``, ``str 'text'``, ``int 3`` or ``bool True``,
@@ -37,8 +37,7 @@ class Use:
     arguments: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(NamedTuple):
     """A name that loading would import, with its uses. Without one, it is only referred to."""
 
     module: str
@@ -76,6 +75,11 @@ _OPAQUE_KINDS: Final[dict[type, str]] = {
 }
 
 
+_OPAQUE: Final = frozenset(_OPAQUE_KINDS)
+QUICK_TO_HASH: Final = {str, int, bool, type(None), float}
+"""Types of arguments that are hashed in no time, whatever a stream made of them."""
+
+
 class Uses:
     """The uses of one name.
 
@@ -83,13 +87,13 @@ class Uses:
         budget: shared by all names of a payload.
     """
 
-    __slots__ = ("_budget", "_closed", "_kinds", "_lists", "_values")
+    __slots__ = ("_budget", "_counts", "_kinds", "_lists", "_values")
 
     def __init__(self, budget: ArgumentBudget) -> None:
         self._budget = budget
         self._lists: dict[tuple[UseKind, tuple[str, ...] | None], None] = {}
-        # Uses whose argument lists are too many to tell apart.
-        self._closed: set[UseKind] = set()
+        # Argument lists by use; _CLOSED where there are too many to tell apart.
+        self._counts: dict[UseKind, int] = {}
         # Argument types that say everything there is to show.
         self._kinds: set[tuple[object, ...]] = set()
         # Arguments as they were, for those that come again and again. Their types stand with them:
@@ -98,22 +102,35 @@ class Uses:
 
     def note(self, use: UseKind, arguments: tuple[object, ...]) -> None:
         """Note ``use`` with ``arguments``, unless they look the same as some noted before."""
-        if use in self._closed:
-            return
         kinds = (use, *map(type, arguments))
-        if kinds in self._kinds or self._met_before(kinds, arguments):
+        if kinds in self._kinds or self._counts.get(use) == _CLOSED:
             return
-        texts = tuple(map(shown, arguments[: limits.MAX_SHOWN_ARGUMENTS]))
         if len(arguments) > limits.MAX_SHOWN_ARGUMENTS:
-            texts = (*texts, "and more")
-        self.note_texts(use, texts)
-        if all(kind in _OPAQUE_KINDS for kind in kinds[1:]):
+            texts = (*map(shown, arguments[: limits.MAX_SHOWN_ARGUMENTS]), "and more")
+        elif _OPAQUE.issuperset(kinds[1:]):
             self._kinds.add(kinds)
+            texts = (*map(shown, arguments),)
+        elif self._met_before(kinds, arguments):
+            return
+        else:
+            texts = (*map(shown, arguments),)
+        self.note_texts(use, texts)
 
     def note_texts(self, use: UseKind, texts: tuple[str, ...]) -> None:
         """Note ``use`` with arguments that are shown as ``texts``."""
-        if (use, texts) not in self._lists and use not in self._closed:
-            self._add(use, texts)
+        if (use, texts) in self._lists:
+            return
+        count = self._counts.get(use, 0)
+        if count == _CLOSED:
+            return
+        if count >= limits.MAX_ARGUMENT_LISTS_A_NAME or self._budget.left < 1:
+            self._counts[use] = _CLOSED
+            self._lists = {known: None for known in self._lists if known[0] is not use}
+            self._lists[use, None] = None
+            return
+        self._budget.left -= 1
+        self._counts[use] = count + 1
+        self._lists[use, texts] = None
 
     def note_plain(self, use: UseKind) -> None:
         """Note ``use``, which has no arguments."""
@@ -121,27 +138,25 @@ class Uses:
 
     def all(self) -> tuple[Use, ...]:
         """All uses, by kind and in the order in which they were met."""
-        found = sorted(self._lists, key=lambda use: use[0])
-        return tuple(Use(use, arguments) for use, arguments in found)
+        found = sorted(self._lists, key=_use_of) if len(self._lists) > 1 else self._lists
+        return tuple([Use(use, arguments) for use, arguments in found])
 
     def _met_before(self, kinds: tuple[object, ...], arguments: tuple[object, ...]) -> bool:
-        try:
-            known = (kinds, arguments) in self._values
-        except TypeError:  # unhashable
+        if not QUICK_TO_HASH.issuperset(kinds[1:]):
             return False
-        if not known and len(self._values) < limits.MAX_ARGUMENT_LISTS_A_NAME:
-            self._values.add((kinds, arguments))
-        return known
+        key = kinds, arguments
+        if key in self._values:
+            return True
+        if len(self._values) < limits.MAX_ARGUMENT_LISTS_A_NAME:
+            self._values.add(key)
+        return False
 
-    def _add(self, use: UseKind, texts: tuple[str, ...]) -> None:
-        same_use = sum(1 for known, _ in self._lists if known is use)
-        if same_use >= limits.MAX_ARGUMENT_LISTS_A_NAME or self._budget.left < 1:
-            self._lists = {known: None for known in self._lists if known[0] is not use}
-            self._lists[use, None] = None
-            self._closed.add(use)
-            return
-        self._budget.left -= 1
-        self._lists[use, texts] = None
+
+_CLOSED: Final = -1
+
+
+def _use_of(noted: tuple[UseKind, tuple[str, ...] | None]) -> UseKind:
+    return noted[0]
 
 
 def shown(value: object) -> str:

@@ -116,24 +116,45 @@ def place_array(stream: ArrayStream, state: WrapperState, item_size: int) -> tup
     return offset, size
 
 
-def wrapper_class(on_built: Callable[[object], None]) -> tuple[type, Callable[[], None]]:
-    """A class that stands for joblib's wrapper in one stream, and what ends it.
+class WrapperClass:
+    """A class that stands for joblib's wrapper, in one stream at a time.
 
-    A class is garbage that only the collector frees; ended, it keeps nothing of the stream alive.
-
-    Args:
-        on_built: called with the state when a wrapper of that class is built.
+    Classes take longer to make than small payloads to load, and only the collector frees them, with
+    all that they hold. So they are used again, and hold nothing in between.
     """
-    built: list[Callable[[object], None]] = [on_built]
 
-    class NumpyArrayWrapper:
-        __slots__ = ()
+    def __init__(self) -> None:
+        self._on_built: list[Callable[[object], None]] = []
+        hooks = self._on_built
 
-        def __setstate__(self, state: object) -> None:
-            for hook in built:
-                hook(state)
+        class NumpyArrayWrapper:
+            __slots__ = ()
 
-    return NumpyArrayWrapper, built.clear
+            def __setstate__(self, state: object) -> None:
+                for hook in hooks:
+                    hook(state)
+
+        self.stand_in: type = NumpyArrayWrapper
+
+    @classmethod
+    def take(cls, on_built: Callable[[object], None]) -> WrapperClass:
+        """One for a stream: ``on_built`` is called with the state of each wrapper that is built."""
+        try:
+            taken = _IDLE.pop()  # two threads never get the same one
+        except IndexError:
+            taken = cls()
+        taken._on_built.append(on_built)
+        return taken
+
+    def put_back(self) -> None:
+        """Take it back from its stream."""
+        self._on_built.clear()
+        if len(_IDLE) < _MAX_IDLE:
+            _IDLE.append(self)
+
+
+_IDLE: Final[list[WrapperClass]] = []
+_MAX_IDLE: Final = 16  # streams that are read at the same time
 
 
 def _malformed(what: str) -> PayloadFormatError:
