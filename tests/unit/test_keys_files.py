@@ -98,6 +98,33 @@ def test_a_keyring_file_that_cannot_be_written_stays_as_it_was(path: Path) -> No
         pass
 
 
+def test_a_keyring_file_survives_a_crash_at_any_moment(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new file is synced before it has its name, and the folder afterwards; nothing leaks."""
+    written(path, hmac_key())
+    steps: list[str] = []
+    real_fsync, real_replace = os.fsync, os.replace
+
+    def fsync(descriptor: int) -> None:
+        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
+        steps.append("fsync folder" if is_folder else "fsync file")
+        real_fsync(descriptor)
+
+    def replace_(source: str, target: Path) -> None:
+        steps.append("rename")
+        real_replace(source, target)
+
+    monkeypatch.setattr("os.fsync", fsync)
+    monkeypatch.setattr("os.replace", replace_)
+    descriptors = open_descriptors()
+    write_keyring_file(path, Keyring.of([hmac_key(2)]))
+    with locked_keyring_file(path):
+        pass
+    assert steps == ["fsync file", "rename", "fsync folder"]
+    assert open_descriptors() == descriptors
+
+
 def test_the_lock_of_a_keyring_file_keeps_others_out(path: Path) -> None:
     """While one process changes the keyring no other one does."""
     order = []
