@@ -1,8 +1,9 @@
-"""A child process that kills itself, as ``kill -9`` would, at a chosen step of what it does.
+"""A child process that is killed with SIGKILL at a chosen step of what it does.
 
 Steps are counted by the interpreter's profiling hook: the calls of C functions that reach the
 system (``os.open``, ``fsync``, ``link``, a statement of SQL, a commit …), or every single call and
-return.
+return. Or by the kernel, which also knows the steps within a commit of SQLite. Each child imports
+this module anew: no pytest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from enum import Enum
 from types import FrameType
 from typing import Any
 
+from tests.faults import tracing
 from tests.faults.children import SECONDS_FOR_A_CHILD, fork_server
 
 # What only reads or closes leaves nothing behind that the call before did not leave.
@@ -35,7 +37,8 @@ _METHODS = {
 class Steps(Enum):
     """What counts as a step."""
 
-    SYSTEM = "calls that change something in the file system or the database"
+    KERNEL = "system calls that change something, whoever makes them"
+    PYTHON = "calls of Python that change something in the file system or the database"
     ALL = "every call and return, of Python's functions too"
 
 
@@ -49,7 +52,10 @@ def survives(step: int, steps: Steps, operation: Callable[..., None], *arguments
     Returns:
         Whether the operation was done before it came so far.
     """
-    child = fork_server().Process(target=_run, args=(step, steps, None, operation, arguments))
+    if steps is Steps.KERNEL:
+        child = fork_server().Process(target=tracing.die_at, args=(step, operation, arguments))
+    else:
+        child = fork_server().Process(target=_run, args=(step, steps, None, operation, arguments))
     child.start()
     child.join(SECONDS_FOR_A_CHILD)
     if child.exitcode not in (0, -signal.SIGKILL):
@@ -87,7 +93,7 @@ def _run(
 
     def at_each_event(_frame: FrameType, event: str, called: object) -> None:
         nonlocal counted
-        if steps is Steps.SYSTEM and not (event == "c_call" and _reaches_the_system(called)):
+        if steps is Steps.PYTHON and not (event == "c_call" and _reaches_the_system(called)):
             return
         counted += 1
         if counted == step:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sealstore.catalogue import catalogue_engine, migrations
+from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.envelope import Scope
 from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
@@ -133,3 +136,41 @@ def rotate(keyring_path: Path, done: Done) -> None:
         read_keyring_file(keyring_path, outside=None)
         write_keyring_file(keyring_path, ROTATED)
     done.add("rotated")
+
+
+NEXT_REVISION = "9999"
+NEXT_MIGRATION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "9999"
+down_revision = {newest!r}
+
+
+def upgrade() -> None:
+    op.create_table("more", sa.Column("number", sa.BigInteger, primary_key=True))
+    op.execute("INSERT INTO more SELECT sequence FROM history")
+    op.add_column("history", sa.Column("more", sa.Text))
+    op.execute("UPDATE history SET more = event")
+    op.create_index("ix_history_more", "history", ["more"])
+"""
+
+
+def know_next_schema(folder: Path) -> None:
+    """Let this process be a release with one more migration, in ``folder``."""
+    if not folder.exists():
+        shutil.copytree(migrations.migrations_path(), folder)
+        script = NEXT_MIGRATION.format(newest=SCHEMA_REVISIONS[-1])
+        (folder / "versions/9999_next.py").write_text(script)
+    vars(migrations).update(
+        migrations_path=lambda: folder, SCHEMA_REVISIONS=(*SCHEMA_REVISIONS, NEXT_REVISION)
+    )
+
+
+def migrate(place: Path, done: Done) -> None:
+    """Bring the catalogue to the next release's schema."""
+    know_next_schema(place / "migrations")
+    engine = catalogue_engine(place / "repository")
+    migrations.upgrade(engine)
+    engine.dispose()
+    done.add("migrated")

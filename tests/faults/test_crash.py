@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from sealstore.catalogue import migrations
 from sealstore.errors import ArtifactNotFound, RepositoryNotFoundError
 from sealstore.keys import Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.names import request
 from sealstore.repository import Repository
-from tests.faults import operations
-from tests.faults.dying import Steps, count_steps, survives
+from tests.faults import operations, tracing
+from tests.faults.dying import DiedTooLateError, Steps, count_steps, survives
 from tests.faults.operations import KEYRING, PRESENT, ROTATED, TO_STORE, Done
 from tests.faults.soundness import contents, require_that_it_works
 
-pytestmark = pytest.mark.invariant(3)
+pytestmark = [pytest.mark.invariant(3), pytest.mark.slow]
 
 SAMPLES = 25
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
@@ -25,26 +28,36 @@ SAMPLES = 25
 Deaths = Callable[[Callable[[Path, Done], None], Path], Iterator[tuple[Path, Done]]]
 
 
-@pytest.fixture(params=Steps, ids=lambda steps: steps.name.lower())
-def deaths(request: pytest.FixtureRequest, tmp_path: Path) -> Deaths:
+@pytest.fixture(scope="session")
+def finest_steps() -> Steps:
+    """System calls, where this process may stop its children at them; or else those of Python."""
+    if tracing.is_known():
+        with suppress(DiedTooLateError):
+            survives(1, Steps.KERNEL, print)
+            return Steps.KERNEL
+    return Steps.PYTHON
+
+
+@pytest.fixture(params=["each step", "samples in between"])
+def deaths(request: pytest.FixtureRequest, tmp_path: Path, finest_steps: Steps) -> Deaths:
     """What an operation leaves that died: for each step at which it can, a fresh copy."""
 
     def die_everywhere(
         operation: Callable[[Path, Done], None], original: Path
     ) -> Iterator[tuple[Path, Done]]:
         scene = tmp_path / "scene"
-        step = 0
-        stride = 1
-        if request.param is Steps.ALL:
+        steps, stride = finest_steps, 1
+        if request.param == "samples in between":
             _set_up(original, scene)
-            total = count_steps(Steps.ALL, operation, *_places(original, scene))
-            stride = max(1, total // SAMPLES)
+            steps = Steps.ALL
+            stride = max(1, count_steps(steps, operation, *_places(original, scene)) // SAMPLES)
         place, done = _places(original, scene)
+        step = 0
         survived = False
         while not survived:
             step += stride
             _set_up(original, scene)
-            survived = survives(step, request.param, operation, place, done)
+            survived = survives(step, steps, operation, place, done)
             yield place, done
         assert step > 10 * stride, "the operation has fewer steps than it can have"
 
@@ -142,11 +155,40 @@ def states(keyring: Keyring) -> dict[str, State]:
     return {key.key_id: key.state for key in keyring}
 
 
-def test_an_interrupted_operation_is_really_interrupted(filled: Path, tmp_path: Path) -> None:
+def test_a_killed_migration_leaves_the_old_or_the_new_schema(
+    filled: Path, tmp_path: Path, deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever step a migration dies at, tables and rows are the old ones or the new ones."""
+    for name in ("migrations_path", "SCHEMA_REVISIONS"):
+        monkeypatch.setattr(migrations, name, getattr(migrations, name))  # put back afterwards
+    original = tmp_path / "original"
+    shutil.copytree(filled, original / "repository")
+    operations.know_next_schema(original / "migrations")
+    old = dump(original / "repository")
+    for place, done in deaths(operations.migrate, original):
+        root = place / "repository"
+        if dump(root) == old:
+            assert not done.entries()
+            operations.migrate(place, done)
+        new = dump(root)
+        assert len([line for line in new if line.startswith('INSERT INTO "more"')]) == 7
+        with Repository.open(root, keyring=KEYRING) as repository:
+            require_that_it_works(repository)
+
+
+def dump(root: Path) -> list[str]:
+    with closing(sqlite3.connect(root / "catalogue.sqlite3")) as database:
+        return list(database.iterdump())
+
+
+@pytest.mark.parametrize("steps", [Steps.PYTHON, Steps.ALL])
+def test_an_interrupted_operation_is_really_interrupted(
+    filled: Path, tmp_path: Path, steps: Steps
+) -> None:
     """The child dies at its first step, so that nothing of it was done."""
     done = Done(tmp_path / "done")
     shutil.copytree(filled, tmp_path / "repository")
-    assert not survives(1, Steps.SYSTEM, operations.store, tmp_path / "repository", done)
+    assert not survives(1, steps, operations.store, tmp_path / "repository", done)
     assert done.entries() == []
     with (
         Repository.open(tmp_path / "repository", keyring=KEYRING) as repository,
