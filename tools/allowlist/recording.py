@@ -28,12 +28,9 @@ DISTRIBUTIONS = (
     *("joblib", "numpy", "pandas", "pyarrow", "python-dateutil", "pytz", "scikit-learn", "scipy"),
 )
 
-PICKLE_PROTOCOLS = range(6)
+PROTOCOLS = range(6)
 FIRST_PROTOCOL_OF_EVERY_CLASS = 2
 """Classes with slots, and many of Cython's, have no form in protocols 0 and 1."""
-
-JOBLIB_PROTOCOLS = (2, 3, 4, 5)
-
 Recording = dict[str, dict[str, set[tuple[str, ...]]]]
 """By name and use (``named`` where there is none), the argument lists that were met.
 
@@ -47,16 +44,16 @@ def dumps(obj: object) -> Iterator[bytes]:
     Raises:
         Exception: whatever pickling raises from protocol 2 on.
     """
-    for protocol in PICKLE_PROTOCOLS:
-        try:
-            yield pickle.dumps(obj, protocol)
-        except Exception:
-            if protocol >= FIRST_PROTOCOL_OF_EVERY_CLASS:
-                raise
-    for protocol in JOBLIB_PROTOCOLS:
-        file = io.BytesIO()
-        joblib.dump(obj, file, protocol=protocol)
-        yield file.getvalue()
+    for protocol in PROTOCOLS:
+        for write in (pickle.dump, joblib.dump):
+            file = io.BytesIO()
+            try:
+                write(obj, file, protocol=protocol)
+            except Exception:
+                if protocol >= FIRST_PROTOCOL_OF_EVERY_CLASS:
+                    raise
+            else:
+                yield file.getvalue()
 
 
 def imports_of(obj: object) -> Iterator[tuple[Import, ...]]:

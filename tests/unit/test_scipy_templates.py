@@ -1,0 +1,107 @@
+"""The code in the state of scipy's distributions: scipy's own is recognised, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from scipy import stats
+
+from sealstore.pickling.scipy_templates import (
+    WITH_ANOTHER_TEMPLATE,
+    WITH_SCIPYS_TEMPLATE,
+    is_scipys_template,
+    states_of,
+)
+
+KEY = "_parse_arg_template"
+DISTRIBUTIONS = {
+    name: distribution
+    for name, distribution in sorted(vars(stats).items())
+    if isinstance(distribution, stats.rv_continuous | stats.rv_discrete)
+}
+TEMPLATE = stats.beta._parse_arg_template
+
+
+def shown(state: object, module: str = "mine") -> object:
+    """What an inspection says of a state that an instance of a class of ``module`` is given."""
+    states = states_of(module)
+    states.append(state)
+    [kept] = states
+    return getattr(kept, "_sealstore_shown_as", kept)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_the_template_of_each_distribution_is_scipys(name: str) -> None:
+    """Whatever shapes a distribution has, its text is what scipy makes of them."""
+    assert is_scipys_template(DISTRIBUTIONS[name]._parse_arg_template)
+
+
+def test_the_template_of_ones_own_distribution_is_scipys() -> None:
+    """Shapes may have any names that are identifiers."""
+
+    class Mine(stats.rv_continuous):
+        def _pdf(self, x: float, first_shape: float, b2: float) -> float:
+            return x * first_shape * b2
+
+    assert is_scipys_template(Mine(name="mine")._parse_arg_template)
+    assert is_scipys_template(stats.rv_discrete(values=([1, 2], [0.5, 0.5]))._parse_arg_template)
+
+
+class Text(str):
+    """A text of a class that could compare as it likes."""
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "",
+        None,
+        b"",
+        TEMPLATE.encode(),
+        Text(TEMPLATE),
+        TEMPLATE + "\nimport os",
+        "import os\n" + TEMPLATE,
+        TEMPLATE.replace("return", "import os; return"),
+        TEMPLATE.replace("(a, b, )", "(a, b, print())"),
+        TEMPLATE.replace("loc=0", "loc=print()"),
+        TEMPLATE.replace("moments='mv'", "moments=print()"),
+        TEMPLATE.replace("size=None", "size=print()"),
+        TEMPLATE.replace("scale=1", "scale=2"),
+        TEMPLATE.replace("loc, scale", "loc, 1"),
+        TEMPLATE.replace("a, b, ", "a, b=print(), "),
+        TEMPLATE.replace("a, b, ", "*a, "),
+        TEMPLATE.replace("a, b, ", "a,b, "),
+        TEMPLATE.replace("a, b, ", "ä, "),
+        TEMPLATE.replace("a, b, ", "lambda, "),
+        TEMPLATE.replace("a, b, ", "c, ", 1),
+        TEMPLATE[:-1],
+        TEMPLATE.replace("\n", "\r\n"),
+    ],
+)
+def test_any_other_template_is_not_scipys(template: object) -> None:
+    """Not a character may differ, wherever it stands."""
+    assert not is_scipys_template(template)
+
+
+def test_a_state_is_judged_when_it_is_given() -> None:
+    """A dict that is changed afterwards does not take back what was said of it."""
+    state = {KEY: "import os"}
+    states = states_of("scipy.stats._continuous_distns")
+    states.append(state)
+    state[KEY] = TEMPLATE
+    assert [getattr(kept, "_sealstore_shown_as", None) for kept in states] == [
+        WITH_ANOTHER_TEMPLATE
+    ]
+
+
+def test_what_is_said_of_a_state() -> None:
+    """A dict with scipy's template, one with another, and everything else as it is."""
+    assert shown({KEY: TEMPLATE}) == WITH_SCIPYS_TEMPLATE
+    assert shown({KEY: 1}) == WITH_ANOTHER_TEMPLATE
+    for state in ({}, {"a": 1}, (), [(KEY, "x")], None):
+        assert shown(state) is state
+
+
+@pytest.mark.parametrize("module", ["numpy", "sklearn.tree._tree", "collections", "pandas"])
+def test_where_no_distributions_are_no_state_is_looked_at(module: str) -> None:
+    """Their states come by the thousand, and are kept at the speed of a list."""
+    assert type(states_of(module)) is list
