@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from sealstore.errors import SealstoreError as SealstoreError
     from sealstore.errors import VerificationError as VerificationError
     from sealstore.keys import Keyring as Keyring
+    from sealstore.maintenance import inspect as inspect
+    from sealstore.pickling.inspection import Inspection as Inspection
     from sealstore.repository import Repository as Repository
 
 __version__ = "0.1.0"
@@ -31,12 +33,14 @@ _HOMES: Final = {
     "Artifact": "sealstore.artifact",
     "ArtifactNotFound": "sealstore.errors",
     "EnvironmentMismatchWarning": "sealstore.errors",
+    "Inspection": "sealstore.pickling.inspection",
     "Keyring": "sealstore.keys",
     "ListFilter": "sealstore.catalogue",
     "Page": "sealstore.artifact",
     "Repository": "sealstore.repository",
     "SealstoreError": "sealstore.errors",
     "VerificationError": "sealstore.errors",
+    "inspect": "sealstore.maintenance",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 (the names above, made on first use)

@@ -22,6 +22,7 @@ from sealstore.envelope import Signer
 from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
 from sealstore.keys import Keyring
 from sealstore.layout import RepositorySettings
+from sealstore.policies import Policies
 from sealstore.settings import Settings
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
@@ -57,6 +58,7 @@ class Parts:
         keys: where the keyring comes from.
         blobs: the payloads.
         catalogue: the index over them.
+        policies: what payloads may import.
     """
 
     root: Path
@@ -65,6 +67,7 @@ class Parts:
     keys: KeySource
     blobs: BlobStore
     catalogue: Catalogue
+    policies: Policies
 
     @property
     def id(self) -> str:
@@ -109,13 +112,15 @@ def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts
             path=root,
             hint="check what is mounted at {path}.",
         )
+    policies = Policies.of(identity.policy, settings.policy_path, root)
     catalogue = open_catalogue(root, settings)
     try:
         require_current_schema(catalogue.engine)
     except BaseException:
         catalogue.engine.dispose()
         raise
-    return Parts(root, settings, identity, keys, LocalBlobStore(root), catalogue)
+    blobs = LocalBlobStore(root)
+    return Parts(root, settings, identity, keys, blobs, catalogue, policies)
 
 
 def make_parts(

@@ -40,6 +40,19 @@ _FILE_MODE: Final = 0o640
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What ``policy.toml`` says, as the signed settings keep it.
+
+    Attributes:
+        mode: ``standard`` refuses what is dangerous, ``strict`` also what is unknown.
+        allow, deny: exact entries, ``module:qualname`` or ``module:qualname use``.
+    """
+
+    mode: Literal["standard", "strict"] = "standard"
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+
 class RepositorySettings(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
 ):
@@ -51,6 +64,7 @@ class RepositorySettings(
         version: counts the changes of these settings from 1.
         created: when this version was signed, UTC.
         immutable_tags: whether storing a (name, tag) again is refused.
+        policy: what payloads may import.
     """
 
     layout: Literal[1]
@@ -58,6 +72,7 @@ class RepositorySettings(
     version: Positive
     created: UtcTime
     immutable_tags: bool
+    policy: PolicySettings
 
 
 _decoder: Final = msgspec.json.Decoder(RepositorySettings)

@@ -34,9 +34,11 @@ MmapMode = Literal["r", "c"]
 
 def load_object(parts: Parts, ref: ArtifactRef, mmap_mode: MmapMode | None) -> object:
     """The object of an artifact. See ``Repository.load``."""
-    # 2, 5, 6
+    # 2, 5
     verified = find_verified(parts, ref)
     predicate = verified.statement.predicate
+    # 6
+    parts.policies.check(predicate.imports)
     _check_environment(verified.statement, strict=parts.settings.strict_environment)
     # 7
     payload = read_payload(parts, verified.statement, sealed=mmap_mode is not None)

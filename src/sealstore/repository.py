@@ -18,9 +18,10 @@ from sealstore.blobs import BlobStore
 from sealstore.catalogue import ArtifactRow, Catalogue, HistoryRow, ListFilter
 from sealstore.errors import RepositoryMismatchError, UnsupportedMmapModeError
 from sealstore.keys import Keyring, Role
-from sealstore.layout import RepositorySettings
+from sealstore.layout import PolicySettings, RepositorySettings
 from sealstore.loading import MmapMode, about
 from sealstore.names import ArtifactRef, Tag, request
+from sealstore.policies import Policies
 from sealstore.settings import Settings
 from sealstore.statement import Import
 from sealstore.storing import StoreRequest
@@ -82,6 +83,7 @@ class Repository:
             version=1,
             created=environment.now(),
             immutable_tags=immutable_tags,
+            policy=PolicySettings(),
         )
         with layout.exclusive_empty_folder(root):
             make_parts(root, settings, identity, signer)
@@ -150,6 +152,11 @@ class Repository:
         return self._parts.keyring
 
     @property
+    def policies(self) -> Policies:
+        """What payloads may import."""
+        return self._parts.policies
+
+    @property
     def catalogue(self) -> Catalogue:
         """The catalogue: unverified; for maintenance."""
         return self._parts.catalogue
@@ -187,6 +194,7 @@ class Repository:
             InvalidNameError, InvalidMetadataError: the request is impossible.
             NoSigningKeyError: no active key may store here; nothing was written.
             NotSerialisableError: the object cannot be pickled.
+            PolicyError: loading it would import what the policy refuses.
             ImmutableTagError: the tag exists and tags are immutable.
             StorageError, CatalogueError: disk or database refused. Nothing that was there changed.
         """
@@ -245,6 +253,7 @@ class Repository:
             InvalidNameError, UnsupportedMmapModeError: the request is impossible.
             ArtifactNotFound: there is no such artifact.
             VerificationError, CatalogueTamperedError: it was refused; nothing of it was run.
+            PolicyError: it imports what the policy refuses.
             EnvironmentMismatchError: other package versions, and ``MODEL_REPO_STRICT_ENVIRONMENT``.
             ObjectLoadError, PayloadFormatError: the signed payload does not become an object here.
             CatalogueError, StorageError: database or disk failed.

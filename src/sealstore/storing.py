@@ -99,6 +99,7 @@ def _store_staged(
 ) -> Artifact:
     modules = {entry.name.partition(":")[0] for entry in imports}
     environment.refuse_unportable(modules)
+    parts.policies.check(imports)
     digests, size = staged.finish()
     # 4
     outcome = staged.commit()

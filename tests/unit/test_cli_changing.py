@@ -18,6 +18,7 @@ from tests.command_line import FORBIDDEN, HOSTILE, Site, program
 from tests.sealstore_fixtures import ed25519_key, payload_path, replace_payload, run_sql, snapshot
 
 MODULE = """
+import collections
 import sys
 print("this module prints")
 class Holder:
@@ -29,7 +30,7 @@ unpicklable = lambda: None
 class Loud:
     def __reduce__(self):
         print("so does this reducer")
-        return (dict, ())
+        return (collections.OrderedDict, ())
 loud = Loud()
 """
 

@@ -36,6 +36,7 @@ from sealstore.errors import (
 from sealstore.keys import Keyring, Role, State
 from sealstore.layout import (
     REPOSITORY_FILE,
+    PolicySettings,
     RepositorySettings,
     exclusive_empty_folder,
     make_statements_folder,
@@ -67,6 +68,7 @@ SETTINGS = RepositorySettings(
     version=1,
     created="2026-01-01T00:00:00.000000Z",
     immutable_tags=True,
+    policy=PolicySettings(),
 )
 KEYRING = Keyring.of([hmac_key()])
 REF = request("churn", "2026-11", 3)

@@ -6,6 +6,7 @@ import math
 import os
 import threading
 import types
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,7 @@ def test_metadata_that_changes_while_the_object_is_pickled_is_signed_as_it_was(
     class Meddler(dict[str, Any]):
         def __reduce__(self) -> tuple[type, tuple[()]]:
             metadata["list"].append(2)
-            return dict, ()
+            return OrderedDict, ()
 
     assert repository.store(Meddler(), "m", "a", metadata=metadata).metadata == {"list": [1]}
 

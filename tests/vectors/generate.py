@@ -27,7 +27,7 @@ from sealstore.keys import (
     write_keyring_file,
 )
 from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.layout import REPOSITORY_FILE, RepositorySettings, write_settings
+from sealstore.layout import REPOSITORY_FILE, PolicySettings, RepositorySettings, write_settings
 from sealstore.statement import (
     Digests,
     Import,
@@ -100,6 +100,7 @@ SETTINGS: Final = RepositorySettings(
     version=1,
     created="2026-01-01T00:00:00.000000Z",
     immutable_tags=False,
+    policy=PolicySettings(mode="strict", allow=("mine.models:Churn",), deny=()),
 )
 
 

@@ -3,8 +3,10 @@
 Nothing here talks to a terminal; the command line shows what these functions return.
 """
 
+from sealstore.maintenance.adopting import Adoption, Outcome, adopt
 from sealstore.maintenance.creation import Created, initialise
 from sealstore.maintenance.finding import Finding, claimed_ref
+from sealstore.maintenance.inspecting import inspect, inspect_again
 from sealstore.maintenance.key_changes import (
     Consequences,
     Revocation,
@@ -21,6 +23,14 @@ from sealstore.maintenance.key_making import (
     write_hmac_key_file,
 )
 from sealstore.maintenance.keyring_file import configured_keyring, keys_in_file
+from sealstore.maintenance.legacy_folder import LegacyFile, find_files, read_mapping
+from sealstore.maintenance.policy_work import (
+    Judged,
+    check_policy,
+    learn_policy,
+    policy_toml,
+    set_policy,
+)
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.maintenance.resigning import ResignReport, resign_all
 from sealstore.maintenance.settings_signature import (
@@ -32,29 +42,42 @@ from sealstore.maintenance.verifying import VerifyReport, verify_all, verify_one
 from sealstore.maintenance.walk import walk_rows
 
 __all__ = [
+    "Adoption",
     "Consequences",
     "Created",
     "Finding",
+    "Judged",
+    "LegacyFile",
+    "Outcome",
     "Progress",
     "ResignReport",
     "Revocation",
     "Rotation",
     "SettingsSignature",
     "VerifyReport",
+    "adopt",
+    "check_policy",
     "claimed_ref",
     "configured_keyring",
     "consequences",
     "default_repositories",
+    "find_files",
     "generate_key",
     "initialise",
+    "inspect",
+    "inspect_again",
     "key_named",
     "keys_in_file",
+    "learn_policy",
     "no_progress",
+    "policy_toml",
+    "read_mapping",
     "resign_all",
     "resign_settings",
     "retire_key",
     "revoke_key",
     "rotate_key",
+    "set_policy",
     "settings_key_id",
     "verify_all",
     "verify_one",

@@ -1,0 +1,114 @@
+"""Policies over a whole repository: checking, learning, changing the repository's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sealstore import environment, layout
+from sealstore.artifact import Artifact
+from sealstore.catalogue import ListFilter
+from sealstore.errors import SealstoreError
+from sealstore.keys import Keyring, Role
+from sealstore.layout import PolicySettings, RepositorySettings
+from sealstore.maintenance.walk import walk_rows
+from sealstore.pickling.policy import Policy
+from sealstore.pickling.policy_file import settings_of
+from sealstore.pickling.verdicts import Verdict
+from sealstore.policies import read_policy_file
+from sealstore.repository import Repository
+from sealstore.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An artifact and what the policies think of its imports.
+
+    Attributes:
+        artifact: the artifact.
+        verdicts: one for each of its imports.
+    """
+
+    artifact: Artifact
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def refused(self) -> tuple[Verdict, ...]:
+        """Those for which it is refused."""
+        return tuple(verdict for verdict in self.verdicts if verdict.is_refused)
+
+
+def check_policy(
+    repository: Repository, conditions: ListFilter | None = None
+) -> tuple[list[Judged], list[SealstoreError]]:
+    """What the policies that hold here think of every stored artifact.
+
+    Args:
+        repository: the repository.
+        conditions: which artifacts; all by default.
+
+    Returns:
+        The artifacts, judged; and the errors of those whose statements are refused.
+    """
+    judged, errors = [], []
+    for row in walk_rows(repository, conditions or ListFilter()):
+        try:
+            artifact = repository.verify_row(row)
+        except SealstoreError as error:
+            errors.append(error.for_artifact(f"{row.name}:{row.tag}@{row.revision}"))
+        else:
+            judged.append(Judged(artifact, repository.policies.judge(artifact.imports)))
+    return judged, errors
+
+
+def learn_policy(repository: Repository) -> PolicySettings:
+    """What strict mode would have to allow for every artifact that is stored here now.
+
+    Only what is unknown is learned. What is dangerous stays for people to decide.
+    """
+    strict = Policy("strict")
+    learned: set[str] = set()
+    for row in walk_rows(repository, ListFilter()):
+        try:
+            imports = repository.verify_row(row).imports
+        except SealstoreError:
+            # Nothing is learned from what nobody vouches for.
+            continue
+        learned.update(map(str, strict.entries_to_learn(imports)))
+    return PolicySettings(mode="strict", allow=tuple(sorted(learned)))
+
+
+def set_policy(settings: Settings, keyring: Keyring, path: Path) -> RepositorySettings:
+    """Make a ``policy.toml`` the repository's own: signed, as the next version of its settings.
+
+    Args:
+        settings: names the repository.
+        keyring: with an active admin key.
+        path: the file.
+
+    Raises:
+        PolicyFileError, ConfigurationError: the file cannot be used.
+        NoSigningKeyError: no active admin key is for this repository.
+        SealstoreError: the repository's present settings are refused.
+    """
+    policy = settings_of(read_policy_file(path))
+    root = settings.path.absolute()
+    present = layout.open_settings(layout.read_settings_file(root), keyring)
+    signer = keyring.signer(Role.ADMIN, present.repository)
+    changed = msgspec.structs.replace(
+        present, version=present.version + 1, created=environment.now(), policy=policy
+    )
+    layout.write_settings(root, changed, signer)
+    return changed
+
+
+def policy_toml(policy: PolicySettings) -> str:
+    """``policy`` as the text of a ``policy.toml``."""
+
+    def listed(key: str, entries: tuple[str, ...]) -> str:
+        lines = "".join(f'    "{entry}",\n' for entry in entries)
+        return f"{key} = [\n{lines}]\n" if entries else f"{key} = []\n"
+
+    return f'mode = "{policy.mode}"\n' + listed("allow", policy.allow) + listed("deny", policy.deny)
