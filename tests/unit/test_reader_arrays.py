@@ -21,6 +21,7 @@ from tests.engine import (
     proto,
     values,
     wrapper,
+    wrapper_state,
 )
 
 O8 = dtype("O8", 3, "|", None, None, None, -1, -1, 63)
@@ -115,6 +116,23 @@ def test_nothing_stands_between_a_wrapper_and_its_array() -> None:
     """A frame that goes on behind a wrapper's BUILD lies about where the array is."""
     for more in (b"0N", b"N", wrapper(), b"Q", name("os", "system")):
         refused(proto(4) + frame(wrapper() + more) + ONE_F8 + b".", "between|ids|STOP|named")
+
+
+class Meddling:
+    """Builds what it is given for its state."""
+
+    def __setstate__(self, state: Any) -> None:
+        wrapper, wrapper_state = state
+        wrapper.__setstate__(wrapper_state)
+
+
+def test_a_wrapper_is_built_by_the_stream_and_by_nobody_else() -> None:
+    """An object that builds a wrapper itself would move the load to where no inspection was."""
+    made = name("joblib.numpy_pickle", "NumpyArrayWrapper") + b")\x81"
+    meddling = name(__name__, "Meddling") + b")\x81" + made + wrapper_state() + b"\x86b"
+    content = proto(4) + frame(meddling) + ONE_F8 + b"."
+    with pytest.raises(PayloadFormatError, match="between"):
+        loaded(content)
 
 
 def test_a_matrix_is_restored_where_numpy_can_do_so() -> None:
