@@ -66,9 +66,9 @@ def inspect(
 
 def _show_inspection(inspection: Inspection, *, as_json: bool) -> int:
     if as_json:
-        import msgspec
+        from sealstore.maintenance import inspection_to_json
 
-        output.document(msgspec.to_builtins(inspection))
+        output.document(inspection_to_json(inspection))
         return FAILED if inspection.findings else DONE
     output.fields(
         [

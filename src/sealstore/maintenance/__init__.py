@@ -6,7 +6,7 @@ Nothing here talks to a terminal; the command line shows what these functions re
 from sealstore.maintenance.adopting import Adoption, Outcome, adopt
 from sealstore.maintenance.creation import Created, initialise
 from sealstore.maintenance.finding import Finding, claimed_ref
-from sealstore.maintenance.inspecting import inspect, inspect_again
+from sealstore.maintenance.inspecting import inspect, inspect_again, inspection_to_json
 from sealstore.maintenance.key_changes import (
     Consequences,
     Revocation,
@@ -66,6 +66,7 @@ __all__ = [
     "initialise",
     "inspect",
     "inspect_again",
+    "inspection_to_json",
     "key_named",
     "keys_in_file",
     "learn_policy",

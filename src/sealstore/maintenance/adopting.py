@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import msgspec
-
 from sealstore.errors import SealstoreError
+from sealstore.maintenance.inspecting import inspection_to_json
 from sealstore.maintenance.legacy_folder import LegacyFile
 from sealstore.maintenance.payload_files import PayloadFile, payload_file
 from sealstore.maintenance.progress import Progress, no_progress
@@ -67,7 +66,7 @@ class Adoption:
             "candidates": [{"name": ref.name, "tag": ref.tag} for ref in self.file.candidates],
             "isLatest": self.file.is_latest,
             "stored": None if self.stored is None else str(self.stored),
-            "inspection": None if inspection is None else msgspec.to_builtins(inspection),
+            "inspection": None if inspection is None else inspection_to_json(inspection),
         }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from sealstore.artifact import Artifact
 from sealstore.maintenance.payload_files import payload_file
@@ -36,6 +37,38 @@ def inspect(
             return inspect(target, repository=configured)
     _, view = repository.read_payload(target.name, target.tag, revision=target.revision)
     return inspect_memory(view)
+
+
+def inspection_to_json(inspection: Inspection) -> dict[str, Any]:
+    """An inspection as JSON values."""
+    return {
+        "protocol": inspection.protocol,
+        "compression": inspection.compression,
+        "confinement": list(inspection.confinement),
+        "imports": [
+            {
+                "module": found.module,
+                "qualname": found.qualname,
+                "uses": [
+                    {
+                        "use": use.use.value,
+                        "arguments": None if use.arguments is None else list(use.arguments),
+                    }
+                    for use in found.uses
+                ],
+            }
+            for found in inspection.imports
+        ],
+        "arrays": [
+            {"dtype": kind.dtype, "shape": list(kind.shape), "count": kind.count}
+            for kind in inspection.arrays
+        ],
+        "arraysLeftOut": inspection.arrays_left_out,
+        "findings": [
+            {"reason": finding.reason.value, "text": finding.text}
+            for finding in inspection.findings
+        ],
+    }
 
 
 def inspect_again(repository: Repository, artifact: Artifact, actor: str | None = None) -> Artifact:
