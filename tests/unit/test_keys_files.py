@@ -80,6 +80,18 @@ def test_a_keyring_file_is_for_its_owner_alone(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_lock_of_a_keyring_file_is_for_its_owner_alone(path: Path) -> None:
+    """Nobody else can hold it and keep a revocation from being written."""
+    before = os.umask(0)
+    try:
+        with locked_keyring_file(path):
+            [lock] = path.parent.iterdir()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    assert stat.S_IMODE(lock.parent.stat().st_mode) == 0o700
+
+
 def test_a_keyring_file_that_cannot_be_written_stays_as_it_was(path: Path) -> None:
     """The old file is replaced by a whole new one or not at all."""
     path.mkdir(parents=True)
@@ -107,8 +119,9 @@ def test_a_keyring_file_survives_a_crash_at_any_moment(
     real_fsync, real_replace = os.fsync, os.replace
 
     def fsync(descriptor: int) -> None:
-        is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
-        steps.append("fsync folder" if is_folder else "fsync file")
+        status = os.fstat(descriptor)
+        size = "whole" if status.st_size else "empty"
+        steps.append("folder" if stat.S_ISDIR(status.st_mode) else f"{size} file")
         real_fsync(descriptor)
 
     def replace_(source: str, target: Path) -> None:
@@ -121,7 +134,7 @@ def test_a_keyring_file_survives_a_crash_at_any_moment(
     write_keyring_file(path, Keyring.of([hmac_key(2)]))
     with locked_keyring_file(path):
         pass
-    assert steps == ["fsync file", "rename", "fsync folder"]
+    assert steps == ["whole file", "rename", "folder"]
     assert open_descriptors() == descriptors
 
 
