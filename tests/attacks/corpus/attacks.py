@@ -18,7 +18,6 @@ from tests.attacks.corpus import (
     resolution,
     states,
     tricks,
-    trusted,
 )
 from tests.attacks.corpus.case import Attack, Collection, by_id
 
@@ -38,7 +37,6 @@ def _collections() -> list[Collection]:
         states,
         deferred,
         exhausting,
-        trusted,
     )
     return [
         each for module in modules for each in vars(module).values() if isinstance(each, Collection)
