@@ -17,7 +17,8 @@ TYPED := src tests migrations requirements tools $(if $(wildcard bench/*.py),ben
 UV_VERSION := 0.13.9
 
 # $(call environment,FOLDER,VERSIONS,LOCKED SET): an environment of exactly the locked set, and the project
-# itself, editable. Nothing is fetched but what the set names: hatchling is part of it.
+# itself, editable. Nothing is fetched but what the set names: hatchling is part of it. The sets are whole,
+# so pip resolves nothing (with extras, older ones reach for releases that no hash is for); it checks.
 define environment
 	@python=$$(.ci/find-python $(2)) || { \
 	  echo "sealstore needs Python $(if $(filter any,$(2)),3.11 or newer,$(2)) here. Install it (on Debian:" >&2; \
@@ -26,7 +27,7 @@ define environment
 	echo "$(1): $$("$$python" --version), requirements/$(3).txt"; \
 	"$$python" -m venv --clear $(1)
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check \
-	  --require-hashes $(WHEELS) -r requirements/$(3).txt
+	  --no-deps --require-hashes $(WHEELS) -r requirements/$(3).txt
 	@$(1)/bin/python -m pip install --quiet --disable-pip-version-check \
 	  --no-deps --no-build-isolation --no-index --editable .
 	@$(1)/bin/python -m pip check --quiet

@@ -20,6 +20,8 @@ from sealstore.cli.app import command_line
 from sealstore.keys import Key, Keyring, read_keyring_file, write_keyring_file
 from sealstore.settings import PREFIX, Settings
 
+_COLOURS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"}
+"""What whoever runs the tests may have set, and decides about colours."""
 ROOT = Path(__file__).resolve().parents[1]
 # click 8.2 dropped the parameter, and always keeps the two streams apart.
 _APART: dict[str, Any] = (
@@ -95,7 +97,11 @@ class Site:
 
     def environment(self, **variables: str) -> dict[str, str]:
         """A whole environment for another process."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(PREFIX) and name not in _COLOURS
+        }
         own["PYTHONPATH"] = os.pathsep.join(
             [str(ROOT / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
         )

@@ -264,6 +264,26 @@ def test_an_entry_too_large_to_be_read_is_not_written() -> None:
         decode_history_entry(msgspec.json.encode(large), 2)
 
 
+def test_an_entry_may_be_as_large_as_the_cap() -> None:
+    """The cap is a size that is written and read; one byte more is neither."""
+    escaped = "\x01" * limits.MAX_DETAIL_CHARACTERS
+    details: dict[str, Any] = {str(number): escaped for number in range(10)}
+    room = limits.MAX_ENTRY_BYTES - len(encode_entry(history_entry(details=details)))
+    pads: dict[str, str] = {}
+    while room > 0:
+        # Each is spelled with its name, quotes, colon and comma.
+        part = min(limits.MAX_DETAIL_CHARACTERS, room - len(',"p00":""'))
+        pads[f"p{len(pads):02}"] = "x" * part
+        room -= part + len(',"p00":""')
+    entry = history_entry(details=details | pads)
+    data = encode_entry(entry)
+    assert len(data) == limits.MAX_ENTRY_BYTES
+    assert decode_history_entry(data, 2) == entry
+    pads["p00"] = "x" * 1023 + "ä"
+    with pytest.raises(LedgerFormatError, match="are allowed"):
+        encode_entry(history_entry(details=details | pads))
+
+
 def test_the_longest_names_and_texts_fit() -> None:
     """Whatever a caller may give can be recorded."""
     longest = "\x01" * limits.MAX_ACTOR_CHARACTERS

@@ -65,6 +65,8 @@ def test_a_name_with_a_tag_is_one_key_and_no_other() -> None:
     assert len(set(keys)) == len(keys)
     assert map_key("churn", "2026-11") == b"segment\0churn\x002026-11"
     assert revision_key("ä", "1", 12) == "revision\0ä\x001\x0012".encode()
+    most = limits.MAX_SEQUENCE
+    assert revision_key("a", "b", most) == b"revision\0a\0b\0%d" % most
 
 
 def test_latest_is_one_key_however_it_is_written() -> None:
@@ -402,6 +404,22 @@ def test_an_impossible_value_is_not_written(value: Any) -> None:
     """Nothing is signed that could not be read."""
     with pytest.raises(UsageError, match="1 to 1024 bytes"):
         update(FULL.root_hash, {KEY: value}, FULL.rows)
+
+
+def test_a_bucket_may_be_full_to_the_last_byte() -> None:
+    """What is as large as the cap is read and written; one byte more is not written."""
+    filler, room = b"f" * limits.MAX_MAP_VALUE_BYTES, limits.MAX_MAP_BUCKET_BYTES
+    count, rest = divmod(room, 36 + len(filler))
+    hashes = [hash_of(KEY)[:3] + number.to_bytes(29, "big") for number in range(count)]
+    last = b"l" * (rest - 36)
+    content = b"".join(record(each, filler) for each in hashes) + record(hash_of(KEY), last)
+    assert len(content) == room
+    root_hash, rows = vouched_for(content)
+    assert prove(root_hash, KEY, rows) == last
+    changed = update(root_hash, {KEY: last[::-1].replace(b"l", b"m")}, rows)
+    assert len(changed.rows[positions_of(KEY)[3]]) == room
+    with pytest.raises(CatalogueError, match="bucket"):
+        update(root_hash, {KEY: last + b"l"}, rows)
 
 
 def test_a_bucket_that_is_full_takes_no_more() -> None:

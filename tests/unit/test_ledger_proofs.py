@@ -142,6 +142,35 @@ def test_a_size_that_the_root_does_not_say_is_not_found_out_by_the_proof_alone()
     verify_inclusion(leaf_hash(CHAIN.entries[0]), 0, 6, CHAIN.roots[5], proof)
 
 
+def test_a_proof_of_another_tree_does_not_pass_for_one_of_this_size() -> None:
+    """Steps that lead to the root are refused where the sizes say that there are more or fewer."""
+    leaves = [leaf_hash(entry) for entry in CHAIN.entries[:2]]
+    root = CHAIN.roots[2]
+    verify_inclusion(leaves[1], 1, 2, root, [leaves[0]])
+    with pytest.raises(ProofError, match="too many"):
+        verify_inclusion(leaves[1], 0, 1, root, [leaves[0]])
+    with pytest.raises(ProofError, match="too few"):
+        verify_inclusion(leaves[1], 1, 4, root, [leaves[0]])
+    roots, proof = CHAIN.roots, consistency_proof(CHAIN.nodes, 7, 8)
+    verify_consistency(7, roots[7], 8, roots[8], proof)
+    with pytest.raises(ProofError, match="too many"):
+        verify_consistency(3, roots[7], 4, roots[8], proof)
+    with pytest.raises(ProofError, match="too few"):
+        verify_consistency(15, roots[7], 16, roots[8], proof)
+    with pytest.raises(ProofError, match="too few"):
+        verify_consistency(3, roots[3], 4, roots[4], [])
+
+
+def test_a_place_beyond_the_end_is_not_taken_for_one_before_it() -> None:
+    """The steps would fit: it is the place, or the order of the sizes, that is impossible."""
+    leaves = [leaf_hash(entry) for entry in CHAIN.entries[:2]]
+    for place, leaf, sibling in ((2, leaves[0], leaves[1]), (3, leaves[1], leaves[0])):
+        with pytest.raises(ProofError, match="does not have"):
+            verify_inclusion(leaf, place, 2, CHAIN.roots[2], [sibling])
+    with pytest.raises(ProofError, match="became smaller"):
+        verify_consistency(4, CHAIN.roots[4], 2, CHAIN.roots[4], [])
+
+
 def test_a_rewritten_history_is_no_extension() -> None:
     """A longer chain whose past differs in any entry has no proof from the remembered root."""
     for rewritten in range(10):

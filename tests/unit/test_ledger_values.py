@@ -32,6 +32,7 @@ HIGHEST = limits.MAX_SEQUENCE
 SEGMENT_VALUES: list[tuple[Tag, SegmentValue]] = [
     (TAG, TagValue(revision=2, highest=3, statement=STATEMENT)),
     (TAG, TagValue(revision=None, highest=HIGHEST, statement=None)),
+    (TAG, TagValue(revision=3, highest=3, statement=STATEMENT)),
     (LATEST, LatestValue(tag="2026-11", revision=2, statement=STATEMENT)),
     (LATEST, LatestValue(tag=LONGEST_TAG, revision=HIGHEST, statement=STATEMENT)),
     (LATEST, LatestValue(tag=None, revision=None, statement=None)),
@@ -69,10 +70,10 @@ def test_values_say_what_they_are() -> None:
     assert encode_value(SEGMENT_VALUES[0][1]) == (
         b'{"kind":"tag","revision":2,"highest":3,"statement":"%b"}' % STATEMENT.encode()
     )
-    assert encode_value(SEGMENT_VALUES[4][1]) == (
+    assert encode_value(SEGMENT_VALUES[5][1]) == (
         b'{"kind":"latest","tag":null,"revision":null,"statement":null}'
     )
-    assert encode_value(SEGMENT_VALUES[7][1]) == (
+    assert encode_value(SEGMENT_VALUES[8][1]) == (
         b'{"kind":"alias","tag":null,"revision":null,"statement":null,"move":7}'
     )
     assert encode_value(REVISION_VALUES[0]) == (
@@ -110,7 +111,7 @@ def spelled(value: object, **changes: object) -> bytes:
     return msgspec.json.encode({**msgspec.to_builtins(value), **changes})
 
 
-TAG_VALUE, LATEST_VALUE, ALIAS_VALUE = (SEGMENT_VALUES[place][1] for place in (0, 2, 5))
+TAG_VALUE, LATEST_VALUE, ALIAS_VALUE = (SEGMENT_VALUES[place][1] for place in (0, 3, 6))
 REVISION_VALUE = REVISION_VALUES[0]
 
 
@@ -186,5 +187,5 @@ def test_latest_stands_under_latest_and_nothing_else_does() -> None:
 
 def test_the_largest_values_fit() -> None:
     """Whatever names allow has room in the map."""
-    largest = max(len(encode_value(value)) for value in [*REVISION_VALUES, SEGMENT_VALUES[6][1]])
+    largest = max(len(encode_value(value)) for value in [*REVISION_VALUES, SEGMENT_VALUES[7][1]])
     assert largest <= limits.MAX_MAP_VALUE_BYTES // 2

@@ -111,6 +111,7 @@ def released_repository(revision: str, root: Path, url: str | None) -> None:
     (root / "catalogue.sqlite3").unlink()
 
 
+@pytest.mark.filterwarnings("ignore::sealstore.errors.EnvironmentMismatchWarning")
 @pytest.mark.parametrize("revision", SCHEMA_REVISIONS)
 def test_the_repository_of_every_released_schema_is_migrated(
     revision: str, tmp_path: Path, database_url: str | None

@@ -180,7 +180,11 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
             # The pool hands a connection to one thread at a time.
             check_same_thread=False,
         )
-        _configure_sqlite(connection, journal, create=create)
+        try:
+            _configure_sqlite(connection, journal, create=create)
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     engine = create_engine(

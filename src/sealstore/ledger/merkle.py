@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeGuard
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
@@ -38,7 +38,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return sha256(_NODE + left + right).digest()
 
 
-def is_hash(value: object) -> bool:
+def is_hash(value: object) -> TypeGuard[bytes]:
     """Whether ``value`` is 32 bytes."""
     return type(value) is bytes and len(value) == HASH_BYTES
 

@@ -129,7 +129,7 @@ def _subtree_root(nodes: Nodes, start: int, stop: int) -> bytes:
 
 def _fetched(nodes: Nodes, level: int, index: int) -> bytes:
     digest = nodes.get(level, index)
-    if digest is None or not is_hash(digest):
+    if not is_hash(digest):
         raise LedgerTamperedError(
             f"The ledger's stored hash {index} of level {level} is missing or not a hash."
         )
