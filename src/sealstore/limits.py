@@ -168,6 +168,9 @@ MAX_DETAIL_CHARACTERS: Final = 1024
 MAX_HEAD_BYTES: Final = 16 * KIB
 """Bytes of a head: it holds one hash for each bit that is set in its size, 63 at most."""
 
+MAX_HEAD_ENVELOPE_BYTES: Final = 24 * KIB
+"""Bytes of a head's envelope: base64 of the largest head with its wrapping."""
+
 MAX_CHECKPOINT_BYTES: Final = 64 * KIB
 """Bytes of a checkpoint: its few lines and the signatures of many witnesses (nearly 5 kB each, if
 they are post-quantum)."""

@@ -1,20 +1,29 @@
 """The catalogue: the SQL index over the artifacts. Quick to search, and not trusted."""
 
+from sealstore.catalogue.chains import ChainReader, ChainWriter, EntryRow, MapRows, NodeRow
 from sealstore.catalogue.engine import catalogue_engine, shown_url
+from sealstore.catalogue.lookup import Answer
 from sealstore.catalogue.migrations import (
     migrations_path,
     require_current_schema,
     schema_revision,
     upgrade,
 )
-from sealstore.catalogue.queries import Catalogue, WriteTransaction
-from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
+from sealstore.catalogue.queries import Catalogue, Reading, WriteTransaction
+from sealstore.catalogue.rows import ArtifactRow, LegacyHistoryRow, ListFilter
 
 __all__ = [
+    "Answer",
     "ArtifactRow",
     "Catalogue",
-    "HistoryRow",
+    "ChainReader",
+    "ChainWriter",
+    "EntryRow",
+    "LegacyHistoryRow",
     "ListFilter",
+    "MapRows",
+    "NodeRow",
+    "Reading",
     "WriteTransaction",
     "catalogue_engine",
     "migrations_path",

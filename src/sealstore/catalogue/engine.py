@@ -108,6 +108,25 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
+def snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection whose statements all see one state of the database.
+
+    Raises:
+        CatalogueError: the database failed.
+    """
+    # On SQLite a transaction that reads is a snapshot; PostgreSQL's default is one a statement.
+    kind: dict[str, Any] = {"sealstore_read": True}
+    if engine.dialect.name == "postgresql":
+        kind = {"isolation_level": "REPEATABLE READ"}
+    with (
+        catalogue_errors("The catalogue cannot be read"),
+        no_fork(),
+        engine.execution_options(**kind).begin() as connection,
+    ):
+        yield connection
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[Connection]:
     """A connection in a transaction that excludes all other writers; rolled back on any error.
 
@@ -215,9 +234,12 @@ def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: b
 
 
 def _begin_sqlite(connection: Any) -> None:
-    # Reads are single statements and need no transaction; writes say so.
-    if connection.get_execution_options().get("sealstore_write"):
+    # Most reads are single statements and need no transaction; the others, and writes, say so.
+    options = connection.get_execution_options()
+    if options.get("sealstore_write"):
         connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif options.get("sealstore_read"):
+        connection.exec_driver_sql("BEGIN")
 
 
 def _postgresql_engine(url: URL) -> Engine:

@@ -7,33 +7,26 @@ import os
 import random
 import string
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import and_, bindparam, delete, func, insert, or_, select, update
-from sqlalchemy.engine import Connection, Engine, Row
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.sql import Select
 from sqlalchemy.sql.expression import Executable
 
 from sealstore import limits
-from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.chains import ChainReader, ChainWriter, MapRows
+from sealstore.catalogue.engine import reading, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
-from sealstore.catalogue.rows import ArtifactRow, HistoryRow, ListFilter
+from sealstore.catalogue.lookup import ARTIFACT_COLUMNS, Answer, Lookup, artifact_row
+from sealstore.catalogue.rows import ArtifactRow, ListFilter
 from sealstore.catalogue.tables import artifact, history
-from sealstore.errors import CatalogueError, CatalogueTamperedError
+from sealstore.errors import CatalogueError
 from sealstore.names import ArtifactRef
-
-_ARTIFACT_COLUMNS: Final = tuple(artifact.c[name] for name in ArtifactRow.__slots__)
-_HISTORY_COLUMNS: Final = tuple(history.c[name] for name in HistoryRow.__slots__)
-
-_BY_NAME: Final = select(*_ARTIFACT_COLUMNS).where(artifact.c.name == bindparam("name"))
-_BY_TAG: Final = _BY_NAME.where(artifact.c.tag == bindparam("tag"))
-_FIND_LATEST: Final = _BY_NAME.order_by(artifact.c.sequence.desc()).limit(1)
-_FIND_TAG: Final = _BY_TAG.order_by(artifact.c.revision.desc()).limit(1)
-_FIND_REVISION: Final = _BY_TAG.where(artifact.c.revision == bindparam("revision"))
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
@@ -54,15 +47,25 @@ class Catalogue:
     def __init__(self, engine: Engine, *, lock_file: Path | None) -> None:
         self.engine = engine
         self._lock_file = lock_file
+        self._lookup = Lookup(engine)
 
-    def find(self, ref: ArtifactRef) -> ArtifactRow | None:
-        """The row of ``ref``: that revision, or the newest of the tag, or the name's latest.
+    def ask(self, ref: ArtifactRef, positions: Sequence[int]) -> Answer:
+        """What a load asks for; see ``Lookup.ask``.
 
         Raises:
             CatalogueError: the database failed.
         """
-        with reading(self.engine) as connection:
-            return _find(connection, ref)
+        return self._lookup.ask(ref, positions)
+
+    @contextmanager
+    def read(self) -> Iterator[Reading]:
+        """The ledger's rows, as one snapshot sees them.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        with snapshot(self.engine) as connection:
+            yield Reading(connection)
 
     def list_rows(
         self, conditions: ListFilter, *, limit: int, before_sequence: int | None = None
@@ -83,7 +86,7 @@ class Catalogue:
             statement = statement.where(artifact.c.sequence < before_sequence)
         statement = statement.order_by(artifact.c.sequence.desc()).limit(_page_rows(limit))
         with reading(self.engine) as connection:
-            return [_artifact_row(row) for row in connection.execute(statement)]
+            return [artifact_row(row) for row in connection.execute(statement)]
 
     def count(self, conditions: ListFilter) -> int:
         """How many artifacts meet ``conditions``.
@@ -104,35 +107,6 @@ class Catalogue:
         statement = select(artifact.c.name).distinct().order_by(artifact.c.name)
         with reading(self.engine) as connection:
             return [str(name) for name in connection.execute(statement).scalars()]
-
-    def history_rows(
-        self,
-        *,
-        name: str | None,
-        tag: str | None,
-        limit: int,
-        before_sequence: int | None = None,
-    ) -> list[HistoryRow]:
-        """Entries of the history, the newest first.
-
-        Args:
-            name, tag: only entries about these.
-            limit: how many at most, up to ``limits.MAX_LIST_ROWS``.
-            before_sequence: only entries before this one.
-
-        Raises:
-            CatalogueError: the database failed.
-        """
-        statement = select(*_HISTORY_COLUMNS)
-        if name is not None:
-            statement = statement.where(history.c.name == name)
-        if tag is not None:
-            statement = statement.where(history.c.tag == tag)
-        if before_sequence is not None:
-            statement = statement.where(history.c.sequence < before_sequence)
-        statement = statement.order_by(history.c.sequence.desc()).limit(_page_rows(limit))
-        with reading(self.engine) as connection:
-            return [HistoryRow(*row) for row in connection.execute(statement)]
 
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
@@ -183,11 +157,31 @@ def _pause(waited: float) -> float:
     return random.uniform(0.0002, 0.002) / (1 + 10 * waited / _ORDINARY_WAIT)  # noqa: S311 (no secret)
 
 
+class Reading:
+    """The ledger's rows in one snapshot.
+
+    Attributes:
+        history: the history.
+        map: the map and the settings.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.history = ChainReader(connection, history)
+        self.map = MapRows(connection)
+
+
 class WriteTransaction:
-    """What a change of the repository does to the catalogue, in one transaction."""
+    """What a change of the repository does to the catalogue, in one transaction.
+
+    Attributes:
+        history: the history.
+        map: the map and the settings.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self.history = ChainWriter(connection, history)
+        self.map = MapRows(connection)
 
     def _execute(self, statement: Executable, values: dict[str, Any] | None = None) -> Any:
         # One by one: drivers raise errors of Python's own for values that they cannot carry, and
@@ -195,39 +189,22 @@ class WriteTransaction:
         with catalogue_errors("The catalogue cannot be changed"):
             return self._connection.execute(statement, values)
 
-    def next_sequence(self) -> int:
-        """The sequence number of the next entry of the history."""
-        return self._after(select(func.max(history.c.sequence)))
-
-    def next_revision(self, name: str, tag: str) -> int:
-        """The next revision of (name, tag): one more than the history ever gave out."""
-        return self._after(
-            select(func.max(history.c.revision)).where(history.c.name == name, history.c.tag == tag)
-        )
-
-    def _after(self, highest_number: Select[Any]) -> int:
-        highest = self._execute(highest_number).scalar()
-        if highest is None:
-            return 1
-        # SQLite keeps values of any type in any column.
-        if type(highest) is not int or not 0 <= highest < limits.MAX_SEQUENCE:
-            raise CatalogueTamperedError("The history has a number that no change was given.")
-        return highest + 1
-
-    def find(self, ref: ArtifactRef) -> ArtifactRow | None:
-        """See ``Catalogue.find``."""
+    def artifact(self, sequence: int) -> ArtifactRow | None:
+        """The row of the artifact that was stored as this entry of the history."""
+        statement = select(*ARTIFACT_COLUMNS).where(artifact.c.sequence == sequence)
         with catalogue_errors("The catalogue cannot be read"):
-            return _find(self._connection, ref)
+            row = self._connection.execute(statement).first()
+        return None if row is None else artifact_row(row)
 
     def revisions(self, name: str, tag: str) -> list[ArtifactRow]:
         """The rows of all revisions of (name, tag), oldest first."""
         statement = (
-            select(*_ARTIFACT_COLUMNS)
+            select(*ARTIFACT_COLUMNS)
             .where(artifact.c.name == name, artifact.c.tag == tag)
             .order_by(artifact.c.revision)
         )
         with catalogue_errors("The catalogue cannot be read"):
-            return [_artifact_row(row) for row in self._connection.execute(statement)]
+            return [artifact_row(row) for row in self._connection.execute(statement)]
 
     def insert_artifact(self, row: ArtifactRow) -> None:
         """Add an artifact."""
@@ -245,26 +222,9 @@ class WriteTransaction:
         """Take an artifact out of the index; the history keeps that it was there."""
         self._execute(delete(artifact).where(artifact.c.sequence == sequence))
 
-    def append_history(self, row: HistoryRow) -> None:
-        """Add an entry to the history."""
-        self._execute(insert(history), asdict(row))
-
-
-def _find(connection: Connection, ref: ArtifactRef) -> ArtifactRow | None:
-    parameters: dict[str, Any] = {"name": str(ref.name)}
-    statement = _FIND_LATEST
-    if not ref.tag.is_latest:
-        parameters["tag"] = str(ref.tag)
-        statement = _FIND_TAG
-        if ref.revision is not None:
-            parameters["revision"] = ref.revision
-            statement = _FIND_REVISION
-    row = connection.execute(statement, parameters).first()
-    return None if row is None else _artifact_row(row)
-
 
 def _matching(conditions: ListFilter) -> Select[Any]:
-    statement = select(*_ARTIFACT_COLUMNS)
+    statement = select(*ARTIFACT_COLUMNS)
     for column in ("name", "tag", "format", "actor", "key_id"):
         value = getattr(conditions, column)
         if value is not None:
@@ -307,14 +267,6 @@ def _page_rows(limit: int) -> int:
 
 def _escaped(search: str) -> str:
     return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _artifact_row(row: Row[Any]) -> ArtifactRow:
-    values = list(row)
-    # PostgreSQL's drivers give a memoryview; what SQLite gives for a text is for the check to see.
-    if isinstance(values[-1], memoryview):
-        values[-1] = bytes(values[-1])
-    return ArtifactRow(*values)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -62,8 +62,8 @@ class ArtifactRow:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRow:
-    """One row of the table ``history``: what changed the repository. Not proven yet.
+class LegacyHistoryRow:
+    """One row of the table ``history`` of schema 0001, which nothing proves.
 
     Attributes:
         sequence: counted from 1.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 from sqlalchemy import (
     BigInteger,
     Column,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
+    SmallInteger,
     String,
     Table,
     Text,
@@ -18,13 +21,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
-SCHEMA_REVISIONS: Final = ("0001",)
+SCHEMA_REVISIONS: Final = ("0001", "0002")
 """Every revision of the schema that a release had, oldest first; the last is this release's."""
 
 metadata: Final = MetaData()
 
 
-class _Envelope(LargeBinary):
+class _Bytes(LargeBinary):
     """Bytes as the driver gives them.
 
     SQLAlchemy 1.4 would call ``bytes`` on them, which makes of a planted integer as many zeros.
@@ -46,6 +49,9 @@ def _string(length: int) -> TypeEngine[Any]:
 
 _TEXT: Final[TypeEngine[Any]] = Text().with_variant(Text(collation="C"), "postgresql")
 
+_SEQUENCE: Final = BigInteger().with_variant(Integer, "sqlite")
+"""Counted from 1. In SQLite, only an INTEGER is the row's own number, without an index beside."""
+
 artifact: Final = Table(
     "artifact",
     metadata,
@@ -61,7 +67,7 @@ artifact: Final = Table(
     Column("user_metadata", _TEXT, nullable=False),
     Column("key_id", _string(32), nullable=False),
     Column("statement_digest", _string(64), nullable=False),
-    Column("envelope", _Envelope, nullable=False),
+    Column("envelope", _Bytes, nullable=False),
     UniqueConstraint("name", "tag", "revision", name="uq_artifact_name_tag_revision"),
     Index("ix_artifact_name_sequence", "name", "sequence"),
     Index("ix_artifact_tag_sequence", "tag", "sequence"),
@@ -69,18 +75,69 @@ artifact: Final = Table(
     Index("ix_artifact_key_id", "key_id"),
 )
 
-history: Final = Table(
-    "history",
+
+@dataclass(frozen=True, slots=True)
+class ChainTables:
+    """The tables of one chain of the ledger.
+
+    Attributes:
+        entry: the entries' bytes by sequence, counted from 1; the other columns repeat what they
+            say, to be searched. Of an access log, ``event`` is the act with its outcome.
+        node: the Merkle tree's nodes, which only save work.
+        head: one row, the signed head.
+    """
+
+    entry: Table
+    node: Table
+    head: Table
+
+    @classmethod
+    def of(cls, chain: str) -> Self:
+        """The tables of a chain, ``history`` or ``access``."""
+        return cls(
+            Table(
+                f"{chain}_entry",
+                metadata,
+                Column("sequence", _SEQUENCE, primary_key=True, autoincrement=False),
+                Column("entry", _Bytes, nullable=False),
+                Column("event", _string(32), nullable=False),
+                Column("at", _string(27), nullable=False),
+                Column("name", _string(128)),
+                Column("tag", _string(128)),
+                Index(f"ix_{chain}_entry_name_sequence", "name", "sequence"),
+            ),
+            Table(
+                f"{chain}_node",
+                metadata,
+                Column("level", SmallInteger, primary_key=True, autoincrement=False),
+                Column("node_index", BigInteger, primary_key=True, autoincrement=False),
+                Column("digest", _Bytes, nullable=False),
+                sqlite_with_rowid=False,
+            ),
+            Table(
+                f"{chain}_head",
+                metadata,
+                Column("id", _SEQUENCE, primary_key=True, autoincrement=False),
+                Column("envelope", _Bytes, nullable=False),
+            ),
+        )
+
+
+history: Final = ChainTables.of("history")
+access: Final = ChainTables.of("access")
+"""The access log, which may have a database of its own: there, the other tables stay empty."""
+
+map_row: Final = Table(
+    "map_row",
     metadata,
-    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
-    Column("event", _string(32), nullable=False),
-    Column("at", _string(27), nullable=False),
-    Column("actor", _TEXT, nullable=False),
-    Column("name", _string(128)),
-    Column("tag", _string(128)),
-    Column("revision", BigInteger),
-    Column("sha256", _string(64)),
-    Column("statement_digest", _string(64)),
-    Column("key_id", _string(32)),
-    Index("ix_history_name_tag_revision", "name", "tag", "revision"),
+    Column("position", _SEQUENCE, primary_key=True, autoincrement=False),
+    Column("content", _Bytes, nullable=False),
 )
+
+settings: Final = Table(
+    "settings",
+    metadata,
+    Column("version", _SEQUENCE, primary_key=True, autoincrement=False),
+    Column("envelope", _Bytes, nullable=False),
+)
+"""Every version of the signed settings: a change of them is in the head's transaction this way."""
