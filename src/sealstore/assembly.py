@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from sealstore import environment, layout
+from sealstore import layout
 from sealstore.blobs import BlobStore, LocalBlobStore
 from sealstore.catalogue import (
     Catalogue,
-    HistoryRow,
     catalogue_engine,
     require_current_schema,
     schema_revision,
@@ -18,22 +17,13 @@ from sealstore.catalogue import (
 )
 from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
-from sealstore.envelope import Signer
-from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
+from sealstore.errors import RepositoryExistsError
 from sealstore.keys import Keyring
-from sealstore.layout import RepositorySettings
-from sealstore.policies import Policies
 from sealstore.settings import Settings
+from sealstore.state import KeySource, StateKeeper
+from sealstore.trust import TrustStore
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
-
-
-class KeySource(Protocol):
-    """Where the keyring comes from; asked anew by every operation."""
-
-    def current(self) -> Keyring:
-        """The keyring now."""
-        ...
 
 
 class GivenKeyring:
@@ -54,30 +44,26 @@ class Parts:
     Attributes:
         root: its folder.
         settings: what is configured.
-        identity: what its verified ``repository.json`` says.
+        id: the repository's id.
         keys: where the keyring comes from.
         blobs: the payloads.
-        catalogue: the index over them.
-        policies: what payloads may import.
+        catalogue: the index over them, and the ledger.
+        state: what the newest verified head vouches for.
     """
 
     root: Path
     settings: Settings
-    identity: RepositorySettings
+    id: str
     keys: KeySource
     blobs: BlobStore
     catalogue: Catalogue
-    policies: Policies
-
-    @property
-    def id(self) -> str:
-        """The repository's id."""
-        return self.identity.repository
+    state: StateKeeper
 
     @property
     def keyring(self) -> Keyring:
-        """The keys as they are now."""
-        return self.keys.current()
+        """The keys as they are now, less those that the repository's settings revoke."""
+        revoked = self.state.known().document.revoked_keys
+        return self.keys.current().with_revoked(revoked)
 
 
 def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:
@@ -96,43 +82,43 @@ def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> C
     return Catalogue(engine, lock_file=lock_file)
 
 
+def open_trust(root: Path, settings: Settings) -> TrustStore:
+    """What this client remembers of the repository in ``root``.
+
+    Raises:
+        TrustStateError: the folder cannot be used.
+    """
+    return TrustStore(settings.trust_folder, str(root.resolve()), outside=root)
+
+
 def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts:
-    """The parts of an existing repository.
+    """The parts of an existing repository, its head verified.
 
     Raises:
         As ``Repository.open``.
     """
     keys = key_source(settings, root, keyring)
     # Before the keys: where there is no repository, that is what to say.
-    data = layout.read_settings_file(root)
-    identity = layout.open_settings(data, keys.current())
-    if settings.repository_id not in (None, identity.repository):
-        raise RepositoryMismatchError(
-            f"This is repository {identity.repository}, and MODEL_REPO_ID asks for another.",
-            path=root,
-            hint="check what is mounted at {path}.",
-        )
-    policies = Policies.of(identity.policy, settings.policy_path, root)
+    layout.read_settings_file(root)
+    keys.current()
     catalogue = open_catalogue(root, settings)
     try:
         require_current_schema(catalogue.engine)
+        trust = open_trust(root, settings)
+        keeper = StateKeeper(root, settings, keys, catalogue, trust)
+        repository_id = keeper.read().repository
     except BaseException:
         catalogue.engine.dispose()
         raise
-    blobs = LocalBlobStore(root)
-    return Parts(root, settings, identity, keys, blobs, catalogue, policies)
+    return Parts(root, settings, repository_id, keys, LocalBlobStore(root), catalogue, keeper)
 
 
-def make_parts(
-    root: Path, settings: Settings, identity: RepositorySettings, signer: Signer
-) -> None:
-    """Make everything that a repository consists of; ``repository.json`` last.
+def make_place(root: Path, settings: Settings) -> Catalogue:
+    """Make the folders and the database of a new repository.
 
     Args:
         root: an empty folder that nobody else is using.
         settings: names the database.
-        identity: what ``repository.json`` will say.
-        signer: an admin key.
 
     Raises:
         RepositoryExistsError: the database already holds a catalogue.
@@ -144,27 +130,16 @@ def make_parts(
     catalogue = open_catalogue(root, settings, create=True)
     try:
         if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
-            raise _database_in_use()
+            raise database_in_use()
         upgrade(catalogue.engine)
-        with catalogue.write() as transaction:
-            # Another folder's creation may have come first; tables alone may be left of this one's.
-            if transaction.next_sequence() != 1:
-                raise _database_in_use()
-            transaction.append_history(
-                HistoryRow(
-                    sequence=1,
-                    event="create",
-                    at=identity.created,
-                    actor=environment.stored_by(None).user,
-                    key_id=signer.key_id,
-                )
-            )
-    finally:
+    except BaseException:
         catalogue.engine.dispose()
-    layout.write_settings(root, identity, signer)
+        raise
+    return catalogue
 
 
-def _database_in_use() -> RepositoryExistsError:
+def database_in_use() -> RepositoryExistsError:
+    """The database of a new repository is that of another one."""
     return RepositoryExistsError(
         "The database already holds the catalogue of a repository.",
         hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"

@@ -2,58 +2,179 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sealstore import environment
 from sealstore.artifact import Artifact
 from sealstore.assembly import Parts
 from sealstore.catalogue import ArtifactRow
-from sealstore.envelope import STATEMENT_PAYLOAD_TYPE, open_statement, read_unverified, seal
-from sealstore.errors import ArtifactNotFound
-from sealstore.keys import Role
-from sealstore.loading import ref_of, verified_row
-from sealstore.names import ArtifactRef
-from sealstore.storing import history_entry, mirror
+from sealstore.envelope import (
+    STATEMENT_PAYLOAD_TYPE,
+    VerifiedStatement,
+    open_statement,
+    read_unverified,
+    seal,
+)
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    KeyringError,
+    LedgerTamperedError,
+    RevokedKeyError,
+)
+from sealstore.keys import Keyring, Role, State
+from sealstore.ledger import EntryArtifact, LatestValue, RevisionValue, TagValue
+from sealstore.names import LATEST_TAG, ArtifactRef, Name, Tag
+from sealstore.proving import verified_in
+from sealstore.recording import Change, change, entry_artifact
+from sealstore.state import RepositoryState
+from sealstore.storing import mirror
+from sealstore.verification import Proven
+
+
+# ── removing ─────────────────────────────────────────────────────────────────
 
 
 def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactRef, ...]:
-    """Take artifacts out of the catalogue. See ``Repository.remove``."""
+    """Take artifacts out of the repository. See ``Repository.remove``."""
     parts.keyring.signer(Role.STORE, parts.id)
-    who = environment.stored_by(actor)
-    with parts.catalogue.write() as transaction:
-        rows = [
-            row
-            for row in transaction.revisions(ref.name, ref.tag)
-            if ref.revision in (None, row.revision)
+    name, tag = ref.name, ref.tag
+    with change(parts, environment.stored_by(actor)) as (made, _):
+        value = made.segment(name, tag)
+        if not isinstance(value, TagValue):
+            raise ArtifactNotFound("There is no such artifact in this repository.")
+        wanted = range(value.highest, 0, -1) if ref.revision is None else [ref.revision]
+        removed = [
+            replace(ref, revision=revision)
+            for revision in wanted
+            if _remove_revision(made, name, tag, revision)
         ]
-        if not rows:
+        if not removed:
             raise ArtifactNotFound("There is no such artifact in this repository.")
-        removed = tuple(map(ref_of, rows))
-        for row in rows:
-            transaction.delete_artifact(row.sequence)
-            sequence = transaction.next_sequence()
-            transaction.append_history(
-                history_entry("remove", row, sequence, who.actor or who.user)
-            )
-    return removed
+        made.set_segment(name, tag, _tag_after(made, name, tag, value))
+        made.set_segment(name, LATEST_TAG, _latest_after(made, name))
+    return tuple(reversed(removed))
 
 
-def resign(parts: Parts, ref: ArtifactRef, actor: str | None) -> Artifact:
+def _remove_revision(made: Change, name: Name, tag: Tag, revision: int) -> bool:
+    """Remove one revision. Returns whether it was there."""
+    value = made.revision(name, tag, revision)
+    if value is None or value.state == "removed":
+        return False
+    made.transaction.delete_artifacts(name, tag, revision)
+    made.set_revision(
+        name,
+        tag,
+        revision,
+        RevisionValue(
+            state="removed",
+            statement=value.statement,
+            sequence=value.sequence,
+            previous=value.previous,
+        ),
+    )
+    made.append("remove", _removed_artifact(made, name, tag, revision, value))
+    return True
+
+
+def _removed_artifact(
+    made: Change, name: Name, tag: Tag, revision: int, value: RevisionValue
+) -> EntryArtifact:
+    """What the history says of an artifact: from its own entry, whatever became of its row."""
+    entry = made.entry(value.sequence)
+    artifact = entry.artifact
+    if artifact is None or (artifact.name, artifact.tag, artifact.revision, artifact.statement) != (
+        str(name),
+        str(tag),
+        revision,
+        value.statement,
+    ):
+        raise LedgerTamperedError(
+            f"Entry {value.sequence} of the history is not the one of the artifact's store."
+        )
+    return artifact
+
+
+def _tag_after(made: Change, name: Name, tag: Tag, value: TagValue) -> TagValue:
+    """What a tag means once revisions of it were removed: the newest that is left."""
+    for revision in range(value.highest, 0, -1):
+        found = made.revision(name, tag, revision)
+        if found is not None and found.state == "stored":
+            return TagValue(revision=revision, highest=value.highest, statement=found.statement)
+    return TagValue(revision=None, highest=value.highest, statement=None)
+
+
+def _latest_after(made: Change, name: Name) -> LatestValue:
+    """What was stored last of what is left, along the chain that each revision's value holds."""
+    value = made.segment(name, LATEST_TAG)
+    if not isinstance(value, LatestValue):
+        raise CatalogueTamperedError("The map has a tag, and no latest of its name.")
+    tag, revision = value.tag, value.revision
+    while tag is not None and revision is not None:
+        found = made.revision(name, Tag.to_store(tag), revision)
+        if found is None:
+            raise CatalogueTamperedError("The map names a revision as latest that it does not have.")
+        if found.state == "stored":
+            return LatestValue(tag=tag, revision=revision, statement=found.statement)
+        before = found.previous
+        tag, revision = (None, None) if before is None else (before.tag, before.revision)
+    return LatestValue(tag=None, revision=None, statement=None)
+
+
+# ── signing anew ─────────────────────────────────────────────────────────────
+
+
+def resign(
+    parts: Parts, ref: ArtifactRef, actor: str | None, accept_payload: str | None
+) -> Artifact:
     """Sign a statement with today's key. See ``Repository.resign``."""
-    signer = parts.keyring.signer(Role.STORE, parts.id)
-    who = environment.stored_by(actor)
-    with parts.catalogue.write() as transaction:
-        row = transaction.find(ref)
-        if row is None:
+    parts.keyring.signer(Role.STORE, parts.id)
+    with change(parts, environment.stored_by(actor)) as (made, state):
+        revision = ref.revision or 0
+        value = made.revision(ref.name, ref.tag, revision) if revision else None
+        row = None if value is None else made.transaction.artifact(value.sequence)
+        if value is None or value.state == "removed":
             raise ArtifactNotFound("There is no such artifact in this repository.")
-        verified = verified_row(parts, row, ref)
-        if verified.key_id == signer.key_id:
+        if row is None:
+            raise CatalogueTamperedError(
+                "The signed head vouches for the artifact, and the catalogue has no row of it."
+            )
+        # The statement is in the history: the map holds its digest.
+        proven = Proven(ref, value.statement)
+        verified, accepted_by = _accepted(state, row, proven, accept_payload)
+        if verified.key_id == made.signer.key_id:
             return Artifact(verified)
         signed_bytes = read_unverified(row.envelope).payload
-        envelope = seal(STATEMENT_PAYLOAD_TYPE, signed_bytes, signer)
-        verified = open_statement(envelope, parts.keyring)
-        signed = ArtifactRow.of(verified, envelope)
-        transaction.replace_envelope(signed)
-        transaction.append_history(
-            history_entry("resign", signed, transaction.next_sequence(), who.actor or who.user)
-        )
+        envelope = seal(STATEMENT_PAYLOAD_TYPE, signed_bytes, made.signer)
+        old_key_id = verified.key_id
+        verified = open_statement(envelope, state.keyring)
+        made.transaction.replace_envelope(ArtifactRow.of(verified, envelope))
+        details = {} if accepted_by is None else {"accepted_by": accepted_by}
+        made.append("resign", entry_artifact(verified), old_key=old_key_id, **details)
     mirror(parts, verified.statement.ref, envelope, replace=True)
     return Artifact(verified)
+
+
+def _accepted(
+    state: RepositoryState, row: ArtifactRow, proven: Proven, accept_payload: str | None
+) -> tuple[VerifiedStatement, str | None]:
+    """The verified statement, and the admin key whose holder accepts a revoked key's, if needed."""
+    try:
+        return verified_in(state, row, proven), None
+    except RevokedKeyError as error:
+        if accept_payload is None:
+            error.hint = (
+                "if the payload is known to be genuine by other means, an admin names it: 'sealstore"
+                " resign NAME TAG --revision N --accept SHA256'."
+            )
+            raise
+    admin = state.keyring.signer(Role.ADMIN, state.repository)
+    key_id = read_unverified(row.envelope).key_id
+    as_if_retired = Keyring.of([replace(state.keyring.get(key_id), state=State.RETIRED)])
+    verified = verified_in(replace(state, keyring=as_if_retired), row, proven)
+    if verified.statement.digests.sha256 != accept_payload:
+        raise KeyringError(
+            "The payload that was accepted is another one than the artifact's; nothing was signed.",
+            hint="compare its SHA-256 with the record that you have of the genuine payload.",
+        )
+    return verified, admin.key_id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import getpass
+import os
 import platform
 import re
 import socket
@@ -20,6 +21,7 @@ from sealstore.errors import (
     PortabilityWarning,
     warn_caller,
 )
+from sealstore.ledger import Actor
 from sealstore.statement import StoredBy
 
 _COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
@@ -44,6 +46,16 @@ def stored_by(actor: str | None) -> StoredBy:
             f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
         )
     return StoredBy(user=_shortened(_user()), host=_host(), actor=actor)
+
+
+def process_id() -> int:
+    """The id of this process."""
+    return os.getpid()
+
+
+def entry_actor(who: StoredBy, process: int | None) -> Actor:
+    """Who does something, as the ledger's entries tell it."""
+    return Actor(user=who.user, host=who.host, process=process, actor=who.actor)
 
 
 def refuse_unportable(modules: Iterable[str]) -> None:
@@ -161,8 +173,6 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         # A container may run under a user id without an entry and without LOGNAME.
-        import os
-
         return f"uid {os.getuid()}"
 
 

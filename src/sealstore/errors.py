@@ -210,6 +210,13 @@ class ArtifactNotFound(SealstoreError, FileNotFoundError):
     default_hint = "'sealstore list' shows what is stored."
 
 
+class AliasInTheWayError(SealstoreError):
+    """A tag and an alias cannot share a name."""
+
+    code = "ALIAS_IN_THE_WAY"
+    default_hint = "choose another name: 'sealstore alias list' shows the aliases."
+
+
 class ImmutableTagError(SealstoreError):
     """The repository was created with immutable tags and this tag exists."""
 

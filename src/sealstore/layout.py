@@ -1,7 +1,6 @@
 """The repository's folder: ``repository.json`` and the mirror of the envelopes.
 
-``repository.json`` is an envelope, signed by an admin key, around the repository's id and settings.
-The mirror ``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is
+``repository.json`` is the envelope of the signed settings. The mirror ``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is
 ever loaded by way of it. Its folders are walked with ``O_NOFOLLOW``, so that no planted link leads
 out.
 """
@@ -15,67 +14,23 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final, Literal
-
-import msgspec
+from typing import Final
 
 from sealstore import limits
-from sealstore.envelope import SETTINGS_PAYLOAD_TYPE, Signer, Verifier, open_envelope, seal
 from sealstore.errors import (
     RepositoryExistsError,
     RepositoryLayoutError,
     RepositoryNotFoundError,
-    RevokedKeyError,
-    StatementFormatError,
     StorageError,
     UsageError,
 )
 from sealstore.names import ArtifactRef
-from sealstore.statement import Positive, RepositoryId, UtcTime, decode_canonical
 
 REPOSITORY_FILE: Final = "repository.json"
 STATEMENTS_FOLDER: Final = "statements"
 _FOLDER_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
 _OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What ``policy.toml`` says, as the signed settings keep it.
-
-    Attributes:
-        mode: ``standard`` refuses what is dangerous, ``strict`` also what is unknown.
-        allow, deny: exact entries, ``module:qualname`` or ``module:qualname use``.
-    """
-
-    mode: Literal["standard", "strict"] = "standard"
-    allow: tuple[str, ...] = ()
-    deny: tuple[str, ...] = ()
-
-
-class RepositorySettings(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
-):
-    """What ``repository.json`` says.
-
-    Attributes:
-        layout: version of the layout on disk.
-        repository: the repository's id.
-        version: counts the changes of these settings from 1.
-        created: when this version was signed, UTC.
-        immutable_tags: whether storing a (name, tag) again is refused.
-        policy: what payloads may import.
-    """
-
-    layout: Literal[1]
-    repository: RepositoryId
-    version: Positive
-    created: UtcTime
-    immutable_tags: bool
-    policy: PolicySettings
-
-
-_decoder: Final = msgspec.json.Decoder(RepositorySettings)
 
 
 def new_repository_id() -> str:
@@ -125,39 +80,12 @@ def read_settings_file(root: Path) -> bytes:
     return data.removesuffix(b"\n")
 
 
-def open_settings(data: bytes, verifier: Verifier) -> RepositorySettings:
-    """The verified settings in the bytes of ``repository.json``.
-
-    Raises:
-        VerificationError: the envelope is refused.
-        RepositoryLayoutError: the signed bytes are no settings of this layout.
-    """
-    try:
-        opened = open_envelope(data, SETTINGS_PAYLOAD_TYPE, verifier)
-    except RevokedKeyError as error:
-        error.hint = (
-            "if nobody but its owner had the key, 'sealstore resign --settings --accept ID' signs"
-            " repository.json anew; ID is the repository's id as you have it on record."
-        )
-        raise
-    try:
-        settings = decode_canonical(opened.payload, _decoder, "settings document")
-    except StatementFormatError as error:
-        raise RepositoryLayoutError(
-            f"{error.message} A newer release of sealstore may have written it.",
-            hint="install the newest release of sealstore.",
-        ) from error
-    opened.scope.require(settings.repository)
-    return settings
-
-
-def write_settings(root: Path, settings: RepositorySettings, signer: Signer) -> None:
-    """Sign the settings and replace ``repository.json``: synced, renamed, the folder synced.
+def place_settings(root: Path, envelope: bytes) -> None:
+    """Replace ``repository.json``: synced, renamed, the folder synced.
 
     Raises:
         StorageError: the file system refused.
     """
-    envelope = seal(SETTINGS_PAYLOAD_TYPE, msgspec.json.encode(settings), signer)
     with storage_errors("The repository's settings cannot be written"):
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

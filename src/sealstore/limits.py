@@ -36,6 +36,9 @@ MAX_ACTOR_CHARACTERS: Final = 256
 MAX_SETTINGS_BYTES: Final = 1 * MIB
 """Bytes of repository.json."""
 
+MAX_APPROVALS: Final = 16
+"""Approvals that a protected alias may need: more people than ever agree in time."""
+
 # ── keys ─────────────────────────────────────────────────────────────────────
 
 MAX_KEYRING_BYTES: Final = 4 * MIB

@@ -13,67 +13,36 @@ from sealstore import environment, limits
 from sealstore.artifact import Artifact, Page, Refused
 from sealstore.assembly import Parts
 from sealstore.blobs import VerifiedPayload
-from sealstore.catalogue import ArtifactRow, ListFilter
-from sealstore.envelope import VerifiedStatement
+from sealstore.catalogue import ListFilter
 from sealstore.errors import (
     ArtifactNotFound,
-    CatalogueTamperedError,
     EnvironmentMismatchError,
     EnvironmentMismatchWarning,
-    InvalidNameError,
     SealstoreError,
     warn_caller,
 )
 from sealstore.formats import format_named
-from sealstore.names import ArtifactRef, request
+from sealstore.names import ArtifactRef
+from sealstore.proving import find, verify_row
 from sealstore.statement import Statement
-from sealstore.verification import verify_statement
 
 MmapMode = Literal["r", "c"]
 
 
 def load_object(parts: Parts, ref: ArtifactRef, mmap_mode: MmapMode | None) -> object:
     """The object of an artifact. See ``Repository.load``."""
-    # 2, 5
-    verified = find_verified(parts, ref)
-    predicate = verified.statement.predicate
+    # 2, 3, 4, 5
+    found = find(parts, ref)
+    statement = found.verified.statement
+    predicate = statement.predicate
     # 6
-    parts.policies.check(predicate.imports)
-    _check_environment(verified.statement, strict=parts.settings.strict_environment)
+    found.state.policies.check(predicate.imports)
+    _check_environment(statement, strict=parts.settings.strict_environment)
     # 7
-    payload = read_payload(parts, verified.statement, sealed=mmap_mode is not None)
+    payload = read_payload(parts, statement, sealed=mmap_mode is not None)
     # 9
     return format_named(predicate.format).load(
         payload, imports=predicate.imports, mmap_mode=mmap_mode
-    )
-
-
-def find_verified(parts: Parts, ref: ArtifactRef) -> VerifiedStatement:
-    """The verified statement of what was asked for.
-
-    Raises:
-        ArtifactNotFound: there is no such artifact.
-        VerificationError, CatalogueTamperedError: it is refused.
-    """
-    row = parts.catalogue.find(ref)
-    if row is None:
-        raise ArtifactNotFound("There is no such artifact in this repository.")
-    return verified_row(parts, row, ref)
-
-
-def verified_row(parts: Parts, row: ArtifactRow, ref: ArtifactRef) -> VerifiedStatement:
-    """The verified statement in a row of the catalogue, if it answers ``ref``.
-
-    Raises:
-        VerificationError, CatalogueTamperedError: it is refused.
-    """
-    envelope = row.envelope if isinstance(row.envelope, bytes) else b""
-    return verify_statement(
-        envelope,
-        request=ref,
-        repository=parts.id,
-        verifier=parts.keyring,
-        row_differences=lambda verified: row.differences(ArtifactRow.of(verified, envelope)),
     )
 
 
@@ -95,22 +64,13 @@ def list_page(parts: Parts, wanted: ListFilter, *, limit: int, after: int | None
     page = Page([], [], rows[-1].sequence if is_full else None)
     for row in rows:
         try:
-            page.artifacts.append(Artifact(verified_row(parts, row, ref_of(row))))
+            page.artifacts.append(Artifact(verify_row(parts, row).verified))
+        except ArtifactNotFound:
+            # Removed since the rows were read, and proven to be.
+            continue
         except SealstoreError as error:
             page.refused.append(Refused(row, error))
     return page
-
-
-def ref_of(row: ArtifactRow) -> ArtifactRef:
-    """Which artifact a row claims to be.
-
-    Raises:
-        CatalogueTamperedError: none that was ever stored.
-    """
-    try:
-        return request(row.name, row.tag, row.revision)
-    except InvalidNameError as error:
-        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
 
 
 @contextmanager

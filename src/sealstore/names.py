@@ -139,3 +139,7 @@ def _shown(text: object) -> str:
         return f"of type {type(text).__name__}"
     shortened = text if len(text) <= 64 else text[:61] + "..."
     return ascii(shortened)
+
+
+LATEST_TAG: Final = Tag(LATEST)
+"""The tag that asks for what was stored last under a name."""

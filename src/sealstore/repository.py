@@ -11,18 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from sealstore import changing, environment, layout, loading, storing
+from sealstore import changing, creating, environment, loading, proving, storing
 from sealstore.artifact import Artifact, Page
-from sealstore.assembly import Parts, key_source, make_parts, open_parts
+from sealstore.assembly import Parts, open_parts
 from sealstore.blobs import BlobStore
-from sealstore.catalogue import ArtifactRow, Catalogue, HistoryRow, ListFilter
-from sealstore.errors import RepositoryMismatchError, UnsupportedMmapModeError
-from sealstore.keys import Keyring, Role
-from sealstore.layout import PolicySettings, RepositorySettings
+from sealstore.catalogue import ArtifactRow, Catalogue, ListFilter
+from sealstore.errors import UnsupportedMmapModeError
+from sealstore.keys import Keyring
+from sealstore.ledger import HistoryEntry
 from sealstore.loading import MmapMode, about
 from sealstore.names import ArtifactRef, Tag, request
 from sealstore.policies import Policies
+from sealstore.recording import change, change_settings
 from sealstore.settings import Settings
+from sealstore.signed_settings import RepositorySettings
 from sealstore.statement import Import
 from sealstore.storing import StoreRequest
 
@@ -52,8 +54,8 @@ class Repository:
 
         Args:
             path: the folder.
-            keyring: keys, one of them active with the role admin for this repository or for every
-                one; the configured keys by default.
+            keyring: keys, of which active ones have the roles admin and store for this repository
+                or for every one; the configured keys by default.
             immutable_tags: whether storing a (name, tag) a second time is refused.
             repository_id: 32 hexadecimal digits, where a key was made for it beforehand; random by
                 default.
@@ -62,31 +64,20 @@ class Repository:
         Raises:
             UsageError: ``repository_id`` is none.
             RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another one; nothing was written.
-            NoSigningKeyError, KeyringError: no key may sign the settings; nothing was written.
+            NoSigningKeyError, KeyringError: no key may sign here; nothing was written.
+            KnownLocationError: this client remembers a repository there; nothing was written.
             RepositoryExistsError: the folder is not empty.
             StorageError, CatalogueError: the folder or the database cannot be written.
         """
         root = Path(path).absolute()
         settings = settings or Settings.from_environment()
-        if repository_id is not None:
-            layout.require_repository_id(repository_id)
-        keys = key_source(settings, root, keyring)
-        signer = keys.current().signer(Role.ADMIN, repository_id)
-        if settings.repository_id not in (None, repository_id):
-            raise RepositoryMismatchError(
-                "MODEL_REPO_ID asks for a repository that exists already.",
-                hint="unset MODEL_REPO_ID to make a new repository.",
-            )
-        identity = RepositorySettings(
-            layout=1,
-            repository=repository_id or layout.new_repository_id(),
-            version=1,
-            created=environment.now(),
+        creating.create(
+            root,
+            settings,
+            keyring,
             immutable_tags=immutable_tags,
-            policy=PolicySettings(),
+            repository_id=repository_id,
         )
-        with layout.exclusive_empty_folder(root):
-            make_parts(root, settings, identity, signer)
         return cls.open(root, keyring=keyring, settings=settings)
 
     @classmethod
@@ -107,7 +98,8 @@ class Repository:
         Raises:
             RepositoryNotFoundError: there is none.
             RepositoryMismatchError: it is another one than ``MODEL_REPO_ID`` asks for.
-            VerificationError: its settings are not signed by an admin key of the keyring.
+            VerificationError: its head or its settings are refused, as ones that are not signed by a
+                key of the keyring, or a head that is older than one that was seen before.
             SchemaVersionError: its catalogue is older or newer than this release.
             KeyringError, ConfigurationError, CatalogueError: the parts cannot be used.
         """
@@ -144,7 +136,7 @@ class Repository:
     @property
     def immutable_tags(self) -> bool:
         """Whether storing a (name, tag) again is refused."""
-        return self._parts.identity.immutable_tags
+        return self._parts.state.known().document.immutable_tags
 
     @property
     def keyring(self) -> Keyring:
@@ -154,7 +146,7 @@ class Repository:
     @property
     def policies(self) -> Policies:
         """What payloads may import."""
-        return self._parts.policies
+        return self._parts.state.known().policies
 
     @property
     def catalogue(self) -> Catalogue:
@@ -276,7 +268,7 @@ class Repository:
         """
         ref = request(name, tag, revision)
         with about(ref):
-            return Artifact(loading.find_verified(self._parts, ref))
+            return proving.find(self._parts, ref).artifact
 
     def verify(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
         """Verify an artifact and both digests of its payload; nothing is unpickled.
@@ -286,10 +278,9 @@ class Repository:
         """
         ref = request(name, tag, revision)
         with about(ref):
-            verified = loading.find_verified(self._parts, ref)
-            statement = verified.statement
-            self._parts.blobs.check(statement.digests, statement.predicate.size)
-            return Artifact(verified)
+            artifact = proving.find(self._parts, ref).artifact
+            self._parts.blobs.check(artifact.digests, artifact.size)
+            return artifact
 
     def read_payload(
         self, name: str, tag: str = "latest", *, revision: int | None = None
@@ -301,16 +292,18 @@ class Repository:
         """
         ref = request(name, tag, revision)
         with about(ref):
-            verified = loading.find_verified(self._parts, ref)
-            return Artifact(verified), loading.read_payload(self._parts, verified.statement).view
+            artifact = proving.find(self._parts, ref).artifact
+            payload = loading.read_payload(self._parts, artifact.verified.statement)
+            return artifact, payload.view
 
     def verify_row(self, row: ArtifactRow) -> Artifact:
-        """The artifact of a row of the catalogue, if its statement is genuine and says the same.
+        """The artifact of a row of the catalogue, if the signed head vouches for it.
 
         Raises:
+            ArtifactNotFound: it was removed since the row was read.
             VerificationError, CatalogueTamperedError: it is refused.
         """
-        return Artifact(loading.verified_row(self._parts, row, loading.ref_of(row)))
+        return proving.verify_row(self._parts, row).artifact
 
     # ── looking around ───────────────────────────────────────────────────────
 
@@ -342,8 +335,11 @@ class Repository:
         *,
         limit: int = 100,
         after: int | None = None,
-    ) -> tuple[HistoryRow, ...]:
-        """What changed the repository, the newest first. Not proven against tampering yet.
+    ) -> tuple[HistoryEntry, ...]:
+        """What changed the repository, the newest first; each entry is proven against the head.
+
+        That none is missing is proven too, where no name is given; for a whole history,
+        ``sealstore audit verify`` does it.
 
         Args:
             name, tag: only entries about these.
@@ -351,11 +347,10 @@ class Repository:
             after: the sequence of the last entry of the page before.
 
         Raises:
+            LedgerTamperedError: an entry is missing, or another one.
             CatalogueError: the database failed.
         """
-        return tuple(
-            self.catalogue.history_rows(name=name, tag=tag, limit=limit, before_sequence=after)
-        )
+        return proving.history_page(self._parts, name, tag, limit=limit, after=after)
 
     # ── changing what is there ───────────────────────────────────────────────
 
@@ -380,19 +375,54 @@ class Repository:
         with about(ref):
             return changing.remove(self._parts, ref, actor)
 
-    def resign(self, ref: ArtifactRef, *, actor: str | None = None) -> Artifact:
+    def resign(
+        self, ref: ArtifactRef, *, actor: str | None = None, accept_payload: str | None = None
+    ) -> Artifact:
         """Give an artifact a signature of today's key; statement and payload stay as they are.
 
         Args:
             ref: which, with its revision.
             actor: who the caller says it is.
+            accept_payload: SHA-256 (hexadecimal) of the payload. Needed where the present signature
+                is a revoked key's, with an active admin key: its holder says that it is genuine.
 
         Raises:
             ArtifactNotFound: there is no such artifact.
             VerificationError, CatalogueTamperedError: its present signature is refused, as one of a
-                revoked key always is.
+                revoked key is.
             NoSigningKeyError: no active key may sign here.
             CatalogueError: the database refused; nothing changed.
         """
         with about(ref):
-            return changing.resign(self._parts, ref, actor)
+            return changing.resign(self._parts, ref, actor, accept_payload)
+
+    def heartbeat(self, *, actor: str | None = None) -> str:
+        """Sign the head anew, with today's time and key; nothing else changes.
+
+        For clients that refuse an old head (``MODEL_REPO_MAX_AGE``), and after a rotation of keys.
+
+        Returns:
+            The time of the new head, UTC.
+
+        Raises:
+            NoSigningKeyError: no active key may change this repository.
+            VerificationError, CatalogueTamperedError: the present head is refused.
+            CatalogueError: the database refused.
+        """
+        with change(self._parts, environment.stored_by(actor)):
+            pass
+        return self._parts.state.known().head.time
+
+    def change_settings(self, *, actor: str | None = None, **changes: Any) -> RepositorySettings:
+        """Sign the next version of the settings, and let it hold for every client.
+
+        Args:
+            actor: who the caller says it is.
+            changes: the fields of ``RepositorySettings`` that change: ``policy``, ``revoked_keys``,
+                ``protected_aliases``, ``immutable_tags``.
+
+        Raises:
+            NoSigningKeyError: no active keys have the roles admin and store here.
+            SealstoreError: the repository's present state is refused, or cannot be written.
+        """
+        return change_settings(self._parts, environment.stored_by(actor), **changes)

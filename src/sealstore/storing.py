@@ -12,12 +12,29 @@ from sealstore import environment, layout
 from sealstore.artifact import Artifact
 from sealstore.assembly import Parts
 from sealstore.blobs import CommitOutcome, StagedBlob
-from sealstore.catalogue import ArtifactRow, HistoryRow
-from sealstore.envelope import Signer, VerifiedStatement, open_statement, seal_statement
-from sealstore.errors import ImmutableTagError, RepairWarning, StorageError, warn_caller
+from sealstore.catalogue import ArtifactRow
+from sealstore.envelope import VerifiedStatement, open_statement, seal_statement
+from sealstore.errors import (
+    AliasInTheWayError,
+    ArtifactNotFound,
+    ImmutableTagError,
+    RepairWarning,
+    StorageError,
+    warn_caller,
+)
 from sealstore.formats import Format, JoblibFormat
 from sealstore.keys import Role
-from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.ledger import (
+    AliasValue,
+    LatestValue,
+    PreviousLatest,
+    RevisionValue,
+    SegmentValue,
+    TagValue,
+)
+from sealstore.names import LATEST_TAG, ArtifactRef, Name, Tag
+from sealstore.proving import answer
+from sealstore.recording import change, entry_artifact
 from sealstore.statement import (
     Digests,
     Import,
@@ -30,19 +47,17 @@ from sealstore.statement import (
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """A checked request to store, with the key that will sign.
+    """A checked request to store.
 
     Attributes:
         ref: under what name and tag.
         metadata: the user's.
         who: who stores.
-        signer: the newest key that may.
     """
 
     ref: ArtifactRef
     metadata: dict[str, Any]
     who: StoredBy
-    signer: Signer
 
     @classmethod
     def checked(
@@ -55,12 +70,14 @@ class StoreRequest:
             NoSigningKeyError: no active key may store here.
         """
         # 1
-        return cls(
+        wanted = cls(
             ArtifactRef(Name(name), Tag.to_store(tag)),
             checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata),
             environment.stored_by(actor),
-            parts.keyring.signer(Role.STORE, parts.id),
         )
+        # Before anything is written; the transaction asks again.
+        parts.keyring.signer(Role.STORE, parts.id)
+        return wanted
 
 
 def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
@@ -99,7 +116,7 @@ def _store_staged(
 ) -> Artifact:
     modules = {entry.name.partition(":")[0] for entry in imports}
     environment.refuse_unportable(modules)
-    parts.policies.check(imports)
+    parts.state.known().policies.check(imports)
     digests, size = staged.finish()
     # 4
     outcome = staged.commit()
@@ -119,7 +136,7 @@ def _store_staged(
         metadata=wanted.metadata,
     )
     # 5
-    verified, envelope = _record(parts, draft, digests, wanted.signer)
+    verified, envelope = _record(parts, draft, digests)
     artifact = Artifact(verified)
     if outcome is CommitOutcome.MENDED:
         warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
@@ -128,38 +145,53 @@ def _store_staged(
     return artifact
 
 
-def _record(
-    parts: Parts, draft: Predicate, digests: Digests, signer: Signer
-) -> tuple[VerifiedStatement, bytes]:
-    with parts.catalogue.write() as transaction:
-        revision = transaction.next_revision(draft.name, draft.tag)
-        if parts.identity.immutable_tags and transaction.revisions(draft.name, draft.tag):
+def _record(parts: Parts, draft: Predicate, digests: Digests) -> tuple[VerifiedStatement, bytes]:
+    name, tag = Name(draft.name), Tag.to_store(draft.tag)
+    with change(parts, draft.stored_by) as (made, state):
+        # In the transaction: the settings may have changed since the payload was inspected.
+        state.policies.check(draft.imports)
+        before = made.segment(name, tag)
+        if isinstance(before, AliasValue):
+            raise AliasInTheWayError(f"{tag} is an alias of {name}, and so cannot be a tag of it.")
+        held = before if isinstance(before, TagValue) else None
+        if held is not None and held.revision is not None and state.document.immutable_tags:
             raise _immutable()
-        predicate = msgspec.structs.replace(
-            draft, revision=revision, sequence=transaction.next_sequence()
-        )
-        envelope = seal_statement(make_statement(predicate, digests), signer)
+        revision = 1 if held is None else held.highest + 1
+        predicate = msgspec.structs.replace(draft, revision=revision, sequence=made.sequence)
+        envelope = seal_statement(make_statement(predicate, digests), made.signer)
         # What was signed is opened as a load would open it: nothing else is put on record.
-        verified = open_statement(envelope, parts.keyring)
+        verified = open_statement(envelope, state.keyring)
         row = ArtifactRow.of(verified, envelope)
-        transaction.insert_artifact(row)
-        transaction.append_history(history_entry("store", row, row.sequence, row.actor))
+        made.transaction.insert_artifact(row)
+        latest = made.segment(name, LATEST_TAG)
+        made.set_revision(name, tag, revision, stored_revision(verified, latest))
+        made.set_segment(
+            name, tag, TagValue(revision=revision, highest=revision, statement=verified.digest)
+        )
+        made.set_segment(
+            name,
+            LATEST_TAG,
+            LatestValue(tag=draft.tag, revision=revision, statement=verified.digest),
+        )
+        made.append("store", entry_artifact(verified), at=draft.created)
     return verified, envelope
 
 
-def history_entry(event: str, row: ArtifactRow, sequence: int, actor: str) -> HistoryRow:
-    """The entry that says that ``event`` happened to the artifact of ``row``."""
-    return HistoryRow(
-        sequence=sequence,
-        event=event,
-        at=environment.now(),
-        actor=actor,
-        name=row.name,
-        tag=row.tag,
-        revision=row.revision,
-        sha256=row.sha256,
-        statement_digest=row.statement_digest,
-        key_id=row.key_id,
+def stored_revision(verified: VerifiedStatement, latest: SegmentValue | None) -> RevisionValue:
+    """What the map says of a revision that was just stored.
+
+    Args:
+        verified: its statement.
+        latest: what was the latest of its name before.
+    """
+    previous = None
+    if isinstance(latest, LatestValue) and latest.tag is not None and latest.revision is not None:
+        previous = PreviousLatest(tag=latest.tag, revision=latest.revision)
+    return RevisionValue(
+        state="stored",
+        statement=verified.digest,
+        sequence=verified.statement.predicate.sequence,
+        previous=previous,
     )
 
 
@@ -187,8 +219,13 @@ def warn(text: str) -> None:
 
 def _refuse_second(parts: Parts, ref: ArtifactRef) -> None:
     # Before the work of serialising; what decides is the check inside the transaction.
-    if parts.identity.immutable_tags and parts.catalogue.find(ref) is not None:
-        raise _immutable()
+    if not parts.state.known().document.immutable_tags:
+        return
+    try:
+        answer(parts, ref)
+    except ArtifactNotFound:
+        return
+    raise _immutable()
 
 
 def _immutable() -> ImmutableTagError:

@@ -1,79 +1,205 @@
 """Verification: the numbered procedure of a load. It does no I/O; it decides.
 
     1. The request is valid                        names.request
-    2. The catalogue answers                       catalogue.Catalogue.find (I/O, decides nothing)
-    3. The head is genuine and not older           pending: heads do not exist yet
-    4. The answer is proven against the head       pending, likewise
+    2. The catalogue answers                       catalogue.Catalogue.ask (I/O, decides nothing)
+    3. The head is genuine and not older
+       3a. one canonical envelope, exactly one signature, by a key with the role store
+       3b. the key is active; or retired since, and this very head was accepted before
+       3c. of the repository that is expected       state.StateKeeper (MODEL_REPO_ID), and 3d
+       3d. it extends what was seen before         ledger.require_extends, as require_continuity
+       3e. the settings are the ones it names      state.StateKeeper, by their digest
+    4. The answer is proven against the head: this statement, or none
     5. The statement is genuine, and the one asked for
        5a. one canonical envelope, exactly one signature, of the right type
        5b. a key that is known, not revoked, with the role; its signature holds
        5c. the signed bytes are one statement, about a repository that the key is for
-       5d. of this repository
-       5e. of the name, tag and revision that were asked for
+       5d. of this repository, and of the name, tag and revision that were proven
+       5e. the proven one, by its digest
        5f. the catalogue's row says what the statement says
-    6. The policy allows the imports               pending: there is no policy yet
+    6. The policy allows the imports               policies.Policies.check
     7. The payload is the signed one               blobs.VerifiedPayload (size first, then digest)
+    8. The load is on the record                   access.AccessLog (I/O)
 
 A check that stands elsewhere is not repeated here, and none is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
 
-from sealstore.envelope import VerifiedStatement, Verifier, open_statement
-from sealstore.errors import CatalogueTamperedError, IdentityMismatchError
-from sealstore.names import ArtifactRef
+from sealstore.envelope import VerifiedStatement, open_statement
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    IdentityMismatchError,
+    RetiredKeyError,
+)
+from sealstore.keys import Keyring, State
+from sealstore.ledger import (
+    AliasValue,
+    Head,
+    HistoryCheckpoint,
+    LatestValue,
+    RevisionValue,
+    VerifiedHead,
+    decode_revision,
+    decode_segment,
+    map_key,
+    open_head,
+    prove,
+    require_extends,
+    revision_key,
+)
+from sealstore.names import ArtifactRef, Tag
+
+_GONE: Final = "There is no such artifact in this repository: it was removed."
+
+
+# ── 3: the head ──────────────────────────────────────────────────────────────
+
+
+def verify_head(
+    envelope: bytes, *, keyring: Keyring, accepted: HistoryCheckpoint | None
+) -> VerifiedHead[Head]:
+    """The head in ``envelope``, if it is genuine.
+
+    Args:
+        envelope: as the catalogue gave it; unauthenticated.
+        keyring: the keys.
+        accepted: the newest head that was accepted here before.
+
+    Raises:
+        VerificationError: it is refused.
+    """
+    # 3a, 3b
+    try:
+        verified = open_head(envelope, keyring, keyring.ids(State.ACTIVE))
+    except RetiredKeyError:
+        # Signed while the key was active, if this client saw it then. Whoever has the key by now
+        # can sign nothing that says something else.
+        verified = open_head(envelope, keyring, keyring.ids(State.ACTIVE, State.RETIRED))
+        if accepted is None or HistoryCheckpoint.of(verified.head) != accepted:
+            raise
+    return verified
+
+
+def require_continuity(
+    accepted: HistoryCheckpoint | None, head: Head, consistency_proof: Sequence[bytes]
+) -> None:
+    """Return if ``head`` is a later state of what was accepted before, or the same (3d).
+
+    Args:
+        accepted: the newest head that was accepted here before; None at first use.
+        head: from ``verify_head``.
+        consistency_proof: from the one's size to the other's.
+
+    Raises:
+        RollbackError, RepositoryExchangedError, LedgerTamperedError: it is not.
+    """
+    if accepted is not None:
+        require_extends(accepted, HistoryCheckpoint.of(head), consistency_proof)
+
+
+# ── 4: the answer ────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """What the map proves to be the answer to a request.
+
+    Attributes:
+        ref: which artifact, with its revision.
+        statement: digest of its statement, hexadecimal.
+    """
+
+    ref: ArtifactRef
+    statement: str
+
+
+def question_key(request: ArtifactRef) -> bytes:
+    """The key of the map that answers a request."""
+    if request.revision is not None:
+        return revision_key(request.name, request.tag, request.revision)
+    return map_key(request.name, request.tag)
+
+
+def prove_answer(map_root: str, request: ArtifactRef, rows: Mapping[int, bytes]) -> Proven:
+    """What the map says to ``request``.
+
+    Args:
+        map_root: of a verified head, hexadecimal.
+        request: what was asked for.
+        rows: of the map, by position; none of them is believed.
+
+    Raises:
+        ArtifactNotFound: it proves that there is none, or none any more.
+        CatalogueTamperedError: the rows prove nothing.
+        LedgerFormatError: a value of the map does not decode strictly.
+    """
+    found = prove(bytes.fromhex(map_root), question_key(request), rows)
+    if found is None:
+        raise ArtifactNotFound("There is no such artifact in this repository.")
+    if request.revision is not None:
+        return _proven_revision(request, decode_revision(found))
+    value = decode_segment(request.tag, found)
+    if value.revision is None or value.statement is None:
+        raise ArtifactNotFound(_GONE)
+    tag = request.tag
+    if isinstance(value, LatestValue | AliasValue):
+        tag = Tag(value.tag or "")
+    return Proven(ArtifactRef(request.name, tag, value.revision), value.statement)
+
+
+def _proven_revision(request: ArtifactRef, value: RevisionValue) -> Proven:
+    if value.state == "removed":
+        raise ArtifactNotFound(_GONE)
+    return Proven(request, value.statement)
+
+
+# ── 5: the statement ─────────────────────────────────────────────────────────
 
 
 def verify_statement(
     envelope: bytes,
     *,
-    request: ArtifactRef,
+    proven: Proven,
     repository: str,
-    verifier: Verifier,
+    keyring: Keyring,
     row_differences: Callable[[VerifiedStatement], list[str]],
 ) -> VerifiedStatement:
-    """The statement in ``envelope``, if it is genuine and the one that was asked for.
+    """The statement in ``envelope``, if it is genuine and the proven one.
 
     Args:
         envelope: as the catalogue gave it; unauthenticated.
-        request: what was asked for.
+        proven: what the map proves.
         repository: id of the repository that is being read.
-        verifier: the keys.
+        keyring: the keys.
         row_differences: the columns in which the row beside the envelope contradicts a statement.
 
     Raises:
         VerificationError: the envelope or the statement is refused.
-        CatalogueTamperedError: the row contradicts the statement.
+        CatalogueTamperedError: the row holds another statement, or contradicts its own.
     """
     # 5a, 5b, 5c
-    verified = open_statement(envelope, verifier)
+    verified = open_statement(envelope, keyring)
     statement = verified.statement
     # 5d
     if statement.predicate.repository != repository:
-        raise IdentityMismatchError(
-            "The statement is genuine, but belongs to another repository.", artifact=request
-        )
+        raise IdentityMismatchError("The statement is genuine, but belongs to another repository.")
+    if statement.ref != proven.ref:
+        raise IdentityMismatchError(f"The statement is genuine, but vouches for {statement.ref}.")
     # 5e
-    if not _answers(statement.ref, request):
-        raise IdentityMismatchError(
-            f"The statement is genuine, but vouches for {statement.ref}.", artifact=request
+    if verified.digest != proven.statement:
+        raise CatalogueTamperedError(
+            "The catalogue's row holds a genuine statement, but not the one that the signed head"
+            " vouches for."
         )
     # 5f
     differences = row_differences(verified)
     if differences:
         raise CatalogueTamperedError(
-            f"The catalogue's row contradicts the signed statement ({', '.join(differences)}).",
-            artifact=request,
+            f"The catalogue's row contradicts the signed statement ({', '.join(differences)})."
         )
     return verified
-
-
-def _answers(ref: ArtifactRef, request: ArtifactRef) -> bool:
-    if ref.name != request.name:
-        return False
-    # Which tag is the latest is not signed yet (step 4); the name is.
-    if request.tag.is_latest:
-        return True
-    return ref.tag == request.tag and request.revision in (None, ref.revision)

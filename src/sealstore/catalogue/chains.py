@@ -85,7 +85,7 @@ class ChainReader:
         with catalogue_errors("The ledger cannot be read"):
             return as_bytes(self._connection.execute(statement).scalar())
 
-    def entries(self, start: int, stop: int) -> Iterator[bytes | None]:
+    def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of the entries from index ``start`` up to ``stop``, counted from 0.
 
         Rows that are missing are passed over: whoever verifies sees that there are too few.

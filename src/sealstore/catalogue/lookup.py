@@ -52,11 +52,11 @@ class Answer:
 
 def artifact_row(values: Sequence[Any]) -> ArtifactRow:
     """The row of an artifact, from its columns."""
-    envelope = values[-1]
+    columns = list(values)
     # PostgreSQL's drivers give a memoryview; what SQLite gives for a text is for the check to see.
-    if isinstance(envelope, memoryview):
-        envelope = bytes(envelope)
-    return ArtifactRow(*values[:-1], envelope)
+    if isinstance(columns[-1], memoryview):
+        columns[-1] = bytes(columns[-1])
+    return ArtifactRow(*columns)
 
 
 class Lookup:

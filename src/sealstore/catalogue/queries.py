@@ -206,6 +206,10 @@ class WriteTransaction:
         with catalogue_errors("The catalogue cannot be read"):
             return [artifact_row(row) for row in self._connection.execute(statement)]
 
+    def highest_sequence(self) -> object:
+        """The highest sequence that any artifact claims; None where there is none."""
+        return self._execute(select(func.max(artifact.c.sequence))).scalar()
+
     def insert_artifact(self, row: ArtifactRow) -> None:
         """Add an artifact."""
         self._execute(insert(artifact), asdict(row))
@@ -218,9 +222,13 @@ class WriteTransaction:
             .values(envelope=row.envelope, key_id=row.key_id)
         )
 
-    def delete_artifact(self, sequence: int) -> None:
-        """Take an artifact out of the index; the history keeps that it was there."""
-        self._execute(delete(artifact).where(artifact.c.sequence == sequence))
+    def delete_artifacts(self, name: str, tag: str, revision: int) -> None:
+        """Take a revision out of the index; the history keeps that it was there."""
+        self._execute(
+            delete(artifact).where(
+                artifact.c.name == name, artifact.c.tag == tag, artifact.c.revision == revision
+            )
+        )
 
 
 def _matching(conditions: ListFilter) -> Select[Any]:

@@ -165,6 +165,19 @@ class Keyring:
             raise KeyringError(f"Key {key_id} is {key.state} and cannot become {state} again.")
         return Keyring({**self._keys, key_id: replace(key, state=state)})
 
+    def with_revoked(self, key_ids: Iterable[str]) -> Keyring:
+        """This keyring with these keys revoked, those of them that it holds."""
+        revoked = {
+            key_id: replace(self._keys[key_id], state=State.REVOKED)
+            for key_id in key_ids
+            if key_id in self._keys
+        }
+        return Keyring({**self._keys, **revoked}) if revoked else self
+
+    def ids(self, *states: State) -> frozenset[str]:
+        """The ids of the keys in one of these states."""
+        return frozenset(key.key_id for key in self if key.state in states)
+
     def signer(self, role: Role, repository: str | None = None) -> Signer:
         """The newest active key that may sign for ``role``.
 
