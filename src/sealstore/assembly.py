@@ -21,7 +21,7 @@ from sealstore.errors import RepositoryExistsError
 from sealstore.keys import Keyring
 from sealstore.settings import Settings
 from sealstore.state import KeySource, StateKeeper
-from sealstore.trust import TrustStore
+from sealstore.trust import TrustStore, folder_location
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 
@@ -88,7 +88,9 @@ def open_trust(root: Path, settings: Settings) -> TrustStore:
     Raises:
         TrustStateError: the folder cannot be used.
     """
-    return TrustStore(settings.trust_folder, str(root.resolve()), outside=root)
+    return TrustStore(
+        settings.trust_folder, folder_location(root), outside=root, first_use=settings.first_use
+    )
 
 
 def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts:

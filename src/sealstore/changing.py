@@ -23,14 +23,14 @@ from sealstore.errors import (
     RevokedKeyError,
 )
 from sealstore.keys import Keyring, Role, State
-from sealstore.ledger import EntryArtifact, LatestValue, RevisionValue, TagValue
-from sealstore.names import LATEST_TAG, ArtifactRef, Name, Tag
+from sealstore.ledger import EntryArtifact, RevisionValue
+from sealstore.meaning import note_removed, tag_value
+from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import verified_in
 from sealstore.recording import Change, change, entry_artifact
 from sealstore.state import RepositoryState
 from sealstore.storing import mirror
 from sealstore.verification import Proven
-
 
 # ── removing ─────────────────────────────────────────────────────────────────
 
@@ -40,10 +40,9 @@ def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactR
     parts.keyring.signer(Role.STORE, parts.id)
     name, tag = ref.name, ref.tag
     with change(parts, environment.stored_by(actor)) as (made, _):
-        value = made.segment(name, tag)
-        if not isinstance(value, TagValue):
-            raise ArtifactNotFound("There is no such artifact in this repository.")
-        wanted = range(value.highest, 0, -1) if ref.revision is None else [ref.revision]
+        value = tag_value(made, name, tag)
+        highest = 0 if value is None else value.highest
+        wanted = range(1, highest + 1) if ref.revision is None else [ref.revision]
         removed = [
             replace(ref, revision=revision)
             for revision in wanted
@@ -51,28 +50,15 @@ def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactR
         ]
         if not removed:
             raise ArtifactNotFound("There is no such artifact in this repository.")
-        made.set_segment(name, tag, _tag_after(made, name, tag, value))
-        made.set_segment(name, LATEST_TAG, _latest_after(made, name))
-    return tuple(reversed(removed))
+    return tuple(removed)
 
 
 def _remove_revision(made: Change, name: Name, tag: Tag, revision: int) -> bool:
     """Remove one revision. Returns whether it was there."""
-    value = made.revision(name, tag, revision)
-    if value is None or value.state == "removed":
+    value = note_removed(made, name, tag, revision, "")
+    if value is None:
         return False
     made.transaction.delete_artifacts(name, tag, revision)
-    made.set_revision(
-        name,
-        tag,
-        revision,
-        RevisionValue(
-            state="removed",
-            statement=value.statement,
-            sequence=value.sequence,
-            previous=value.previous,
-        ),
-    )
     made.append("remove", _removed_artifact(made, name, tag, revision, value))
     return True
 
@@ -93,32 +79,6 @@ def _removed_artifact(
             f"Entry {value.sequence} of the history is not the one of the artifact's store."
         )
     return artifact
-
-
-def _tag_after(made: Change, name: Name, tag: Tag, value: TagValue) -> TagValue:
-    """What a tag means once revisions of it were removed: the newest that is left."""
-    for revision in range(value.highest, 0, -1):
-        found = made.revision(name, tag, revision)
-        if found is not None and found.state == "stored":
-            return TagValue(revision=revision, highest=value.highest, statement=found.statement)
-    return TagValue(revision=None, highest=value.highest, statement=None)
-
-
-def _latest_after(made: Change, name: Name) -> LatestValue:
-    """What was stored last of what is left, along the chain that each revision's value holds."""
-    value = made.segment(name, LATEST_TAG)
-    if not isinstance(value, LatestValue):
-        raise CatalogueTamperedError("The map has a tag, and no latest of its name.")
-    tag, revision = value.tag, value.revision
-    while tag is not None and revision is not None:
-        found = made.revision(name, Tag.to_store(tag), revision)
-        if found is None:
-            raise CatalogueTamperedError("The map names a revision as latest that it does not have.")
-        if found.state == "stored":
-            return LatestValue(tag=tag, revision=revision, statement=found.statement)
-        before = found.previous
-        tag, revision = (None, None) if before is None else (before.tag, before.revision)
-    return LatestValue(tag=None, revision=None, statement=None)
 
 
 # ── signing anew ─────────────────────────────────────────────────────────────
@@ -164,8 +124,8 @@ def _accepted(
     except RevokedKeyError as error:
         if accept_payload is None:
             error.hint = (
-                "if the payload is known to be genuine by other means, an admin names it: 'sealstore"
-                " resign NAME TAG --revision N --accept SHA256'."
+                "if the payload is known to be genuine by other means, an admin names it:"
+                " 'sealstore resign --artifact NAME:TAG@REVISION --accept SHA256'."
             )
             raise
     admin = state.keyring.signer(Role.ADMIN, state.repository)

@@ -8,7 +8,7 @@ from sealstore import environment, layout
 from sealstore.assembly import database_in_use, key_source, make_place, open_trust
 from sealstore.errors import RepositoryMismatchError
 from sealstore.keys import Keyring, Role
-from sealstore.ledger import HistoryCheckpoint, VerifiedHead, Head
+from sealstore.ledger import Head, HistoryCheckpoint, VerifiedHead
 from sealstore.recording import Change, genesis
 from sealstore.settings import Settings
 from sealstore.signed_settings import (
@@ -68,9 +68,7 @@ def _first_head(
             if transaction.history.head() is not None or transaction.history.newest_rows(limit=1):
                 raise database_in_use()
             signer = keys.get(key_id)
-            made = Change(
-                transaction, genesis(settings), signer, who, environment.process_id()
-            )
+            made = Change(transaction, genesis(settings), signer, who, environment.process_id())
             made.replace_settings(settings)
             made.append("create", version=settings.document.version, sha256=settings.digest)
             return verify_head(made.finish(), keyring=keys, accepted=None)

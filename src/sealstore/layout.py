@@ -1,8 +1,8 @@
 """The repository's folder: ``repository.json`` and the mirror of the envelopes.
 
-``repository.json`` is the envelope of the signed settings. The mirror ``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is
-ever loaded by way of it. Its folders are walked with ``O_NOFOLLOW``, so that no planted link leads
-out.
+``repository.json`` is the envelope of the signed settings. The mirror
+``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is ever loaded
+by way of it. Its folders are walked with ``O_NOFOLLOW``, so that no planted link leads out.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import Final, Self
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError, PolicyFileError
-from sealstore.layout import PolicySettings
 from sealstore.pickling.policy import Policy
 from sealstore.pickling.policy_file import decode_policy, policy_of
 from sealstore.pickling.verdicts import Verdict, gravity
+from sealstore.signed_settings import PolicySettings
 from sealstore.statement import Import
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH

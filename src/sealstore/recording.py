@@ -16,7 +16,13 @@ import msgspec
 from sealstore import environment, layout
 from sealstore.assembly import Parts
 from sealstore.catalogue import EntryRow, NodeRow, WriteTransaction
-from sealstore.envelope import Signer, VerifiedStatement
+from sealstore.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
+    Signer,
+    VerifiedStatement,
+    read_unverified,
+    seal,
+)
 from sealstore.errors import (
     CatalogueTamperedError,
     LedgerTamperedError,
@@ -30,7 +36,6 @@ from sealstore.ledger import (
     EMPTY_MAP_ROOT,
     EMPTY_ROOT,
     EntryArtifact,
-    Frontier,
     Head,
     HistoryEntry,
     Node,
@@ -310,12 +315,45 @@ def change_settings(
         made.append(
             event, None, version=document.version, sha256=settings.digest, admin_key=admin.key_id
         )
+    _place(parts, settings.envelope)
+    return document
+
+
+def _place(parts: Parts, envelope: bytes) -> None:
     try:
-        layout.place_settings(parts.root, settings.envelope)
+        layout.place_settings(parts.root, envelope)
     except SealstoreError as error:
         # They hold: the catalogue has them, and the head names them.
         warn_caller(f"repository.json still shows the older settings: {error}", RepairWarning)
-    return document
+
+
+def record_key_change(
+    parts: Parts, who: StoredBy, action: str, key_id: str, *, sign_settings: bool
+) -> None:
+    """Put on record what happened to a key; the head gets a signature of today's key with it.
+
+    Args:
+        parts: of the repository.
+        who: who did it.
+        action: ``rotated``, ``retired``, ``accepted`` and the like.
+        key_id: which key.
+        sign_settings: whether the settings, as they are, get a signature of today's key, too.
+
+    Raises:
+        NoSigningKeyError: no active key has the role store, or admin, here.
+        SealstoreError: as ``change``.
+    """
+    envelope: bytes | None = None
+    with change(parts, who) as (made, state):
+        if sign_settings:
+            admin = state.keyring.signer(Role.ADMIN, state.repository)
+            present = read_unverified(state.settings.envelope).payload
+            # The same bytes: of what was signed once, nothing is written anew.
+            envelope = seal(SETTINGS_PAYLOAD_TYPE, present, admin)
+            made.replace_settings(open_settings(envelope, state.keyring))
+        made.append("key", action=action, key=key_id)
+    if envelope is not None:
+        _place(parts, envelope)
 
 
 def require_whole_tail(transaction: WriteTransaction, head: Head) -> None:

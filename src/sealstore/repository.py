@@ -22,9 +22,10 @@ from sealstore.ledger import HistoryEntry
 from sealstore.loading import MmapMode, about
 from sealstore.names import ArtifactRef, Tag, request
 from sealstore.policies import Policies
-from sealstore.recording import change, change_settings
+from sealstore.recording import change, change_settings, record_key_change
 from sealstore.settings import Settings
 from sealstore.signed_settings import RepositorySettings
+from sealstore.state import RepositoryState
 from sealstore.statement import Import
 from sealstore.storing import StoreRequest
 
@@ -98,8 +99,8 @@ class Repository:
         Raises:
             RepositoryNotFoundError: there is none.
             RepositoryMismatchError: it is another one than ``MODEL_REPO_ID`` asks for.
-            VerificationError: its head or its settings are refused, as ones that are not signed by a
-                key of the keyring, or a head that is older than one that was seen before.
+            VerificationError: its head or its settings are refused: not signed by a fitting key of
+                the keyring, or older than what was seen before.
             SchemaVersionError: its catalogue is older or newer than this release.
             KeyringError, ConfigurationError, CatalogueError: the parts cannot be used.
         """
@@ -139,8 +140,13 @@ class Repository:
         return self._parts.state.known().document.immutable_tags
 
     @property
+    def state(self) -> RepositoryState:
+        """What the newest head that was verified here vouches for."""
+        return self._parts.state.known()
+
+    @property
     def keyring(self) -> Keyring:
-        """The keys as they are now."""
+        """The keys as they are now, less those that the repository's settings revoke."""
         return self._parts.keyring
 
     @property
@@ -412,6 +418,18 @@ class Repository:
         with change(self._parts, environment.stored_by(actor)):
             pass
         return self._parts.state.known().head.time
+
+    def record_key_change(
+        self, action: str, key_id: str, *, sign_settings: bool, actor: str | None = None
+    ) -> None:
+        """Put on record what happened to a key; head and settings get today's signatures.
+
+        Raises:
+            NoSigningKeyError: no active key may sign them.
+            SealstoreError: the repository's present state is refused, or cannot be written.
+        """
+        who = environment.stored_by(actor)
+        record_key_change(self._parts, who, action, key_id, sign_settings=sign_settings)
 
     def change_settings(self, *, actor: str | None = None, **changes: Any) -> RepositorySettings:
         """Sign the next version of the settings, and let it hold for every client.

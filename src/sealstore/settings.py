@@ -17,10 +17,13 @@ from sealstore.blobs import DigestName
 from sealstore.catalogue.engine import JOURNALS
 from sealstore.errors import ConfigurationError
 from sealstore.keys import KeyringSource, default_keyring_path
+from sealstore.trust import FirstUse, default_trust_folder
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"
 _REPOSITORY_ID: Final = re.compile(r"[0-9a-f]{32}")
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
+_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -35,6 +38,9 @@ class Variable(StrEnum):
     DIGEST = "MODEL_REPO_DIGEST"
     ID = "MODEL_REPO_ID"
     POLICY = "MODEL_REPO_POLICY"
+    TRUST_STATE = "MODEL_REPO_TRUST_STATE"
+    FIRST_USE = "MODEL_REPO_FIRST_USE"
+    MAX_AGE = "MODEL_REPO_MAX_AGE"
     STRICT_ENVIRONMENT = "MODEL_REPO_STRICT_ENVIRONMENT"
 
 
@@ -52,6 +58,9 @@ class Settings:
         repository_id: the only repository that may be opened, or None.
         policy_path: a policy of the site's own, which every payload must pass as well, or None.
         strict_environment: whether other package versions than the signed ones are an error.
+        trust_folder: where this client remembers the heads that it has seen.
+        first_use: what happens where nothing is remembered.
+        max_age: seconds that a head may be old; None for any.
     """
 
     path: Path
@@ -64,6 +73,9 @@ class Settings:
     repository_id: str | None
     policy_path: Path | None
     strict_environment: bool
+    trust_folder: Path
+    first_use: FirstUse
+    max_age: int | None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -79,6 +91,7 @@ class Settings:
         keyring = given.get(Variable.KEYRING)
         hmac_key = given.get(Variable.HMAC_KEY_FILE)
         policy = given.get(Variable.POLICY)
+        trust = given.get(Variable.TRUST_STATE)
         return cls(
             path=Path(given.get(Variable.PATH) or DEFAULT_PATH),
             keyring_path=Path(keyring) if keyring else default_keyring_path(),
@@ -89,6 +102,9 @@ class Settings:
             repository_id=_repository_id(given),
             policy_path=Path(policy) if policy else None,
             strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
+            trust_folder=Path(trust) if trust else default_trust_folder(),
+            first_use=FirstUse(_one_of(given, Variable.FIRST_USE, tuple(FirstUse))),
+            max_age=_seconds(given, Variable.MAX_AGE),
         )
 
     def key_source(self, outside: Path | None = None) -> KeyringSource:
@@ -114,6 +130,18 @@ def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ..
             f"{variable} has an impossible value.", hint=f"set it to one of: {', '.join(allowed)}."
         )
     return value
+
+
+def _seconds(given: Mapping[str, str], variable: Variable) -> int | None:
+    value = given.get(variable, "").strip()
+    if not value:
+        return None
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise ConfigurationError(
+            f"{variable} is not a duration.", hint="set it to seconds, or as 90m, 36h, 7d."
+        )
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _repository_id(given: Mapping[str, str]) -> str | None:

@@ -20,7 +20,6 @@ from sealstore.errors import (
     CatalogueTamperedError,
     RepositoryLayoutError,
     RepositoryMismatchError,
-    RepositoryNotFoundError,
     RevokedKeyError,
     RollbackError,
     SealstoreError,
@@ -244,9 +243,12 @@ class StateKeeper:
 
     def _settings_of(self, head: Head, keyring: Keyring, rows: Rows) -> VerifiedSettings:
         known = self._known
-        if known is not None and known.state.settings.digest == head.settings_digest:
-            if known.keyring is keyring:
-                return known.state.settings
+        if (
+            known is not None
+            and known.keyring is keyring
+            and known.state.settings.digest == head.settings_digest
+        ):
+            return known.state.settings
         # The file shows people the settings; where it is gone, older, or damaged, the catalogue has
         # them too. What decides is the head's digest.
         found: VerifiedSettings | None = None
@@ -281,9 +283,7 @@ class StateKeeper:
 
 
 def _same(one: TrustRecord | None, other: TrustRecord | None) -> bool:
-    return one is other or (
-        one is not None and other is not None and one.point == other.point
-    )
+    return one is other or (one is not None and other is not None and one.point == other.point)
 
 
 def _other_settings(head: Head, found: VerifiedSettings | None) -> SealstoreError:

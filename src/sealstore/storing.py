@@ -15,7 +15,6 @@ from sealstore.blobs import CommitOutcome, StagedBlob
 from sealstore.catalogue import ArtifactRow
 from sealstore.envelope import VerifiedStatement, open_statement, seal_statement
 from sealstore.errors import (
-    AliasInTheWayError,
     ArtifactNotFound,
     ImmutableTagError,
     RepairWarning,
@@ -24,15 +23,8 @@ from sealstore.errors import (
 )
 from sealstore.formats import Format, JoblibFormat
 from sealstore.keys import Role
-from sealstore.ledger import (
-    AliasValue,
-    LatestValue,
-    PreviousLatest,
-    RevisionValue,
-    SegmentValue,
-    TagValue,
-)
-from sealstore.names import LATEST_TAG, ArtifactRef, Name, Tag
+from sealstore.meaning import note_stored, tag_value
+from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import answer
 from sealstore.recording import change, entry_artifact
 from sealstore.statement import (
@@ -150,10 +142,7 @@ def _record(parts: Parts, draft: Predicate, digests: Digests) -> tuple[VerifiedS
     with change(parts, draft.stored_by) as (made, state):
         # In the transaction: the settings may have changed since the payload was inspected.
         state.policies.check(draft.imports)
-        before = made.segment(name, tag)
-        if isinstance(before, AliasValue):
-            raise AliasInTheWayError(f"{tag} is an alias of {name}, and so cannot be a tag of it.")
-        held = before if isinstance(before, TagValue) else None
+        held = tag_value(made, name, tag)
         if held is not None and held.revision is not None and state.document.immutable_tags:
             raise _immutable()
         revision = 1 if held is None else held.highest + 1
@@ -163,36 +152,9 @@ def _record(parts: Parts, draft: Predicate, digests: Digests) -> tuple[VerifiedS
         verified = open_statement(envelope, state.keyring)
         row = ArtifactRow.of(verified, envelope)
         made.transaction.insert_artifact(row)
-        latest = made.segment(name, LATEST_TAG)
-        made.set_revision(name, tag, revision, stored_revision(verified, latest))
-        made.set_segment(
-            name, tag, TagValue(revision=revision, highest=revision, statement=verified.digest)
-        )
-        made.set_segment(
-            name,
-            LATEST_TAG,
-            LatestValue(tag=draft.tag, revision=revision, statement=verified.digest),
-        )
+        note_stored(made, name, tag, revision, verified.digest)
         made.append("store", entry_artifact(verified), at=draft.created)
     return verified, envelope
-
-
-def stored_revision(verified: VerifiedStatement, latest: SegmentValue | None) -> RevisionValue:
-    """What the map says of a revision that was just stored.
-
-    Args:
-        verified: its statement.
-        latest: what was the latest of its name before.
-    """
-    previous = None
-    if isinstance(latest, LatestValue) and latest.tag is not None and latest.revision is not None:
-        previous = PreviousLatest(tag=latest.tag, revision=latest.revision)
-    return RevisionValue(
-        state="stored",
-        statement=verified.digest,
-        sequence=verified.statement.predicate.sequence,
-        previous=previous,
-    )
 
 
 def mirror(parts: Parts, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> None:

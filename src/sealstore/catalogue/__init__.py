@@ -8,6 +8,7 @@ from sealstore.catalogue.migrations import (
     require_current_schema,
     schema_revision,
     upgrade,
+    upgrading,
 )
 from sealstore.catalogue.queries import Catalogue, Reading, WriteTransaction
 from sealstore.catalogue.rows import ArtifactRow, LegacyHistoryRow, ListFilter
@@ -31,4 +32,5 @@ __all__ = [
     "schema_revision",
     "shown_url",
     "upgrade",
+    "upgrading",
 ]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import inspect, text
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from sealstore.catalogue.engine import reading, writing
 from sealstore.catalogue.failures import catalogue_errors
+from sealstore.catalogue.queries import WriteTransaction
+from sealstore.catalogue.rows import LegacyHistoryRow
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.errors import ConfigurationError, SchemaVersionError
 
@@ -74,8 +79,34 @@ def require_current_schema(engine: Engine) -> None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """An upgrade in its transaction.
+
+    Attributes:
+        transaction: on the new schema.
+        legacy_history: the history of schema 0001, oldest first, which had no ledger; None where
+            the schema was another one.
+    """
+
+    transaction: WriteTransaction
+    legacy_history: list[LegacyHistoryRow] | None
+
+
 def upgrade(engine: Engine, revision: str = "head") -> None:
     """Create the tables, or bring them to ``revision``.
+
+    Raises:
+        SchemaVersionError: the schema is newer than this release.
+        CatalogueError: the database failed.
+    """
+    with upgrading(engine, revision):
+        pass
+
+
+@contextmanager
+def upgrading(engine: Engine, revision: str = "head") -> Iterator[Upgrade]:
+    """Bring the tables to ``revision``, and the rows in the block; all of it, or nothing.
 
     Raises:
         SchemaVersionError: the schema is newer than this release.
@@ -88,12 +119,21 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
         require_current_schema(engine)
     what = "The catalogue cannot be migrated"
     with (
-        catalogue_errors(what),
+        catalogue_errors(what, reading=False),
         writing(engine) as connection,
     ):
-        config = _alembic_config()
-        config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        with catalogue_errors(what):
+            legacy = _legacy_history(connection) if found == SCHEMA_REVISIONS[0] else None
+            config = _alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        yield Upgrade(WriteTransaction(connection), legacy)
+
+
+def _legacy_history(connection: Connection) -> list[LegacyHistoryRow]:
+    columns = ", ".join(LegacyHistoryRow.__slots__)
+    statement = text(f"SELECT {columns} FROM history ORDER BY sequence")  # noqa: S608 (our names)
+    return [LegacyHistoryRow(*row) for row in connection.execute(statement)]
 
 
 def _alembic_config() -> Config:

@@ -210,6 +210,10 @@ class WriteTransaction:
         """The highest sequence that any artifact claims; None where there is none."""
         return self._execute(select(func.max(artifact.c.sequence))).scalar()
 
+    def count_artifacts(self) -> int:
+        """How many artifacts there are."""
+        return int(self._execute(select(func.count()).select_from(artifact)).scalar_one())
+
     def insert_artifact(self, row: ArtifactRow) -> None:
         """Add an artifact."""
         self._execute(insert(artifact), asdict(row))

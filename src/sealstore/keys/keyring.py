@@ -59,6 +59,7 @@ class Key:
         created: when it was made, UTC.
         roles: what it may sign.
         scope: the repositories that it is for.
+        is_withheld: whether another key is to sign in its place, though it is active still.
     """
 
     material: KeyMaterial
@@ -66,6 +67,7 @@ class Key:
     created: datetime
     roles: frozenset[Role]
     scope: Scope
+    is_withheld: bool = False
 
     @property
     def key_id(self) -> str:
@@ -80,7 +82,7 @@ class Key:
     @property
     def can_sign(self) -> bool:
         """Whether this is an active key with its secret part."""
-        return self.state is State.ACTIVE and self.material.can_sign
+        return self.state is State.ACTIVE and self.material.can_sign and not self.is_withheld
 
     def sign(self, message: bytes) -> bytes:
         """The signature of ``message``.
@@ -173,6 +175,14 @@ class Keyring:
             if key_id in self._keys
         }
         return Keyring({**self._keys, **revoked}) if revoked else self
+
+    def withholding(self, key_id: str) -> Keyring:
+        """This keyring, in which other keys sign than this one, as long as it is being replaced.
+
+        Raises:
+            UnknownKeyError: there is no such key.
+        """
+        return Keyring({**self._keys, key_id: replace(self.get(key_id), is_withheld=True)})
 
     def ids(self, *states: State) -> frozenset[str]:
         """The ids of the keys in one of these states."""

@@ -17,7 +17,7 @@ from sealstore.keys import Key, Keyring, Role, State
 from sealstore.keys.keyring import new_key
 from sealstore.maintenance.key_making import new_material
 from sealstore.maintenance.keyring_file import configured_keyring, keyring_change, keys_in_file
-from sealstore.maintenance.settings_signature import resign_settings, settings_key_id
+from sealstore.maintenance.settings_signature import settings_key_id
 from sealstore.repository import Repository
 from sealstore.settings import Settings
 
@@ -77,14 +77,37 @@ def rotate_key(settings: Settings, key_id: str | None = None) -> Rotation:
         old = _active_key(change.keyring, key_id)
         roles, scope = old.roles, old.scope.repositories
         new = new_key(new_material(old.algorithm), roles=roles, repositories=scope)
-        # One write: there is no moment with two signing keys, or with none.
-        change.write(change.keyring.with_key(new).with_state(old.key_id, State.RETIRED))
-        rotation = Rotation(change.keyring.get(old.key_id), new)
-    # If the process ends here, the settings' signature is a retired key's, which still holds.
+        # Until the repository has the new key's signatures, the old one's must hold, or nothing
+        # could be loaded. From now on the new one signs, since it is the newest.
+        change.write(change.keyring.with_key(new))
+    rotation = Rotation(old, new)
     try:
-        return replace(rotation, settings_signed=_move_settings_off_retired(settings))
+        signed = _move_signatures(settings, old.key_id, "rotated")
+        rotation = replace(rotation, settings_signed=signed)
     except SealstoreError as error:
-        return replace(rotation, settings_error=error)
+        rotation = replace(rotation, settings_error=error)
+    retired = _set_state(settings, old, State.RETIRED)
+    return replace(rotation, old=retired)
+
+
+def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
+    """Let other keys sign head and settings of the configured repository, if there is one.
+
+    Returns:
+        Whether ``repository.json`` was signed by the key, and is now by another one.
+
+    Raises:
+        SealstoreError: there is a repository, and it cannot be opened, or signed by other keys.
+    """
+    root = settings.path.absolute()
+    keyring = configured_keyring(settings).withholding(key_id)
+    try:
+        with Repository.open(root, keyring=keyring, settings=settings) as repository:
+            signs_settings = repository.state.settings.key_id == key_id
+            repository.record_key_change(action, key_id, sign_settings=signs_settings)
+            return signs_settings
+    except RepositoryNotFoundError:
+        return False
 
 
 def _active_key(keyring: Keyring, key_id: str | None) -> Key:
@@ -100,19 +123,6 @@ def _active_key(keyring: Keyring, key_id: str | None) -> Key:
         hint="a mounted secret (MODEL_REPO_HMAC_KEY_FILE) is replaced where it is mounted from;"
         " 'sealstore keys retire' its id first, so that what it signed still loads.",
     )
-
-
-def _move_settings_off_retired(settings: Settings) -> bool:
-    """Whether ``repository.json`` was signed by a retired key, and is now by an active one."""
-    keyring = configured_keyring(settings)
-    try:
-        signer = keyring.get(settings_key_id(settings.path.absolute()))
-    except (RepositoryNotFoundError, UnknownKeyError):
-        return False
-    if signer.state is not State.RETIRED:
-        return False
-    resign_settings(settings, keyring)
-    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +189,14 @@ def retire_key(settings: Settings, key_id: str) -> Key:
         UnknownKeyError: there is no such key.
         KeyringError, StorageError: the keyring cannot be used or written; a revoked key stays so.
     """
-    return _set_state(settings, _keyring_with(settings, key_id)[1], State.RETIRED)
+    _, key = _keyring_with(settings, key_id)
+    try:
+        # While it is active still: a retired key's head is accepted by those that know it only.
+        _move_signatures(settings, key.key_id, "retired")
+    except SealstoreError:
+        # No repository that can be opened, or no other key that could sign: that is told before.
+        pass
+    return _set_state(settings, key, State.RETIRED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,40 +209,42 @@ class Revocation:
             none could.
         settings_refused: whether ``repository.json`` is signed by the revoked key still, so that
             the repository cannot be opened.
+        reaches_clients: whether the repository's settings tell every client of it.
     """
 
     key: Key
     settings_signed_by: str | None
     settings_refused: bool
+    reaches_clients: bool
 
 
 def revoke_key(settings: Settings, key_id: str) -> Revocation:
     """Refuse from now on whatever a key signed. There is no way back.
 
-    Where ``repository.json`` is signed by it and another admin key is active, that one signs the
-    settings first, so that the repository stays open.
+    Where other keys are active with the roles admin and store, these sign the revocation into the
+    repository's settings first: it then holds for every client, and the repository stays open.
 
     Raises:
         UnknownKeyError: there is no such key.
         KeyringError, StorageError: the keyring cannot be used or written.
     """
     keyring, key = _keyring_with(settings, key_id)
-    rest = Keyring.of(
-        replace(other, state=State.RETIRED)
-        if other.key_id == key.key_id and other.state is State.ACTIVE
-        else other
-        for other in keyring
-    )
     signed_by, signs_settings = None, False
+    root = settings.path.absolute()
     try:
-        signs_settings = settings_key_id(settings.path.absolute()) == key.key_id
-        if signs_settings and key.state is not State.REVOKED:
-            signed_by = resign_settings(settings, rest).new_key_id
+        signs_settings = settings_key_id(root) == key.key_id
+        withheld = keyring.withholding(key.key_id)
+        with Repository.open(root, keyring=withheld, settings=settings) as repository:
+            revoked = repository.state.document.revoked_keys
+            if key.key_id not in revoked:
+                repository.change_settings(revoked_keys=(*revoked, key.key_id))
+            signed_by = repository.state.settings.key_id
     except SealstoreError:
         # Revoking does not wait for a repository that is damaged, or that no other key can sign.
         pass
-    revoked = _set_state(settings, key, State.REVOKED)
-    return Revocation(revoked, signed_by, signs_settings and signed_by is None)
+    refused = _set_state(settings, key, State.REVOKED)
+    moved = signed_by if signs_settings and signed_by != key.key_id else None
+    return Revocation(refused, moved, signs_settings and moved is None, signed_by is not None)
 
 
 def _keyring_with(settings: Settings, key_id: str) -> tuple[Keyring, Key]:

@@ -19,6 +19,7 @@ from sealstore.keys import Ed25519Private, HmacSha256, Key, Role
 from sealstore.keys.keyring import DEFAULT_ROLES, new_key
 from sealstore.maintenance.keyring_file import configured_keyring, keyring_change
 from sealstore.settings import Settings
+from sealstore.signed_settings import open_settings
 
 DEFAULT_ALGORITHM: Final = HmacSha256.algorithm
 NEW_KEY_ALGORITHMS: Final = (HmacSha256.algorithm, Ed25519Private.algorithm)
@@ -81,7 +82,7 @@ def default_repositories(settings: Settings) -> list[str] | None:
     except RepositoryNotFoundError:
         return None
     try:
-        return [layout.open_settings(data, configured_keyring(settings)).repository]
+        return [open_settings(data, configured_keyring(settings)).document.repository]
     except SealstoreError as error:
         error.hint = "say which repository the key is for: --repository ID, or 'any'."
         raise

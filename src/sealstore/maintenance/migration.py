@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from sealstore import layout
 from sealstore.assembly import open_catalogue
-from sealstore.catalogue import Catalogue, require_current_schema, schema_revision, upgrade
+from sealstore.catalogue import Catalogue, require_current_schema, schema_revision, upgrading
 from sealstore.catalogue.inspection import database_place
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
+from sealstore.maintenance.first_ledger import begin_ledger
 from sealstore.settings import Settings
+from sealstore.signed_settings import open_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +47,17 @@ def migrate(settings: Settings) -> Migration:
     Raises:
         RepositoryNotFoundError, VerificationError, KeyringError: there is no repository that these
             keys know; nothing was changed.
+        NoSigningKeyError: the catalogue has no ledger yet, and no active key may sign its head.
+        CatalogueTamperedError: its history and its artifacts do not fit together.
         SchemaVersionError: the schema is newer, or there is none: empty tables would hide that the
             artifacts are gone.
         CatalogueError: the database failed.
     """
     with _catalogue(settings) as catalogue:
         old = _old_revision(catalogue)
-        upgrade(catalogue.engine)
+        with upgrading(catalogue.engine) as upgraded:
+            if upgraded.legacy_history is not None:
+                begin_ledger(settings, upgraded)
         new = schema_revision(catalogue.engine) or old
         return Migration(old, new, place(settings, catalogue))
 
@@ -59,7 +65,7 @@ def migrate(settings: Settings) -> Migration:
 @contextmanager
 def _catalogue(settings: Settings) -> Iterator[Catalogue]:
     root = settings.path.absolute()
-    layout.open_settings(layout.read_settings_file(root), settings.key_source().current())
+    open_settings(layout.read_settings_file(root), settings.key_source().current())
     catalogue = open_catalogue(root, settings)
     try:
         yield catalogue

@@ -5,14 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
-from sealstore import environment, layout
 from sealstore.artifact import Artifact
 from sealstore.catalogue import ListFilter
 from sealstore.errors import SealstoreError
-from sealstore.keys import Keyring, Role
-from sealstore.layout import PolicySettings, RepositorySettings
+from sealstore.keys import Keyring
 from sealstore.maintenance.walk import walk_rows
 from sealstore.pickling.policy import Policy
 from sealstore.pickling.policy_file import settings_of
@@ -20,6 +16,7 @@ from sealstore.pickling.verdicts import Verdict
 from sealstore.policies import read_policy_file
 from sealstore.repository import Repository
 from sealstore.settings import Settings
+from sealstore.signed_settings import PolicySettings, RepositorySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +87,12 @@ def set_policy(settings: Settings, keyring: Keyring, path: Path) -> RepositorySe
 
     Raises:
         PolicyFileError, ConfigurationError: the file cannot be used.
-        NoSigningKeyError: no active admin key is for this repository.
+        NoSigningKeyError: no active keys have the roles admin and store here.
         SealstoreError: the repository's present settings are refused.
     """
     policy = settings_of(read_policy_file(path))
-    root = settings.path.absolute()
-    present = layout.open_settings(layout.read_settings_file(root), keyring)
-    signer = keyring.signer(Role.ADMIN, present.repository)
-    changed = msgspec.structs.replace(
-        present, version=present.version + 1, created=environment.now(), policy=policy
-    )
-    layout.write_settings(root, changed, signer)
-    return changed
+    with Repository.open(settings.path, keyring=keyring, settings=settings) as repository:
+        return repository.change_settings(policy=policy)
 
 
 def policy_toml(policy: PolicySettings) -> str:

@@ -9,8 +9,9 @@ from sealstore import layout
 from sealstore.envelope import read_unverified
 from sealstore.errors import RepositoryMismatchError, RevokedKeyError
 from sealstore.keys import Keyring, Role, State
-from sealstore.layout import RepositorySettings
+from sealstore.repository import Repository
 from sealstore.settings import Settings
+from sealstore.signed_settings import RepositorySettings, open_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ def settings_key_id(root: Path) -> str:
 def resign_settings(
     settings: Settings, keyring: Keyring, *, accept: str | None = None
 ) -> SettingsSignature:
-    """Give ``repository.json`` a signature of the newest admin key; its content stays.
+    """Give settings and head signatures of the newest keys; what they say stays.
 
     Args:
         settings: names the repository.
@@ -59,12 +60,14 @@ def resign_settings(
     root = settings.path.absolute()
     data = layout.read_settings_file(root)
     old_key_id = read_unverified(data).key_id
+    used = keyring
     try:
-        identity = layout.open_settings(data, keyring)
+        identity = open_settings(data, keyring).document
     except RevokedKeyError:
         if accept is None:
             raise
-        identity = layout.open_settings(data, _as_if_retired(keyring, old_key_id))
+        used = _as_if_active(keyring, old_key_id)
+        identity = open_settings(data, used).document
     for expected in (accept, settings.repository_id):
         if expected not in (None, identity.repository):
             raise RepositoryMismatchError(
@@ -72,12 +75,15 @@ def resign_settings(
                 path=root,
                 hint="check what is mounted at {path}.",
             )
-    signer = keyring.signer(Role.ADMIN, identity.repository)
+    signer = used.signer(Role.ADMIN, identity.repository)
     if signer.key_id != old_key_id:
-        layout.write_settings(root, identity, signer)
+        action = "settings signed anew" if used is keyring else "accepted though revoked"
+        with Repository.open(root, keyring=used, settings=settings) as repository:
+            repository.record_key_change(action, old_key_id, sign_settings=True)
     return SettingsSignature(identity, old_key_id, signer.key_id)
 
 
-def _as_if_retired(keyring: Keyring, key_id: str) -> Keyring:
-    """A keyring of one revoked key, good enough to check whether a signature was ever its own."""
-    return Keyring.of([replace(keyring.get(key_id), state=State.RETIRED)])
+def _as_if_active(keyring: Keyring, key_id: str) -> Keyring:
+    """The keyring with a revoked key as it was before, but that it signs nothing."""
+    before = replace(keyring.get(key_id), state=State.ACTIVE, is_withheld=True)
+    return Keyring.of([*(key for key in keyring if key.key_id != key_id), before])

@@ -8,9 +8,9 @@ import msgspec
 
 from sealstore import limits
 from sealstore.errors import PolicyFileError
-from sealstore.layout import PolicySettings
 from sealstore.pickling.policy import Policy
 from sealstore.pickling.policy_entry import Entry
+from sealstore.signed_settings import PolicySettings
 
 
 def decode_policy(data: bytes) -> Policy:

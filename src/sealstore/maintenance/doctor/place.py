@@ -14,10 +14,10 @@ from sealstore import layout, limits
 from sealstore.envelope import read_unverified
 from sealstore.errors import SealstoreError
 from sealstore.keys import Keyring
-from sealstore.layout import RepositorySettings
 from sealstore.maintenance.doctor.check import Check, quoted
 from sealstore.maintenance.doctor.keys import check_settings_key
 from sealstore.settings import Settings
+from sealstore.signed_settings import RepositorySettings, open_settings
 
 _NEEDED_FREE_BYTES: Final = 64 * limits.MIB
 _LITTLE_FREE_SHARE: Final = 0.05
@@ -33,7 +33,7 @@ def check_settings(
     topic = "settings"
     try:
         data = layout.read_settings_file(settings.path.absolute())
-        identity = layout.open_settings(data, keyring)
+        identity = open_settings(data, keyring).document
     except SealstoreError as error:
         return None, [Check.failed(topic, error)]
     tags = "immutable" if identity.immutable_tags else "may be stored again"
