@@ -6,11 +6,12 @@ else's.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import and_, case, func, insert, null, select
+from sqlalchemy import case, func, insert, null, select
 from sqlalchemy.engine import Connection
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -132,21 +133,18 @@ class ChainReader:
             since, until: UTC times, or beginnings of one; ``until`` is not included.
         """
         entry = self._tables.entry
-        wanted = [
-            condition
-            for given, condition in (
-                (before_sequence, entry.c.sequence < before_sequence),
-                (name, entry.c.name == name),
-                (tag, entry.c.tag == tag),
-                (events or None, entry.c.event.in_(list(events))),
-                (since, entry.c.at >= since),
-                (until, entry.c.at < until),
-            )
-            if given is not None
-        ]
         statement = select(*_entry_columns(self._tables))
-        if wanted:
-            statement = statement.where(and_(*wanted))
+        for column, compare, value in (
+            (entry.c.sequence, operator.lt, before_sequence),
+            (entry.c.name, operator.eq, name),
+            (entry.c.tag, operator.eq, tag),
+            (entry.c.at, operator.ge, since),
+            (entry.c.at, operator.lt, until),
+        ):
+            if value is not None:
+                statement = statement.where(compare(column, value))
+        if events:
+            statement = statement.where(entry.c.event.in_(list(events)))
         rows = max(0, min(limit, limits.MAX_LIST_ROWS))
         statement = statement.order_by(entry.c.sequence.desc()).limit(rows)
         with catalogue_errors("The ledger cannot be read"):
