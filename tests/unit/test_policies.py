@@ -10,7 +10,7 @@ import pytest
 
 from sealstore import errors
 from sealstore.keys import Keyring
-from sealstore.layout import PolicySettings
+from sealstore.signed_settings import PolicySettings
 from sealstore.maintenance import set_policy
 from sealstore.policies import Policies, read_policy_file
 from sealstore.repository import Repository

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealstore import errors, limits
-from sealstore.layout import PolicySettings
+from sealstore.signed_settings import PolicySettings
 from sealstore.pickling.policy import Mode
 from sealstore.pickling.policy_entry import USES, Entry
 from sealstore.pickling.policy_file import decode_policy, policy_of, settings_of

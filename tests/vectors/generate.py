@@ -27,7 +27,7 @@ from sealstore.keys import (
     write_keyring_file,
 )
 from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.layout import REPOSITORY_FILE, PolicySettings, RepositorySettings, write_settings
+from sealstore.signed_settings import REPOSITORY_FILE, PolicySettings, RepositorySettings, write_settings
 from sealstore.statement import (
     Digests,
     Import,
