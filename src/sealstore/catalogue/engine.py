@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -58,7 +58,7 @@ def catalogue_engine(
     journal: str = "wal",
     create: bool = False,
     file_name: str = SQLITE_FILE,
-    synchronous: str = "FULL",
+    pragmas: Sequence[str] = (),
 ) -> Engine:
     """An engine for a repository's catalogue.
 
@@ -68,8 +68,7 @@ def catalogue_engine(
         journal: SQLite's journal mode, ``wal`` or ``delete``.
         create: whether a missing SQLite file is made; otherwise it is an error.
         file_name: SQLite's file in the folder.
-        synchronous: what SQLite waits for where no transaction says otherwise, ``FULL`` or
-            ``NORMAL``.
+        pragmas: of SQLite's connections, beside those that all have or in their place.
 
     Raises:
         ConfigurationError: an URL of another database, or none at all.
@@ -78,7 +77,7 @@ def catalogue_engine(
     """
     if url is None:
         file = repository.absolute() / file_name
-        engine = _sqlite_engine(file, journal, create=create, synchronous=synchronous)
+        engine = _sqlite_engine(file, journal, create=create, pragmas=pragmas)
     else:
         engine = _postgresql_engine(_parsed(url))
     close_at_fork(engine)
@@ -201,7 +200,7 @@ def refuse_wal_on_network(folder: Path) -> None:
         )
 
 
-def _sqlite_engine(file: Path, journal: str, *, create: bool, synchronous: str) -> Engine:
+def _sqlite_engine(file: Path, journal: str, *, create: bool, pragmas: Sequence[str]) -> Engine:
     if journal not in JOURNALS:
         raise ConfigurationError(
             "The journal mode is neither 'wal' nor 'delete'.", hint="check MODEL_REPO_JOURNAL."
@@ -225,7 +224,7 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool, synchronous: str) 
             check_same_thread=False,
         )
         try:
-            _configure_sqlite(connection, journal, create=create, synchronous=synchronous)
+            _configure_sqlite(connection, journal, create=create, pragmas=pragmas)
         except BaseException:
             connection.close()
             raise
@@ -245,17 +244,18 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool, synchronous: str) 
 
 
 def _configure_sqlite(
-    connection: sqlite3.Connection, journal: str, *, create: bool, synchronous: str
+    connection: sqlite3.Connection, journal: str, *, create: bool, pragmas: Sequence[str]
 ) -> None:
     # A file keeps the mode it was made with, unless the other one is asked for.
     if create or journal == "delete":
         connection.execute(f"PRAGMA journal_mode={journal}")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.MAX_ROW_BYTES)
     for pragma in (
-        f"synchronous={synchronous}",
+        "synchronous=FULL",
         "trusted_schema=OFF",
         "cell_size_check=ON",
         "foreign_keys=ON",
+        *pragmas,
     ):
         connection.execute(f"PRAGMA {pragma}")
 
