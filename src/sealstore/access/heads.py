@@ -8,7 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sealstore.errors import LedgerTamperedError, RepositoryExchangedError
+from sealstore.errors import (
+    AccessLogNotFoundError,
+    LedgerTamperedError,
+    RepositoryExchangedError,
+)
 from sealstore.keys import Keyring, State
 from sealstore.ledger import (
     EMPTY_ROOT,
@@ -40,6 +44,17 @@ class SeenHead:
     keyring: Keyring
 
 
+def present_envelope(envelope: bytes | None) -> bytes:
+    """The envelope of a head that is there.
+
+    Raises:
+        AccessLogNotFoundError: there is none, or something that cannot be one.
+    """
+    if envelope is None:
+        raise AccessLogNotFoundError("The access log has no head, or none that could be one.")
+    return envelope
+
+
 def open_log_head(
     envelope: bytes, keyring: Keyring, repository: str, *states: State
 ) -> VerifiedHead[AccessHead]:
@@ -55,8 +70,7 @@ def open_log_head(
         VerificationError: the envelope is refused, or the key is in another state.
         RepositoryExchangedError: it is another repository's.
     """
-    accepted = {key.key_id for key in keyring if key.state in states}
-    verified = open_access_head(envelope, keyring, accepted)
+    verified = open_access_head(envelope, keyring, keyring.ids(*states))
     if verified.head.repository != repository:
         raise RepositoryExchangedError(
             f"This is an access log of repository {verified.head.repository}, not of {repository}."

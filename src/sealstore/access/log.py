@@ -7,30 +7,28 @@ the database, but has no key, gets an honest process to carry on from what he ma
 
 from __future__ import annotations
 
-import os
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Final
 
 from sealstore import environment, limits
+from sealstore.access.appending import Event, append
 from sealstore.access.heads import (
     SeenHead,
     first_head,
     next_head,
     open_log_head,
+    present_envelope,
     require_extended,
     require_whole_tail,
 )
+from sealstore.access.reading import AccessReading
 from sealstore.catalogue import (
     AccessRows,
     AccessWriter,
-    ChainReader,
-    EntryRow,
-    NodeRow,
     no_fork,
     require_current_schema,
     schema_revision,
@@ -46,56 +44,20 @@ from sealstore.errors import (
 from sealstore.keys import Keyring, Role, State
 from sealstore.ledger import (
     AccessCheckpoint,
-    AccessEntry,
     AccessHead,
     AccessRequest,
     Actor,
     EntryArtifact,
     VerifiedHead,
-    decode_access_entry,
-    encode_entry,
-    leaf_hash,
+    consistency_proof,
     seal_access_head,
 )
-from sealstore.ledger.entries import Act, Outcome
+from sealstore.ledger.entries import Act
+
+Prove = Callable[[int, int], Sequence[bytes]]
+"""Gives the consistency proof between two sizes of the log, the smaller first."""
 
 _LOG_ID_BYTES: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class AccessReading:
-    """The log as one snapshot sees it, for auditors.
-
-    Attributes:
-        chain: entries and nodes, none of them believed yet.
-        envelope: of the head, unverified; None where there is none.
-    """
-
-    chain: ChainReader
-    envelope: bytes | None
-    _open: Callable[[bytes], VerifiedHead[AccessHead]]
-
-    def head(self) -> VerifiedHead[AccessHead]:
-        """The verified head: what the chain must hold, and nothing else.
-
-        Raises:
-            AccessLogNotFoundError: there is none.
-            VerificationError: it is refused.
-        """
-        return self._open(_present(self.envelope))
-
-
-@dataclass(frozen=True, slots=True)
-class _Event:
-    """What is to be recorded; see ``AccessEntry``."""
-
-    act: Act
-    outcome: Outcome
-    reason: str | None
-    request: AccessRequest
-    artifact: EntryArtifact | None
-    grant: int | None
-    context: str | None
 
 
 class AccessLog:
@@ -108,8 +70,9 @@ class AccessLog:
         repository: the repository's id.
         keys: gives the keys as they are now; appending needs an active one with the role access.
         remembered: gives the newest head that this client remembers, None where it knows none.
-        remember: notes a head. It is called only with heads that survive a crash of the machine, at
-            most every ``limits.REMEMBER_ACCESS_SECONDS``, and when the log is closed.
+        remember: notes a head, and may ask for proofs that it fits to another one. It is called
+            only with heads that survive a crash of the machine, at most every
+            ``limits.REMEMBER_ACCESS_SECONDS``, and when the log is closed.
     """
 
     def __init__(
@@ -119,7 +82,7 @@ class AccessLog:
         keys: Callable[[], Keyring],
         *,
         remembered: Callable[[], AccessCheckpoint | None] = lambda: None,
-        remember: Callable[[AccessCheckpoint], object] | None = None,
+        remember: Callable[[AccessCheckpoint, Prove], object] | None = None,
     ) -> None:
         self._rows = rows
         self._repository = repository
@@ -135,7 +98,7 @@ class AccessLog:
 
     @property
     def location(self) -> str:
-        """Where the log is, for people and for what remembers its head: no password in it."""
+        """Where the log is, as a URL without any password."""
         return self._rows.location
 
     # ── making and closing ───────────────────────────────────────────────────
@@ -166,7 +129,7 @@ class AccessLog:
                     raise AccessLogExistsError("The database already holds an access log.")
                 rows.replace_head(seal_access_head(head, signer))
         if self._remember is not None:
-            self._remember(AccessCheckpoint.of(head))
+            self._remember(AccessCheckpoint.of(head), self._prove)
 
     def close(self) -> None:
         """Remember the newest head, and close the database; a later call opens it again.
@@ -236,7 +199,7 @@ class AccessLog:
             VerificationError: what is there is not the log that this client knows, or not whole.
             KeyringError: there is no key to sign with.
         """
-        event = _Event(act, "granted", None, request, artifact, None, context)
+        event = Event(act, "granted", None, request, artifact, None, context)
         return self._record(event, actor)
 
     def refuse(
@@ -262,7 +225,7 @@ class AccessLog:
         Raises:
             SealstoreError: as ``grant``. The caller's own error is the one to raise then.
         """
-        event = _Event(act, "refused", reason, request, artifact, None, context)
+        event = Event(act, "refused", reason, request, artifact, None, context)
         return self._record(event, actor)
 
     def fail(
@@ -289,10 +252,10 @@ class AccessLog:
         Raises:
             SealstoreError: as ``grant``. The caller's own error is the one to raise then.
         """
-        event = _Event(act, "failed", reason, request, artifact, grant, context)
+        event = Event(act, "failed", reason, request, artifact, grant, context)
         return self._record(event, actor)
 
-    def _record(self, event: _Event, actor: str | None) -> int:
+    def _record(self, event: Event, actor: str | None) -> int:
         environment.checked_context(event.context)
         by = self._actor(actor)
         with self._one_thread():
@@ -306,35 +269,11 @@ class AccessLog:
                 with self._rows.write(durable=durable) as rows:
                     keyring = self._keys()
                     seen = self._verified(rows, keyring, remembered, (State.ACTIVE,))
-                    seen = self._append(rows, seen, event, by)
+                    signer = keyring.signer(Role.ACCESS, self._repository)
+                    seen = append(rows, seen, signer, event, by)
             self._has_news = True
             self._note(seen, compared=compares, durable=durable)
         return seen.head.size
-
-    def _append(self, rows: AccessWriter, seen: SeenHead, event: _Event, by: Actor) -> SeenHead:
-        signer = seen.keyring.signer(Role.ACCESS, self._repository)
-        entry = AccessEntry(
-            sequence=seen.head.size + 1,
-            act=event.act,
-            outcome=event.outcome,
-            reason=event.reason,
-            at=environment.now(),
-            by=by,
-            context=event.context,
-            recorded_by=signer.key_id,
-            request=event.request,
-            artifact=event.artifact,
-            grant=event.grant,
-        )
-        data = encode_entry(entry)
-        # What no auditor could read is not put on record.
-        decode_access_entry(data, entry.sequence)
-        tree, nodes = seen.tree.append(leaf_hash(data))
-        head = next_head(seen.head, tree, entry.at)
-        envelope = seal_access_head(head, signer)
-        node_rows = [NodeRow(node.level, node.index, node.digest) for node in nodes]
-        rows.append([_entry_row(entry, data)], node_rows, envelope)
-        return SeenHead(envelope, head, tree, seen.keyring)
 
     # ── what is there ────────────────────────────────────────────────────────
 
@@ -370,9 +309,9 @@ class AccessLog:
            here: that is what an audit verifies.
         """
         # 1
-        envelope = _present(rows.head())
+        envelope = present_envelope(rows.head())
         known = self._seen
-        if known is not None and known.envelope == envelope and known.keyring is keyring:
+        if known is not None and known.envelope == envelope and known.keyring == keyring:
             seen = known
         else:
             head = open_log_head(envelope, keyring, self._repository, *accepted).head
@@ -404,10 +343,15 @@ class AccessLog:
         """Know ``seen``, which is committed, and remember it where a power loss cannot undo it."""
         self._seen = seen
         if durable and self._remember is not None:
-            self._remember(AccessCheckpoint.of(seen.head))
+            self._remember(AccessCheckpoint.of(seen.head), self._prove)
             self._has_news = False
         if compared:
             self._compared_at = time.monotonic()
+
+    def _prove(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        # From what is there now: others may have remembered a head that came after this process's.
+        with _access_log_errors(), self._rows.read() as chain:
+            return consistency_proof(chain, old_size, new_size)
 
     # ── the process ──────────────────────────────────────────────────────────
 
@@ -427,30 +371,11 @@ class AccessLog:
 
     def _actor(self, actor: str | None) -> Actor:
         # Looking up the user may ask a directory service; a forked child is another process.
-        process, who = os.getpid(), self._who
+        process, who = environment.process_id(), self._who
         if who is None or who[:2] != (process, actor):
-            by = environment.stored_by(actor)
-            made = Actor(user=by.user, host=by.host, process=process, actor=by.actor)
+            made = environment.entry_actor(environment.stored_by(actor), process)
             self._who = who = (process, actor, made)
         return who[2]
-
-
-def _present(envelope: bytes | None) -> bytes:
-    if envelope is None:
-        raise AccessLogNotFoundError("The access log has no head, or none that could be one.")
-    return envelope
-
-
-def _entry_row(entry: AccessEntry, data: bytes) -> EntryRow:
-    about = entry.request if entry.artifact is None else entry.artifact
-    return EntryRow(
-        sequence=entry.sequence,
-        entry=data,
-        event=f"{entry.act} {entry.outcome}",
-        at=entry.at,
-        name=about.name,
-        tag=about.tag,
-    )
 
 
 @contextmanager

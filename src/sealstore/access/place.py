@@ -6,13 +6,18 @@ what loads wrote. A database of its own elsewhere lets loaders mount the reposit
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
+from sealstore.access.log import AccessLog, Prove
 from sealstore.catalogue import AccessRows, catalogue_engine
 from sealstore.errors import ConfigurationError
+from sealstore.keys import Keyring
+from sealstore.ledger import AccessCheckpoint
 from sealstore.settings import Settings
+from sealstore.trust import TrustStore
 
 ACCESS_FILE: Final = "access.sqlite3"
 _SQLITE: Final = "sqlite:///"
@@ -23,6 +28,39 @@ _PRAGMAS: Final = (
     # of the time of many appends goes into; of SQLite's 1,000 pages it would be every 130th.
     "wal_autocheckpoint=4000",
 )
+
+
+def open_access_log(
+    settings: Settings,
+    root: Path,
+    repository: str,
+    keys: Callable[[], Keyring],
+    trust: TrustStore,
+    *,
+    create: bool = False,
+) -> AccessLog:
+    """The access log of the repository in ``root``; nothing is opened yet.
+
+    Args:
+        settings, root, create: as for ``access_rows``.
+        repository: the repository's id.
+        keys: gives the keys as they are now.
+        trust: what this client remembers of the repository, and with it of the log.
+
+    Raises:
+        SealstoreError: as ``access_rows``.
+    """
+    rows = access_rows(settings, root, create=create)
+    location = rows.location
+
+    def remembered() -> AccessCheckpoint | None:
+        record = trust.read()
+        return None if record is None else record.access.get(location)
+
+    def remember(point: AccessCheckpoint, prove: Prove) -> None:
+        trust.advance_access(location, point, prove=prove)
+
+    return AccessLog(rows, repository, keys, remembered=remembered, remember=remember)
 
 
 def access_rows(settings: Settings, root: Path, *, create: bool = False) -> AccessRows:

@@ -65,8 +65,8 @@ class AccessRows:
     """The rows of one access log.
 
     Args:
-        engine: from ``catalogue_engine``, with ``synchronous="NORMAL"``.
-        file: SQLite's file; None for PostgreSQL.
+        engine: from ``catalogue_engine``; of SQLite with the pragma ``synchronous=NORMAL``.
+        file: SQLite's file, absolute; None for PostgreSQL.
         durable: whether every transaction is to survive a crash of the machine.
     """
 
@@ -77,8 +77,8 @@ class AccessRows:
 
     @property
     def location(self) -> str:
-        """Where the log is, for people and for what remembers it: no password in it."""
-        return shown_url(self.engine) if self._file is None else str(self._file)
+        """Where the log is, as a URL without any password."""
+        return shown_url(self.engine) if self._file is None else self._file.as_uri()
 
     def exists(self) -> bool:
         """Whether there is a database; of PostgreSQL's, only connecting tells."""
