@@ -41,7 +41,7 @@ def stored_by(actor: str | None) -> StoredBy:
     Raises:
         InvalidMetadataError: longer than ``limits.MAX_ACTOR_CHARACTERS``, or no string.
     """
-    if actor is not None and not _is_storable(actor):
+    if actor is not None and not _is_storable(actor, limits.MAX_ACTOR_CHARACTERS):
         raise InvalidMetadataError(
             f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
         )
@@ -56,6 +56,19 @@ def process_id() -> int:
 def entry_actor(who: StoredBy, process: int | None) -> Actor:
     """Who does something, as the ledger's entries tell it."""
     return Actor(user=who.user, host=who.host, process=process, actor=who.actor)
+
+
+def checked_context(context: str | None) -> str | None:
+    """What the caller says of the occasion of an access.
+
+    Raises:
+        InvalidMetadataError: longer than ``limits.MAX_CONTEXT_CHARACTERS``, or no string.
+    """
+    if context is not None and not _is_storable(context, limits.MAX_CONTEXT_CHARACTERS):
+        raise InvalidMetadataError(
+            f"A context is a string of at most {limits.MAX_CONTEXT_CHARACTERS} characters."
+        )
+    return context
 
 
 def refuse_unportable(modules: Iterable[str]) -> None:
@@ -152,11 +165,11 @@ def _host() -> str:
     return _shortened(socket.gethostname())
 
 
-def _is_storable(actor: object) -> bool:
-    if not isinstance(actor, str) or len(actor) > limits.MAX_ACTOR_CHARACTERS:
+def _is_storable(text: object, characters: int) -> bool:
+    if not isinstance(text, str) or len(text) > characters:
         return False
     try:
-        actor.encode("utf-8")
+        text.encode("utf-8")
     except UnicodeEncodeError:
         return False
     return True

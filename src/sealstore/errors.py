@@ -197,6 +197,36 @@ class CatalogueTamperedError(SealstoreError):
     )
 
 
+class AccessLogError(SealstoreError):
+    """The access log cannot be read or written; nothing is handed out that is not on record."""
+
+    code = "ACCESS_LOG"
+    default_hint = (
+        "'sealstore doctor' looks for the reason (disk full, permissions, lock); where the"
+        " repository is mounted read-only, MODEL_REPO_ACCESS_LOG_URL names a log that this process"
+        " may write."
+    )
+
+
+class AccessLogNotFoundError(AccessLogError):
+    """There is no access log where one is expected, or it has lost its head."""
+
+    code = "ACCESS_LOG_NOT_FOUND"
+    default_hint = (
+        "if there has never been one, make it with 'sealstore audit init'; otherwise restore it"
+        " from a backup, and find out who removed it."
+    )
+
+
+class AccessLogExistsError(AccessLogError):
+    """An access log, or what is left of one, is where one was to be made."""
+
+    code = "ACCESS_LOG_EXISTS"
+    default_hint = (
+        "point MODEL_REPO_ACCESS_LOG_URL to an empty database, or use the log that is there."
+    )
+
+
 class KnownLocationError(SealstoreError):
     """This client remembers a repository where another one was to be begun."""
 

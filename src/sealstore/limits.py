@@ -162,6 +162,10 @@ with room for details."""
 MAX_CONTEXT_CHARACTERS: Final = 1024
 """Characters of the context that a caller gives with a load, such as a job's id."""
 
+REMEMBER_ACCESS_SECONDS: Final = 5
+"""Seconds after which a process that appends to the access log remembers its head again: that costs
+two fsyncs, and entries of so many seconds are what nobody would miss after a rollback."""
+
 MAX_ENTRY_DETAILS: Final = 32
 """Details of one entry: a listing shows them on one line each."""
 

@@ -21,6 +21,7 @@ from sealstore.trust import FirstUse, default_trust_folder
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"
+ACCESS_SYNC: Final = ("normal", "full")
 _REPOSITORY_ID: Final = re.compile(r"[0-9a-f]{32}")
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
 _UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -34,6 +35,8 @@ class Variable(StrEnum):
     KEYRING = "MODEL_REPO_KEYRING"
     HMAC_KEY_FILE = "MODEL_REPO_HMAC_KEY_FILE"
     DATABASE_URL = "MODEL_REPO_DATABASE_URL"
+    ACCESS_LOG_URL = "MODEL_REPO_ACCESS_LOG_URL"
+    ACCESS_SYNC = "MODEL_REPO_ACCESS_SYNC"
     JOURNAL = "MODEL_REPO_JOURNAL"
     DIGEST = "MODEL_REPO_DIGEST"
     ID = "MODEL_REPO_ID"
@@ -53,6 +56,9 @@ class Settings:
         keyring_path: the keyring file.
         hmac_key_path: a mounted HMAC secret, or None.
         database_url: PostgreSQL's URL, or None for SQLite in the repository.
+        access_log_url: the access log's database, or None for the one of the repository.
+        access_sync: ``full`` where each entry of the access log survives a crash of the machine,
+            ``normal`` where it survives one of the process.
         journal: SQLite's journal mode.
         digest: which digest a load checks.
         repository_id: the only repository that may be opened, or None.
@@ -68,6 +74,8 @@ class Settings:
     hmac_key_path: Path | None
     # Not shown: there is a password in it.
     database_url: str | None = field(repr=False)
+    access_log_url: str | None = field(repr=False)
+    access_sync: str
     journal: str
     digest: DigestName
     repository_id: str | None
@@ -97,6 +105,8 @@ class Settings:
             keyring_path=Path(keyring) if keyring else default_keyring_path(),
             hmac_key_path=Path(hmac_key) if hmac_key else None,
             database_url=given.get(Variable.DATABASE_URL) or None,
+            access_log_url=given.get(Variable.ACCESS_LOG_URL) or None,
+            access_sync=_one_of(given, Variable.ACCESS_SYNC, ACCESS_SYNC),
             journal=_one_of(given, Variable.JOURNAL, JOURNALS),
             digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
             repository_id=_repository_id(given),

@@ -1,7 +1,9 @@
 """The catalogue: the SQL index over the artifacts. Quick to search, and not trusted."""
 
+from sealstore.catalogue.access_rows import AccessRows, AccessWriter
 from sealstore.catalogue.chains import ChainReader, ChainWriter, EntryRow, MapRows, NodeRow
 from sealstore.catalogue.engine import catalogue_engine, shown_url
+from sealstore.catalogue.forking import no_fork
 from sealstore.catalogue.lookup import Answer
 from sealstore.catalogue.migrations import (
     migrations_path,
@@ -14,6 +16,8 @@ from sealstore.catalogue.queries import Catalogue, Reading, WriteTransaction
 from sealstore.catalogue.rows import ArtifactRow, LegacyHistoryRow, ListFilter
 
 __all__ = [
+    "AccessRows",
+    "AccessWriter",
     "Answer",
     "ArtifactRow",
     "Catalogue",
@@ -28,6 +32,7 @@ __all__ = [
     "WriteTransaction",
     "catalogue_engine",
     "migrations_path",
+    "no_fork",
     "require_current_schema",
     "schema_revision",
     "shown_url",

@@ -23,7 +23,7 @@ HEAD_ID: Final = 1
 _ENTRIES_A_FETCH: Final = 2_000
 _ROWS_A_STATEMENT: Final = 500
 """SQLite before 3.32 knows no more than 999 parameters."""
-_HASH_BYTES: Final = 32
+HASH_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,17 @@ class ChainReader:
     def get(self, level: int, index: int) -> bytes | None:
         """See ``ledger.Nodes``."""
         node = self._tables.node
-        statement = select(no_larger_than(node.c.digest, _HASH_BYTES)).where(
+        statement = select(no_larger_than(node.c.digest, HASH_BYTES)).where(
             node.c.level == level, node.c.node_index == index
         )
         with catalogue_errors("The ledger cannot be read"):
             return as_bytes(self._connection.execute(statement).scalar())
+
+    def newest_sequence(self) -> int:
+        """The largest sequence that a row has; 0 where there is no row."""
+        with catalogue_errors("The ledger cannot be read"):
+            found = self._connection.execute(select(func.max(self._tables.entry.c.sequence)))
+            return int(found.scalar() or 0)
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of the entries from index ``start`` up to ``stop``, counted from 0.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -25,14 +25,20 @@ from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraErr
 SQLITE_FILE: Final = "catalogue.sqlite3"
 JOURNALS: Final = ("wal", "delete")
 
-_POSTGRESQL_WRITERS: Final = 0x5EA1_5702
+CATALOGUE_WRITERS: Final = 0x5EA1_5702
 """Key of the advisory lock that writers to one PostgreSQL database queue on."""
+
+ACCESS_WRITERS: Final = 0x5EA1_5703
+"""The same for those who write to the access log only: they wait for no store."""
 
 _QUEUE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _WAIT_AND_BE_DURABLE: Final = text(
     "SELECT set_config('lock_timeout', :wait, true),"
     " set_config('synchronous_commit', CASE current_setting('synchronous_commit')"
     " WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, true)"
+)
+_WAIT: Final = text(
+    "SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'off', true)"
 )
 
 # WAL needs memory that all writers share, which network file systems do not give.
@@ -46,7 +52,13 @@ _NETWORK_FILE_SYSTEMS: Final = frozenset(
 
 
 def catalogue_engine(
-    repository: Path, url: str | None = None, *, journal: str = "wal", create: bool = False
+    repository: Path,
+    url: str | None = None,
+    *,
+    journal: str = "wal",
+    create: bool = False,
+    file_name: str = SQLITE_FILE,
+    pragmas: Sequence[str] = (),
 ) -> Engine:
     """An engine for a repository's catalogue.
 
@@ -55,6 +67,8 @@ def catalogue_engine(
         url: ``postgresql://…``; None for SQLite.
         journal: SQLite's journal mode, ``wal`` or ``delete``.
         create: whether a missing SQLite file is made; otherwise it is an error.
+        file_name: SQLite's file in the folder.
+        pragmas: of SQLite's connections, beside those that all have or in their place.
 
     Raises:
         ConfigurationError: an URL of another database, or none at all.
@@ -62,7 +76,8 @@ def catalogue_engine(
         CatalogueError: WAL on a network file system.
     """
     if url is None:
-        engine = _sqlite_engine(repository.absolute() / SQLITE_FILE, journal, create=create)
+        file = repository.absolute() / file_name
+        engine = _sqlite_engine(file, journal, create=create, pragmas=pragmas)
     else:
         engine = _postgresql_engine(_parsed(url))
     close_at_fork(engine)
@@ -82,7 +97,8 @@ def _parsed(url: str) -> URL:
         parsed = make_url(url)
     if parsed is None:
         raise ConfigurationError(
-            "The database URL is not one.", hint="check MODEL_REPO_DATABASE_URL."
+            "The database URL is not one.",
+            hint="check MODEL_REPO_DATABASE_URL and MODEL_REPO_ACCESS_LOG_URL.",
         )
     if parsed.get_backend_name() != "postgresql":
         raise ConfigurationError(
@@ -127,8 +143,15 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(
+    engine: Engine, *, queue: int = CATALOGUE_WRITERS, durable: bool = True
+) -> Iterator[Connection]:
     """A connection in a transaction that excludes all other writers; rolled back on any error.
+
+    Args:
+        engine: the database.
+        queue: of PostgreSQL's writers, which of them.
+        durable: whether PostgreSQL acknowledges only what survives the crash of its machine.
 
     Raises:
         SQLAlchemyError, sqlite3.Error: the database failed, or stayed locked for
@@ -137,8 +160,9 @@ def writing(engine: Engine) -> Iterator[Connection]:
     writing_engine = engine.execution_options(sealstore_write=True)
     with no_fork(), writing_engine.begin() as connection:
         if connection.dialect.name == "postgresql":
-            connection.execute(_WAIT_AND_BE_DURABLE, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
-            connection.execute(_QUEUE, {"key": _POSTGRESQL_WRITERS})
+            begin = _WAIT_AND_BE_DURABLE if durable else _WAIT
+            connection.execute(begin, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
+            connection.execute(_QUEUE, {"key": queue})
         yield connection
 
 
@@ -176,7 +200,7 @@ def refuse_wal_on_network(folder: Path) -> None:
         )
 
 
-def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
+def _sqlite_engine(file: Path, journal: str, *, create: bool, pragmas: Sequence[str]) -> Engine:
     if journal not in JOURNALS:
         raise ConfigurationError(
             "The journal mode is neither 'wal' nor 'delete'.", hint="check MODEL_REPO_JOURNAL."
@@ -200,7 +224,7 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
             check_same_thread=False,
         )
         try:
-            _configure_sqlite(connection, journal, create=create)
+            _configure_sqlite(connection, journal, create=create, pragmas=pragmas)
         except BaseException:
             connection.close()
             raise
@@ -219,7 +243,9 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool) -> Engine:
     return engine
 
 
-def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: bool) -> None:
+def _configure_sqlite(
+    connection: sqlite3.Connection, journal: str, *, create: bool, pragmas: Sequence[str]
+) -> None:
     # A file keeps the mode it was made with, unless the other one is asked for.
     if create or journal == "delete":
         connection.execute(f"PRAGMA journal_mode={journal}")
@@ -229,6 +255,7 @@ def _configure_sqlite(connection: sqlite3.Connection, journal: str, *, create: b
         "trusted_schema=OFF",
         "cell_size_check=ON",
         "foreign_keys=ON",
+        *pragmas,
     ):
         connection.execute(f"PRAGMA {pragma}")
 

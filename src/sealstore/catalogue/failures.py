@@ -27,10 +27,12 @@ _SQLITE_WORDS: Final = {
     sqlite3.SQLITE_FULL: "database or disk is full",
     sqlite3.SQLITE_CANTOPEN: "unable to open database file",
     sqlite3.SQLITE_TOOBIG: "string or blob too big",
+    sqlite3.SQLITE_CONSTRAINT: "another row stands where this one belongs",
     sqlite3.SQLITE_NOTADB: "file is not a database",
 }
 # https://www.postgresql.org/docs/current/errcodes-appendix.html
 _POSTGRESQL_WORDS: Final = {
+    "23505": "another row stands where this one belongs",
     "25006": "the server only reads (read-only transaction)",
     "28000": "the server does not let this user in",
     "28P01": "the server does not accept the password",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import random
 import string
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,15 +21,10 @@ from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.lookup import ARTIFACT_COLUMNS, Answer, Lookup, artifact_row
 from sealstore.catalogue.rows import ArtifactRow, ListFilter
 from sealstore.catalogue.tables import artifact, history
-from sealstore.errors import CatalogueError
+from sealstore.catalogue.writers_queue import writers_queue
 from sealstore.names import ArtifactRef
 
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
-
-_ORDINARY_WAIT: Final = 0.25
-"""Seconds: many writers keep each other waiting so long. Beyond, one holds up all the others."""
-
-_OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Catalogue:
@@ -118,43 +109,10 @@ class Catalogue:
         what = "The catalogue cannot be changed"
         with (
             catalogue_errors(what, reading=False),
-            self._writers_queue(),
+            writers_queue(self._lock_file, "the catalogue"),
             writing(self.engine) as connection,
         ):
             yield WriteTransaction(connection)
-
-    @contextmanager
-    def _writers_queue(self) -> Iterator[None]:
-        """SQLite's own back-off lets some of many writers wait for seconds; a file lock doesn't."""
-        if self._lock_file is None:
-            yield
-            return
-        descriptor = os.open(self._lock_file, _OPEN_LOCK, 0o640)
-        try:
-            began = time.monotonic()
-            while not _try_lock(descriptor):
-                waited = time.monotonic() - began
-                if waited > limits.DATABASE_BUSY_SECONDS:
-                    raise CatalogueError(
-                        "Another process has been writing to the catalogue for"
-                        f" {limits.DATABASE_BUSY_SECONDS} seconds.",
-                        hint="try again; 'sealstore doctor' shows what is wrong if it stays so.",
-                    )
-                time.sleep(_pause(waited))
-            yield
-        finally:
-            # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
-
-
-def _pause(waited: float) -> float:
-    """Seconds until a writer that has waited for so many seconds asks for the lock again."""
-    if waited > _ORDINARY_WAIT:
-        return _ORDINARY_WAIT / 50
-    # Who has waited longer asks more often, so that nobody is overtaken for long; and jitter, so
-    # that no waiter is always the one that comes too late.
-    return random.uniform(0.0002, 0.002) / (1 + 10 * waited / _ORDINARY_WAIT)  # noqa: S311 (no secret)
 
 
 class Reading:
@@ -279,11 +237,3 @@ def _page_rows(limit: int) -> int:
 
 def _escaped(search: str) -> str:
     return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

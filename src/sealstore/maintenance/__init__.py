@@ -3,6 +3,7 @@
 Nothing here talks to a terminal; the command line shows what these functions return.
 """
 
+from sealstore.maintenance.access_log import create_access_log
 from sealstore.maintenance.adopting import Adoption, Outcome, adopt
 from sealstore.maintenance.creation import Created, initialise
 from sealstore.maintenance.finding import Finding, claimed_ref
@@ -60,6 +61,7 @@ __all__ = [
     "claimed_ref",
     "configured_keyring",
     "consequences",
+    "create_access_log",
     "default_repositories",
     "find_files",
     "generate_key",
