@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import layout
+from sealstore.access import AccessLog, open_access_log
 from sealstore.blobs import BlobStore, LocalBlobStore
 from sealstore.catalogue import (
     Catalogue,
@@ -49,6 +50,7 @@ class Parts:
         blobs: the payloads.
         catalogue: the index over them, and the ledger.
         state: what the newest verified head vouches for.
+        access: the access log.
     """
 
     root: Path
@@ -58,12 +60,12 @@ class Parts:
     blobs: BlobStore
     catalogue: Catalogue
     state: StateKeeper
+    access: AccessLog
 
     @property
     def keyring(self) -> Keyring:
         """The keys as they are now, less those that the repository's settings revoke."""
-        revoked = self.state.known().document.revoked_keys
-        return self.keys.current().with_revoked(revoked)
+        return self.state.keyring()
 
 
 def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:
@@ -109,10 +111,12 @@ def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts
         trust = open_trust(root, settings)
         keeper = StateKeeper(root, settings, keys, catalogue, trust)
         repository_id = keeper.read().repository
+        access = open_access_log(settings, root, repository_id, keeper.keyring, trust)
     except BaseException:
         catalogue.engine.dispose()
         raise
-    return Parts(root, settings, repository_id, keys, LocalBlobStore(root), catalogue, keeper)
+    blobs = LocalBlobStore(root)
+    return Parts(root, settings, repository_id, keys, blobs, catalogue, keeper, access)
 
 
 def make_place(root: Path, settings: Settings) -> Catalogue:

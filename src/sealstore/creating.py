@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealstore import environment, layout
+from sealstore.access import open_access_log
 from sealstore.assembly import database_in_use, key_source, make_place, open_trust
 from sealstore.errors import RepositoryMismatchError
 from sealstore.keys import Keyring, Role
@@ -35,6 +36,7 @@ def create(
     keys = key_source(configured, root, keyring).current()
     admin = keys.signer(Role.ADMIN, repository_id)
     signer = keys.signer(Role.STORE, repository_id)
+    keys.signer(Role.ACCESS, repository_id)
     if configured.repository_id not in (None, repository_id):
         raise RepositoryMismatchError(
             "MODEL_REPO_ID asks for a repository that exists already.",
@@ -52,6 +54,11 @@ def create(
     settings = open_settings(seal_settings(document, admin), keys)
     with layout.exclusive_empty_folder(root):
         head = _first_head(root, configured, settings, keys, signer.key_id)
+        access = open_access_log(
+            configured, root, document.repository, lambda: keys, trust, create=True
+        )
+        access.create()
+        access.close()
         layout.place_settings(root, settings.envelope)
         # Last: a location that is remembered, and has no repository, is one that lost it.
         trust.begin(HistoryCheckpoint.of(head.head))

@@ -137,7 +137,7 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
 
 
 _CREATION_LEFTOVERS: Final = re.compile(
-    r"catalogue\.sqlite3(?:-wal|-shm|-journal|\.lock)?|\.staging-[0-9a-f]{32}"
+    r"(?:catalogue|access)\.sqlite3(?:-wal|-shm|-journal|\.lock)?|\.staging-[0-9a-f]{32}"
 )
 
 

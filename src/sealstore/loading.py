@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from sealstore import environment, limits
+from sealstore.accessing import Access
 from sealstore.artifact import Artifact, Page, Refused
 from sealstore.assembly import Parts
 from sealstore.blobs import VerifiedPayload
@@ -29,10 +30,13 @@ from sealstore.statement import Statement
 MmapMode = Literal["r", "c"]
 
 
-def load_object(parts: Parts, ref: ArtifactRef, mmap_mode: MmapMode | None) -> object:
+def load_object(
+    parts: Parts, ref: ArtifactRef, access: Access, mmap_mode: MmapMode | None
+) -> object:
     """The object of an artifact. See ``Repository.load``."""
     # 2, 3, 4, 5
     found = find(parts, ref)
+    access.found(found.verified)
     statement = found.verified.statement
     predicate = statement.predicate
     # 6
@@ -40,10 +44,31 @@ def load_object(parts: Parts, ref: ArtifactRef, mmap_mode: MmapMode | None) -> o
     _check_environment(statement, strict=parts.settings.strict_environment)
     # 7
     payload = read_payload(parts, statement, sealed=mmap_mode is not None)
+    # 8
+    access.granted(found.verified)
     # 9
     return format_named(predicate.format).load(
         payload, imports=predicate.imports, mmap_mode=mmap_mode
     )
+
+
+def verify_payload(parts: Parts, ref: ArtifactRef, access: Access) -> Artifact:
+    """An artifact whose payload has both its digests. See ``Repository.verify``."""
+    found = find(parts, ref)
+    access.found(found.verified)
+    artifact = found.artifact
+    parts.blobs.check(artifact.digests, artifact.size)
+    access.granted(found.verified)
+    return artifact
+
+
+def export_payload(parts: Parts, ref: ArtifactRef, access: Access) -> tuple[Artifact, memoryview]:
+    """An artifact and its verified payload. See ``Repository.read_payload``."""
+    found = find(parts, ref)
+    access.found(found.verified)
+    payload = read_payload(parts, found.verified.statement)
+    access.granted(found.verified)
+    return found.artifact, payload.view
 
 
 def read_payload(parts: Parts, statement: Statement, *, sealed: bool = False) -> VerifiedPayload:

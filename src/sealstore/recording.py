@@ -24,6 +24,7 @@ from sealstore.envelope import (
     seal,
 )
 from sealstore.errors import (
+    AccessLogNotFoundError,
     CatalogueTamperedError,
     LedgerTamperedError,
     RepairWarning,
@@ -354,6 +355,11 @@ def record_key_change(
         made.append("key", action=action, key=key_id)
     if envelope is not None:
         _place(parts, envelope)
+    try:
+        parts.access.sign_anew()
+    except AccessLogNotFoundError:
+        # Its loaders may have logs of their own, which each of them signs.
+        pass
 
 
 def require_whole_tail(transaction: WriteTransaction, head: Head) -> None:

@@ -9,9 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sealstore import changing, creating, environment, loading, proving, storing
+from sealstore.access import AccessLog
+from sealstore.accessing import access
 from sealstore.artifact import Artifact, Page
 from sealstore.assembly import Parts, open_parts
 from sealstore.blobs import BlobStore
@@ -109,7 +111,8 @@ class Repository:
         return cls(open_parts(root, settings, keyring))
 
     def close(self) -> None:
-        """Close the database's connections. The repository can be used again afterwards."""
+        """Close the databases' connections. The repository can be used again afterwards."""
+        self._parts.access.close()
         self._parts.catalogue.engine.dispose()
         self._parts.blobs.close()
 
@@ -158,6 +161,11 @@ class Repository:
     def catalogue(self) -> Catalogue:
         """The catalogue: unverified; for maintenance."""
         return self._parts.catalogue
+
+    @property
+    def access_log(self) -> AccessLog:
+        """What was loaded, verified, exported and inspected."""
+        return self._parts.access
 
     @property
     def blobs(self) -> BlobStore:
@@ -235,6 +243,8 @@ class Repository:
         *,
         revision: int | None = None,
         mmap_mode: MmapMode | None = None,
+        actor: str | None = None,
+        context: str | None = None,
     ) -> Any:
         """Load an object, verified before a single byte of it is unpickled.
 
@@ -243,6 +253,8 @@ class Repository:
             revision: which revision of the tag; the newest by default.
             mmap_mode: ``r`` (read-only) or ``c`` (copy-on-write): large arrays are ``numpy.memmap``
                 views, whose ``filename`` is None, of memory that is sealed against every process.
+            actor, context: who the caller says it is, and on what occasion, such as a job's id:
+                both are put on record with the access.
 
         Returns:
             The object.
@@ -255,6 +267,7 @@ class Repository:
             EnvironmentMismatchError: other package versions, and ``MODEL_REPO_STRICT_ENVIRONMENT``.
             ObjectLoadError, PayloadFormatError: the signed payload does not become an object here.
             CatalogueError, StorageError: database or disk failed.
+            AccessLogError: the load could not be put on record.
         """
         if mmap_mode not in (None, "r", "c"):
             raise UnsupportedMmapModeError(
@@ -263,8 +276,8 @@ class Repository:
             )
         # 1
         ref = request(name, tag, revision)
-        with about(ref):
-            return loading.load_object(self._parts, ref, mmap_mode)
+        with about(ref), access(self._parts, "load", ref, actor=actor, context=context) as made:
+            return loading.load_object(self._parts, ref, made, mmap_mode)
 
     def get(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
         """The verified statement of an artifact, without its object.
@@ -276,31 +289,42 @@ class Repository:
         with about(ref):
             return proving.find(self._parts, ref).artifact
 
-    def verify(self, name: str, tag: str = "latest", *, revision: int | None = None) -> Artifact:
+    def verify(
+        self,
+        name: str,
+        tag: str = "latest",
+        *,
+        revision: int | None = None,
+        actor: str | None = None,
+        context: str | None = None,
+    ) -> Artifact:
         """Verify an artifact and both digests of its payload; nothing is unpickled.
 
         Raises:
             As ``load``.
         """
         ref = request(name, tag, revision)
-        with about(ref):
-            artifact = proving.find(self._parts, ref).artifact
-            self._parts.blobs.check(artifact.digests, artifact.size)
-            return artifact
+        with about(ref), access(self._parts, "verify", ref, actor=actor, context=context) as made:
+            return loading.verify_payload(self._parts, ref, made)
 
     def read_payload(
-        self, name: str, tag: str = "latest", *, revision: int | None = None
+        self,
+        name: str,
+        tag: str = "latest",
+        *,
+        revision: int | None = None,
+        act: Literal["export", "inspect"] = "export",
+        actor: str | None = None,
+        context: str | None = None,
     ) -> tuple[Artifact, memoryview]:
-        """The verified payload's bytes, to be exported.
+        """The verified payload's bytes, to be exported or inspected.
 
         Raises:
             As ``load``.
         """
         ref = request(name, tag, revision)
-        with about(ref):
-            artifact = proving.find(self._parts, ref).artifact
-            payload = loading.read_payload(self._parts, artifact.verified.statement)
-            return artifact, payload.view
+        with about(ref), access(self._parts, act, ref, actor=actor, context=context) as made:
+            return loading.export_payload(self._parts, ref, made)
 
     def verify_row(self, row: ArtifactRow) -> Artifact:
         """The artifact of a row of the catalogue, if the signed head vouches for it.

@@ -133,6 +133,14 @@ class StateKeeper:
         known = self._known
         return self.read() if known is None else known.state
 
+    def keyring(self) -> Keyring:
+        """The keys as they are now, less those that the repository's settings revoke."""
+        state, current = self.known(), self._keys.current()
+        known = self._known
+        if known is not None and known.keyring is current:
+            return known.state.keyring
+        return current.with_revoked(state.document.revoked_keys)
+
     def read(self) -> RepositoryState:
         """The present state, verified and remembered.
 

@@ -35,7 +35,9 @@ def inspect(
     if repository is None:
         with Repository.open() as configured:
             return inspect(target, repository=configured)
-    _, view = repository.read_payload(target.name, target.tag, revision=target.revision)
+    _, view = repository.read_payload(
+        target.name, target.tag, revision=target.revision, act="inspect"
+    )
     return inspect_memory(view)
 
 
@@ -86,7 +88,7 @@ def inspect_again(repository: Repository, artifact: Artifact, actor: str | None 
         SealstoreError: the artifact is refused, or cannot be stored.
     """
     verified, view = repository.read_payload(
-        artifact.name, artifact.tag, revision=artifact.revision
+        artifact.name, artifact.tag, revision=artifact.revision, act="inspect", actor=actor
     )
     return repository.store_payload(
         view, verified.name, verified.tag, metadata=verified.metadata, actor=actor
