@@ -24,8 +24,10 @@ from sealstore.catalogue import ArtifactRow
 from sealstore.envelope import Scope, open_statement, seal_statement
 from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.layout import place_settings
 from sealstore.repository import Repository
 from sealstore.settings import PREFIX
+from sealstore.signed_settings import RepositorySettings, seal_settings
 from sealstore.statement import Digests, Predicate, Statement, StoredBy, make_statement
 
 REPOSITORY_ID = "00112233445566778899aabbccddeeff"
@@ -178,6 +180,13 @@ def run_sql(repository: Repository, statement: str, *parameters: object) -> list
         return connection.execute(statement, parameters).fetchall()
     finally:
         connection.close()
+
+
+def write_settings(root: Path, settings: RepositorySettings, key: Key) -> bytes:
+    """Put settings that ``key`` signs into ``repository.json``; their envelope."""
+    envelope = seal_settings(settings, key)
+    place_settings(root, envelope)
+    return envelope
 
 
 def envelope_of(repository: Repository, artifact: Artifact) -> bytes:

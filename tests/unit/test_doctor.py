@@ -16,7 +16,6 @@ import sealstore
 from sealstore.catalogue import Catalogue, engine
 from sealstore.catalogue.inspection import database_place, journal_mode
 from sealstore.keys import Role, State
-from sealstore.layout import open_settings, read_settings_file, write_settings
 from sealstore.maintenance import migration
 from sealstore.maintenance.doctor import database, place
 from sealstore.repository import Repository
@@ -231,9 +230,8 @@ def test_keys_are_judged_where_there_is_no_repository_yet(site: Site, tmp_path: 
 
 def test_a_verify_only_keyring_is_well(site: Site, repository: Repository) -> None:
     """Where nothing is to be stored, nothing has to sign, and no folder has to be writable."""
-    identity = open_settings(read_settings_file(site.repository), repository.keyring)
-    write_settings(site.repository, identity, ed25519_key(2))
-    site.set_keys(hmac_key(state=State.RETIRED), ed25519_key(2))
+    site.set_keys(hmac_key(), ed25519_key(2))
+    site.run("keys", "retire", hmac_key().key_id)
     public = site.keyring.parent / "public.json"
     site.run("keys", "export", public)
     site.variables["MODEL_REPO_KEYRING"] = str(public)

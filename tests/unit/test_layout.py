@@ -36,20 +36,17 @@ from sealstore.errors import (
 from sealstore.keys import Keyring, Role, State
 from sealstore.layout import (
     REPOSITORY_FILE,
-    PolicySettings,
-    RepositorySettings,
     exclusive_empty_folder,
     make_statements_folder,
     mirror_path,
     new_repository_id,
-    open_settings,
     read_settings_file,
     remove_creation_leftovers,
     require_repository_id,
     write_mirror,
-    write_settings,
 )
 from sealstore.names import request
+from sealstore.signed_settings import PolicySettings, RepositorySettings, open_settings
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -60,10 +57,10 @@ from tests.sealstore_fixtures import (
     scope,
     snapshot,
     statement,
+    write_settings,
 )
 
 SETTINGS = RepositorySettings(
-    layout=1,
     repository=REPOSITORY_ID,
     version=1,
     created="2026-01-01T00:00:00.000000Z",
@@ -81,11 +78,11 @@ def test_settings_come_back_as_they_were_signed(tmp_path: Path) -> None:
     """Written, synced, read and verified; a text editor's last line feed does not matter."""
     for settings in (SETTINGS, msgspec.structs.replace(SETTINGS, version=2, immutable_tags=False)):
         write_settings(tmp_path, settings, hmac_key())
-        assert open_settings(read_settings_file(tmp_path), KEYRING) == settings
+        assert open_settings(read_settings_file(tmp_path), KEYRING).document == settings
     path = tmp_path / REPOSITORY_FILE
     assert path.read_bytes().endswith(b"}\n")
     path.write_bytes(path.read_bytes().removesuffix(b"\n"))
-    assert open_settings(read_settings_file(tmp_path), KEYRING).version == 2
+    assert open_settings(read_settings_file(tmp_path), KEYRING).document.version == 2
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -133,7 +130,13 @@ def test_a_statement_is_no_settings() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"layout": 2},
+        {"layout": 1},
+        {"layout": 3},
+        {"revokedKeys": ["x"]},
+        {"revokedKeys": ["0" * 32] * 2},
+        {"protectedAliases": {"production": 0}},
+        {"protectedAliases": {"latest": 1}},
+        {"protectedAliases": {"../x": 1}},
         {"layout": "1"},
         {"repository": "x" * 32},
         {"repository": None},
@@ -226,7 +229,7 @@ def test_an_absent_or_empty_folder_can_become_a_repository(tmp_path: Path) -> No
     make_statements_folder(root)
     (root / "objects").mkdir()
     (root / "lost+found").mkdir()
-    for name in ("catalogue.sqlite3", "catalogue.sqlite3-wal", f".staging-{'0' * 32}"):
+    for name in ("catalogue.sqlite3", "access.sqlite3-wal", f".staging-{'0' * 32}"):
         (root / name).touch()
     with exclusive_empty_folder(root):
         remove_creation_leftovers(root)

@@ -10,10 +10,10 @@ import pytest
 
 from sealstore import errors
 from sealstore.keys import Keyring
-from sealstore.signed_settings import PolicySettings
 from sealstore.maintenance import set_policy
 from sealstore.policies import Policies, read_policy_file
 from sealstore.repository import Repository
+from sealstore.signed_settings import PolicySettings
 from tests.sealstore_fixtures import snapshot
 
 

@@ -19,7 +19,8 @@ from sealstore.envelope import (
 )
 from sealstore.errors import EnvelopeFormatError
 from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
-from sealstore.layout import open_settings, read_settings_file
+from sealstore.layout import read_settings_file
+from sealstore.signed_settings import open_settings
 from sealstore.statement import decode, encode
 from tests.sealstore_fixtures import write_private
 from tests.vectors import generate
@@ -88,9 +89,14 @@ def test_the_committed_keyring_is_read(tmp_path: Path) -> None:
 
 def test_the_committed_settings_open(tmp_path: Path) -> None:
     """A repository of that release is one of this release too."""
-    (tmp_path / "repository.json").write_bytes(committed("repository.json"))
-    data = read_settings_file(tmp_path)
-    assert open_settings(data, Keyring.of([generate.HMAC_KEY])) == generate.SETTINGS
+    keyring = Keyring.of([generate.HMAC_KEY])
+    for name, settings in (
+        ("repository.json", generate.SETTINGS),
+        ("repository-2.json", generate.SETTINGS_2),
+    ):
+        (tmp_path / "repository.json").write_bytes(committed(name))
+        data = read_settings_file(tmp_path)
+        assert open_settings(data, keyring).document == settings
 
 
 def test_ids_of_keys_do_not_change() -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from sealstore.catalogue import ArtifactRow
-from sealstore.envelope import SETTINGS_PAYLOAD_TYPE, VerifiedStatement, open_statement, seal
+from sealstore.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
+    VerifiedStatement,
+    open_statement,
+    seal,
+    statement_digest,
+)
 from sealstore.errors import (
     CatalogueTamperedError,
     EnvelopeFormatError,
@@ -21,7 +27,7 @@ from sealstore.errors import (
 )
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.names import request
-from sealstore.verification import verify_statement
+from sealstore.verification import Proven, verify_statement
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -31,55 +37,56 @@ from tests.sealstore_fixtures import (
     sealed,
 )
 
+ENVELOPE = sealed(hmac_key(), revision=3)
+DIGEST = statement_digest(ENVELOPE)
+
 
 def verify(
-    envelope: bytes, *asked: Any, key: Key | None = None, repository: str = REPOSITORY_ID
+    envelope: bytes,
+    *proven: Any,
+    digest: str = DIGEST,
+    key: Key | None = None,
+    repository: str = REPOSITORY_ID,
 ) -> VerifiedStatement:
     return verify_statement(
         envelope,
-        request=request(*(asked or ("churn", "2026-11"))),
+        proven=Proven(request(*(proven or ("churn", "2026-11", 3))), digest),
         repository=repository,
-        verifier=Keyring.of([key or hmac_key()]),
+        keyring=Keyring.of([key or hmac_key()]),
         row_differences=lambda _: [],
     )
 
 
-ENVELOPE = sealed(hmac_key(), revision=3)
-
-
 @pytest.mark.invariant(6)
-@pytest.mark.parametrize(
-    "asked",
-    [
-        ("churn", "2026-11"),
-        ("churn", "2026-11", 3),
-        ("churn", "latest"),
-        ("churn", "LATEST"),
-    ],
-)
-def test_a_genuine_statement_answers_the_requests_that_it_is_about(asked: Any) -> None:
-    """Bytes, request and keyring are all that the decision needs."""
-    assert str(verify(ENVELOPE, *asked).statement.ref) == "churn:2026-11@3"
+def test_a_genuine_statement_that_is_proven_is_verified() -> None:
+    """Bytes, what is proven, and keyring are all that the decision needs."""
+    assert str(verify(ENVELOPE).statement.ref) == "churn:2026-11@3"
 
 
 @pytest.mark.invariant(1)
 @pytest.mark.parametrize(
-    "asked",
+    "proven",
     [
-        ("fraud", "2026-11"),
-        ("Churn", "2026-11"),
-        ("churn", "2026-12"),
+        ("fraud", "2026-11", 3),
+        ("Churn", "2026-11", 3),
+        ("churn", "2026-12", 3),
         ("churn", "2026-11", 2),
         ("churn", "2026-11", 4),
-        ("fraud", "latest"),
-        ("fraud", "2026-11", 3),
     ],
 )
-def test_a_genuine_statement_about_another_artifact_is_refused(asked: Any) -> None:
-    """Name, tag and revision are those that were asked for."""
-    with pytest.raises(IdentityMismatchError, match="vouches for churn:2026-11@3") as refusal:
-        verify(ENVELOPE, *asked)
-    assert refusal.value.artifact == str(request(*asked))
+def test_a_genuine_statement_about_another_artifact_is_refused(proven: Any) -> None:
+    """Name, tag and revision are those that are proven, whoever vouches for the digest."""
+    with pytest.raises(IdentityMismatchError, match="vouches for churn:2026-11@3"):
+        verify(ENVELOPE, *proven)
+
+
+@pytest.mark.invariant(2)
+def test_a_genuine_statement_that_is_not_the_proven_one_is_refused() -> None:
+    """A key may have signed two statements about one revision; the head vouches for one."""
+    other = sealed(hmac_key(), revision=3, created="2026-11-23T12:00:01.000000Z")
+    with pytest.raises(CatalogueTamperedError, match="not the one that the signed head"):
+        verify(other)
+    verify(other, digest=statement_digest(other))
 
 
 @pytest.mark.invariant(1)
@@ -98,9 +105,9 @@ def test_a_row_that_contradicts_the_statement_is_refused() -> None:
     with pytest.raises(CatalogueTamperedError, match=r"\(size, actor\)"):
         verify_statement(
             ENVELOPE,
-            request=request("churn", "latest"),
+            proven=Proven(request("churn", "2026-11", 3), DIGEST),
             repository=REPOSITORY_ID,
-            verifier=Keyring.of([hmac_key()]),
+            keyring=Keyring.of([hmac_key()]),
             row_differences=lambda _: ["size", "actor"],
         )
 
@@ -141,8 +148,8 @@ def test_what_is_no_genuine_statement_is_refused(
     with pytest.raises(refusal):
         verify_statement(
             envelope,
-            request=request("churn", "latest"),
+            proven=Proven(request("churn", "2026-11", 3), DIGEST),
             repository=REPOSITORY_ID,
-            verifier=Keyring.of([hmac_key()]),
+            keyring=Keyring.of([hmac_key()]),
             row_differences=unreachable,
         )

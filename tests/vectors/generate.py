@@ -11,10 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from sealstore.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,
     Scope,
     pre_authentication_encoding,
+    seal,
     seal_statement,
 )
 from sealstore.keys import (
@@ -27,7 +31,8 @@ from sealstore.keys import (
     write_keyring_file,
 )
 from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.signed_settings import REPOSITORY_FILE, PolicySettings, RepositorySettings, write_settings
+from sealstore.layout import REPOSITORY_FILE
+from sealstore.signed_settings import PolicySettings, RepositorySettings, seal_settings
 from sealstore.statement import (
     Digests,
     Import,
@@ -95,13 +100,23 @@ STATEMENT: Final = make_statement(
 )
 
 SETTINGS: Final = RepositorySettings(
-    layout=1,
     repository=REPOSITORY_ID,
     version=1,
     created="2026-01-01T00:00:00.000000Z",
     immutable_tags=False,
     policy=PolicySettings(mode="strict", allow=("mine.models:Churn",), deny=()),
 )
+SETTINGS_2: Final = msgspec.structs.replace(
+    SETTINGS, version=2, revoked_keys=(KEYS[1].key_id,), protected_aliases={"production": 2}
+)
+LAYOUT_1: Final = seal(
+    SETTINGS_PAYLOAD_TYPE,
+    b'{"layout":1,"repository":"00112233445566778899aabbccddeeff","version":1,'
+    b'"created":"2026-01-01T00:00:00.000000Z","immutableTags":false,'
+    b'"policy":{"mode":"strict","allow":["mine.models:Churn"],"deny":[]}}',
+    HMAC_KEY,
+)
+"""The same as ``SETTINGS``, as they were written before layout 2."""
 
 
 def files() -> dict[str, bytes]:
@@ -116,8 +131,8 @@ def files() -> dict[str, bytes]:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_settings(folder, SETTINGS, HMAC_KEY)
-        written[REPOSITORY_FILE] = (folder / REPOSITORY_FILE).read_bytes()
+        written[REPOSITORY_FILE] = LAYOUT_1 + b"\n"
+        written["repository-2.json"] = seal_settings(SETTINGS_2, HMAC_KEY) + b"\n"
         write_keyring_file(folder / "keyring.json", Keyring.of(KEYS))
         written["keyring.json"] = (folder / "keyring.json").read_bytes()
     return written
