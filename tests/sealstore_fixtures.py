@@ -155,6 +155,18 @@ def reopen(repository: Repository) -> Iterator[Callable[..., Repository]]:
         each.close()
 
 
+def rotate(repository: Repository, old: Key, new: Key) -> None:
+    """What 'sealstore keys rotate' does to a repository: the new key signs heads and settings."""
+    keyring = Keyring.of([replace(old, state=State.ACTIVE), new]).withholding(old.key_id)
+    with Repository.open(repository.root, keyring=keyring) as rotating:
+        rotating.record_key_change("rotated", old.key_id, sign_settings=True)
+
+
+def access_key(number: int = 9) -> Key:
+    """A loader's own key: it records accesses, and nothing else."""
+    return ed25519_key(number, roles=roles(Role.ACCESS))
+
+
 def payload_path(repository: Repository, artifact: Artifact) -> Path:
     """Where the payload of an artifact lies."""
     sha256 = artifact.digests.sha256

@@ -23,7 +23,7 @@ from sealstore.errors import (
     RevokedKeyError,
 )
 from sealstore.keys import Keyring, Role, State
-from sealstore.ledger import EntryArtifact, RevisionValue
+from sealstore.ledger import EntryArtifact, RevisionValue, TagValue
 from sealstore.meaning import note_removed, tag_value
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import verified_in
@@ -49,7 +49,7 @@ def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactR
             if _remove_revision(made, name, tag, revision)
         ]
         if not removed:
-            raise ArtifactNotFound("There is no such artifact in this repository.")
+            raise _not_found()
     return tuple(removed)
 
 
@@ -90,11 +90,11 @@ def resign(
     """Sign a statement with today's key. See ``Repository.resign``."""
     parts.keyring.signer(Role.STORE, parts.id)
     with change(parts, environment.stored_by(actor)) as (made, state):
-        revision = ref.revision or 0
-        value = made.revision(ref.name, ref.tag, revision) if revision else None
-        row = None if value is None else made.transaction.artifact(value.sequence)
+        ref = _resolved(made, ref)
+        value = made.revision(ref.name, ref.tag, ref.revision or 0)
         if value is None or value.state == "removed":
-            raise ArtifactNotFound("There is no such artifact in this repository.")
+            raise _not_found()
+        row = made.transaction.artifact(value.sequence)
         if row is None:
             raise CatalogueTamperedError(
                 "The signed head vouches for the artifact, and the catalogue has no row of it."
@@ -113,6 +113,21 @@ def resign(
         made.append("resign", entry_artifact(verified), old_key=old_key_id, **details)
     mirror(parts, verified.statement.ref, envelope, replace=True)
     return Artifact(verified)
+
+
+def _resolved(made: Change, ref: ArtifactRef) -> ArtifactRef:
+    """The revision that a tag, an alias or ``latest`` means now."""
+    if ref.revision is not None:
+        return ref
+    value = made.segment(ref.name, ref.tag)
+    if value is None or value.revision is None:
+        raise _not_found()
+    tag = ref.tag if isinstance(value, TagValue) else Tag.to_store(value.tag or "")
+    return ArtifactRef(ref.name, tag, value.revision)
+
+
+def _not_found() -> ArtifactNotFound:
+    return ArtifactNotFound("There is no such artifact in this repository.")
 
 
 def _accepted(

@@ -128,6 +128,12 @@ class Change:
         self._fetched: set[int] = set()
         self._values: dict[bytes, bytes] = {}
         self._settings: VerifiedSettings | None = None
+        self._is_renewed = False
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was changed, so that no new head is needed."""
+        return not (self._entries or self._values or self._settings or self._is_renewed)
 
     @property
     def sequence(self) -> int:
@@ -230,6 +236,10 @@ class Change:
         """Let other settings hold from this change on."""
         self._settings = settings
 
+    def renew(self) -> None:
+        """Let the head be signed anew, whether or not anything changes."""
+        self._is_renewed = True
+
     def finish(self) -> bytes:
         """Write it all, under a new head.
 
@@ -280,9 +290,10 @@ def change(parts: Parts, who: StoredBy) -> Iterator[tuple[Change, RepositoryStat
         signer = state.keyring.signer(Role.STORE, state.repository)
         made = Change(transaction, state.head, signer, who, environment.process_id())
         yield made, state
-        envelope = made.finish()
-        # What was signed is verified as a load would: nothing else is put on record.
-        after = parts.state.verify(envelope, remembered, transaction)
+        after = state
+        if not made.is_empty:
+            # What was signed is verified as a load would: nothing else is put on record.
+            after = parts.state.verify(made.finish(), remembered, transaction)
     try:
         parts.state.advance(after, remembered)
     except SealstoreError as error:
@@ -355,6 +366,22 @@ def record_key_change(
         made.append("key", action=action, key=key_id)
     if envelope is not None:
         _place(parts, envelope)
+    _sign_access_anew(parts)
+
+
+def renew_heads(parts: Parts, who: StoredBy) -> None:
+    """Sign the heads of both chains anew; nothing else changes.
+
+    Raises:
+        NoSigningKeyError: no active key has the role store, or access, here.
+        SealstoreError: as ``change``.
+    """
+    with change(parts, who) as (made, _):
+        made.renew()
+    _sign_access_anew(parts)
+
+
+def _sign_access_anew(parts: Parts) -> None:
     try:
         parts.access.sign_anew()
     except AccessLogNotFoundError:

@@ -24,7 +24,7 @@ from sealstore.ledger import HistoryEntry
 from sealstore.loading import MmapMode, about
 from sealstore.names import ArtifactRef, Tag, request
 from sealstore.policies import Policies
-from sealstore.recording import change, change_settings, record_key_change
+from sealstore.recording import change_settings, record_key_change, renew_heads
 from sealstore.settings import Settings
 from sealstore.signed_settings import RepositorySettings
 from sealstore.state import RepositoryState
@@ -427,7 +427,7 @@ class Repository:
             return changing.resign(self._parts, ref, actor, accept_payload)
 
     def heartbeat(self, *, actor: str | None = None) -> str:
-        """Sign the head anew, with today's time and key; nothing else changes.
+        """Sign the heads anew, with today's time and keys; nothing else changes.
 
         For clients that refuse an old head (``MODEL_REPO_MAX_AGE``), and after a rotation of keys.
 
@@ -439,8 +439,7 @@ class Repository:
             VerificationError, CatalogueTamperedError: the present head is refused.
             CatalogueError: the database refused.
         """
-        with change(self._parts, environment.stored_by(actor)):
-            pass
+        renew_heads(self._parts, environment.stored_by(actor))
         return self._parts.state.known().head.time
 
     def record_key_change(

@@ -24,10 +24,12 @@ from sealstore.keys.sources import public_keyring
 from sealstore.names import request
 from sealstore.repository import Repository
 from tests.sealstore_fixtures import (
+    access_key,
     ed25519_key,
     envelope_of,
     hmac_key,
     roles,
+    rotate,
     run_sql,
     snapshot,
     statement_path,
@@ -46,6 +48,7 @@ def test_after_a_rotation_old_artifacts_load_and_new_ones_are_signed_with_the_ne
 ) -> None:
     """Sign with the newest key, verify with all that are not revoked."""
     assert repository.store("old", "m", "a").key_id == OLD.key_id
+    rotate(repository, OLD, NEW)
     rotated = reopen(RETIRED, NEW)
     assert rotated.load("m") == "old"
     assert rotated.store("new", "m", "a").key_id == NEW.key_id
@@ -79,6 +82,7 @@ def test_a_worker_that_runs_learns_of_a_revoked_key_at_its_next_load(
     write_keyring_file(path, Keyring.of([OLD, NEW]))
     monkeypatch.setenv("MODEL_REPO_KEYRING", str(path))
     stored = repository.store("old", "m", "a")
+    rotate(repository, OLD, NEW)
     with Repository.open(repository.root) as worker:
         newer = worker.store("new", "m", "b")
         assert (worker.load("m", "a"), newer.key_id) == ("old", NEW.key_id)
@@ -119,9 +123,12 @@ def test_a_mounted_secret_signs_and_a_revocation_in_the_keyring_wins_over_it(
 
 def test_a_verify_only_keyring_loads_and_cannot_store(tmp_path: Path) -> None:
     """Loaders need no secret."""
-    with Repository.create(tmp_path / "r", keyring=Keyring.of([NEW])) as storing:
+    loader = access_key()
+    known = Keyring.of([NEW, *public_keyring(Keyring.of([loader]))])
+    with Repository.create(tmp_path / "r", keyring=known) as storing:
         storing.store("x", "m", "a")
-    with Repository.open(tmp_path / "r", keyring=public_keyring(Keyring.of([NEW]))) as loading:
+    keys = Keyring.of([*public_keyring(Keyring.of([NEW])), loader])
+    with Repository.open(tmp_path / "r", keyring=keys) as loading:
         assert loading.load("m") == "x"
         before = snapshot(tmp_path / "r")
         for change in (
@@ -137,6 +144,17 @@ def test_a_verify_only_keyring_loads_and_cannot_store(tmp_path: Path) -> None:
 # ── signing anew ─────────────────────────────────────────────────────────────
 
 
+@pytest.mark.invariant(5)
+def test_without_a_key_to_record_with_nothing_is_loaded(tmp_path: Path) -> None:
+    """Public parts alone verify; a load must be put on record, too."""
+    with Repository.create(tmp_path / "r", keyring=Keyring.of([NEW])) as storing:
+        storing.store("x", "m", "a")
+    with Repository.open(tmp_path / "r", keyring=public_keyring(Keyring.of([NEW]))) as looking:
+        assert looking.get("m").tag == "a"
+        with pytest.raises(NoSigningKeyError, match="access"):
+            looking.load("m")
+
+
 def test_signing_anew_changes_the_signature_and_nothing_else(
     repository: Repository, reopen: Reopen
 ) -> None:
@@ -144,6 +162,7 @@ def test_signing_anew_changes_the_signature_and_nothing_else(
     stored = repository.store("x", "m", "a", metadata={"a": 1})
     before = read_unverified(envelope_of(repository, stored))
     payloads = snapshot(repository.root / "objects")
+    rotate(repository, OLD, NEW)
     rotated = reopen(RETIRED, NEW)
     signed = rotated.resign(stored.ref, actor="rotation")
     assert signed.key_id == NEW.key_id
@@ -157,7 +176,10 @@ def test_signing_anew_changes_the_signature_and_nothing_else(
     assert list(mirrored.parent.iterdir()) == [mirrored]
     assert snapshot(repository.root / "objects") == payloads
     [entry] = rotated.history("m", limit=1)
-    assert (entry.event, entry.actor, entry.key_id) == ("resign", "rotation", NEW.key_id)
+    assert (entry.event, entry.by.actor) == ("resign", "rotation")
+    assert entry.artifact is not None
+    assert entry.artifact.key_id == NEW.key_id
+    assert entry.details == {"old_key": OLD.key_id}
     assert rotated.load("m", "a") == "x"
 
 
@@ -169,6 +191,7 @@ def test_after_signing_anew_the_old_key_can_be_revoked(
     write_keyring_file(path, Keyring.of([RETIRED, NEW]))
     monkeypatch.setenv("MODEL_REPO_KEYRING", str(path))
     first, _ = repository.store("1", "m", "a"), repository.store("2", "m", "b")
+    rotate(repository, OLD, NEW)
     with Repository.open(repository.root) as worker:
         worker.resign(first.ref)
         write_keyring_file(path, Keyring.of([REVOKED, NEW]))
@@ -192,6 +215,7 @@ def test_signing_anew_finds_what_a_load_would_find(repository: Repository, reope
     repository.store(1, "m", "a")
     repository.store(2, "m", "a")
     repository.store(3, "m", "b")
+    rotate(repository, OLD, NEW)
     rotated = reopen(RETIRED, NEW)
     assert rotated.resign(request("m", "a")).revision == 2
     assert rotated.resign(request("m", "latest")).tag == "b"
@@ -233,6 +257,7 @@ def test_a_mirror_that_cannot_follow_is_a_warning(
 ) -> None:
     """The new signature is on record; the warning points at the caller."""
     stored = repository.store("x", "m", "a")
+    rotate(repository, OLD, NEW)
     folder = repository.root / "statements" / "m"
     folder.rename(tmp_path / "moved")
     folder.symlink_to(tmp_path / "moved")

@@ -10,6 +10,7 @@ from sealstore.blobs import DigestName
 from sealstore.errors import ConfigurationError
 from sealstore.keys import default_keyring_path
 from sealstore.settings import Settings, Variable, unknown_variables
+from sealstore.trust import FirstUse, default_trust_folder
 from tests.sealstore_fixtures import REPOSITORY_ID
 
 
@@ -30,6 +31,9 @@ def test_without_any_variable_there_are_defaults() -> None:
             repository_id=None,
             policy_path=None,
             strict_environment=False,
+            trust_folder=default_trust_folder(),
+            first_use=FirstUse.RECORD,
+            max_age=None,
         )
 
 
@@ -48,6 +52,9 @@ def test_every_variable_is_read() -> None:
             "MODEL_REPO_ID": f" {REPOSITORY_ID} ",
             "MODEL_REPO_POLICY": "/etc/policy.toml",
             "MODEL_REPO_STRICT_ENVIRONMENT": "Yes",
+            "MODEL_REPO_TRUST_STATE": "/var/lib/sealstore",
+            "MODEL_REPO_FIRST_USE": "Refuse",
+            "MODEL_REPO_MAX_AGE": " 36h ",
         }
     )
     assert settings == Settings(
@@ -62,6 +69,9 @@ def test_every_variable_is_read() -> None:
         repository_id=REPOSITORY_ID,
         policy_path=Path("/etc/policy.toml"),
         strict_environment=True,
+        trust_folder=Path("/var/lib/sealstore"),
+        first_use=FirstUse.REFUSE,
+        max_age=36 * 3600,
     )
 
 
@@ -77,6 +87,14 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
 def test_strictness_is_switched_on(text: str) -> None:
     """The usual words for yes."""
     assert Settings.from_environment({"MODEL_REPO_STRICT_ENVIRONMENT": text}).strict_environment
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800)]
+)
+def test_a_greatest_age_is_a_duration(text: str, seconds: int) -> None:
+    """Seconds, or with a unit."""
+    assert Settings.from_environment({"MODEL_REPO_MAX_AGE": text}).max_age == seconds
 
 
 @pytest.mark.parametrize("text", ["0", "false", "No", " "])
@@ -100,6 +118,11 @@ def test_strictness_is_switched_off(text: str) -> None:
         ("MODEL_REPO_ID", REPOSITORY_ID.upper()),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "maybe"),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "2"),
+        ("MODEL_REPO_FIRST_USE", "ignore"),
+        ("MODEL_REPO_MAX_AGE", "-1"),
+        ("MODEL_REPO_MAX_AGE", "1.5"),
+        ("MODEL_REPO_MAX_AGE", "7 d"),
+        ("MODEL_REPO_MAX_AGE", "never"),
     ],
 )
 def test_an_impossible_value_is_refused_by_the_variables_name(variable: str, value: str) -> None:
@@ -124,6 +147,9 @@ def test_no_variable_turns_verification_off() -> None:
         "ID",
         "POLICY",
         "STRICT_ENVIRONMENT",
+        "TRUST_STATE",
+        "FIRST_USE",
+        "MAX_AGE",
     }
 
 

@@ -111,7 +111,7 @@ SETTINGS_2: Final = msgspec.structs.replace(
 )
 LAYOUT_1: Final = seal(
     SETTINGS_PAYLOAD_TYPE,
-    b'{"layout":1,"repository":"00112233445566778899aabbccddeeff","version":1,'
+    b'{"layout":1,"repository":"8c2f1a90b7d3465e9f0123456789abcd","version":1,'
     b'"created":"2026-01-01T00:00:00.000000Z","immutableTags":false,'
     b'"policy":{"mode":"strict","allow":["mine.models:Churn"],"deny":[]}}',
     HMAC_KEY,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from sealstore.access import access_rows
 from sealstore.catalogue import catalogue_engine
 from sealstore.catalogue.inspection import database_place
 from sealstore.errors import ConfigurationError, SealstoreError
@@ -18,6 +19,7 @@ _ATTRIBUTES: Final = {
     "MODEL_REPO_HMAC_KEY_FILE": "hmac_key_path",
     "MODEL_REPO_ID": "repository_id",
     "MODEL_REPO_POLICY": "policy_path",
+    "MODEL_REPO_TRUST_STATE": "trust_folder",
 }
 """Where a variable's value is found in the settings, if it is not under the variable's own name."""
 
@@ -52,9 +54,9 @@ def check_configuration(
 
 
 def _value(variable: Variable, source: str, settings: Settings) -> Check:
-    if variable is Variable.DATABASE_URL:
+    if variable in _URLS:
         try:
-            value = _database(settings)
+            value = _URLS[variable](settings)
         except SealstoreError as error:
             return Check.failed(_TOPIC, error)
     else:
@@ -72,6 +74,21 @@ def _database(settings: Settings) -> str | None:
     engine = catalogue_engine(settings.path, settings.database_url)
     engine.dispose()
     return database_place(engine)
+
+
+def _access_log(settings: Settings) -> str | None:
+    if settings.access_log_url is None:
+        return None
+    rows = access_rows(settings, settings.path)
+    rows.engine.dispose()
+    return rows.location
+
+
+_URLS: Final[Mapping[Variable, Callable[[Settings], str | None]]] = {
+    Variable.DATABASE_URL: _database,
+    Variable.ACCESS_LOG_URL: _access_log,
+}
+"""What may hold a password, and how it is shown without."""
 
 
 def _unknown(name: str) -> Check:
