@@ -43,7 +43,6 @@ def create(
             hint="unset MODEL_REPO_ID to make a new repository.",
         )
     trust = open_trust(root, configured)
-    trust.require_unknown()
     document = RepositorySettings(
         repository=repository_id or layout.new_repository_id(),
         version=1,
@@ -53,6 +52,8 @@ def create(
     )
     settings = open_settings(seal_settings(document, admin), keys)
     with layout.exclusive_empty_folder(root):
+        # An empty folder where a repository is remembered is one that lost it.
+        trust.require_unknown()
         head = _first_head(root, configured, settings, keys, signer.key_id)
         access = open_access_log(
             configured, root, document.repository, lambda: keys, trust, create=True

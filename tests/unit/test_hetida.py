@@ -19,10 +19,12 @@ import pytest
 
 import sealstore.hetida
 from sealstore import errors
+from sealstore.assembly import open_trust
 from sealstore.hetida import dump_obj, install, load_obj
 from sealstore.hetida.components import load_object, store_object
 from sealstore.keys import Keyring, State, write_keyring_file
 from sealstore.repository import Repository
+from sealstore.settings import Settings
 from tests.sealstore_fixtures import Trap, hmac_key, scope
 
 ABSOLUTE = str(Path(Path.cwd().anchor) / "somewhere" / "else")
@@ -309,6 +311,9 @@ def test_another_repository_in_the_same_place_is_opened_anew(repo_path: Path) ->
     """A worker does not mix two repositories that lay in one folder one after the other."""
     dump_obj("old", "model", "v1")
     shutil.rmtree(repo_path)
+    with pytest.raises(errors.KnownLocationError):
+        dump_obj("new", "other", "v1")
+    open_trust(repo_path, Settings.from_environment()).forget()
     dump_obj("new", "other", "v1")
     assert load_obj("other", "v1") == "new"
     with pytest.raises(errors.ArtifactNotFound):

@@ -219,7 +219,7 @@ def test_a_key_that_signed_nothing_is_taken_back(
     def full(*_: object, **__: object) -> None:
         raise StorageError("No space left on device.")
 
-    monkeypatch.setattr(layout, "write_settings", full)
+    monkeypatch.setattr(layout, "place_settings", full)
     with pytest.raises(StorageError):
         initialise(site.settings)
     assert site.keyring.read_bytes() == before
@@ -239,7 +239,7 @@ def test_keys_that_were_there_stay_when_nothing_is_made(
     def full(*_: object, **__: object) -> None:
         raise StorageError("No space left on device.")
 
-    monkeypatch.setattr(layout, "write_settings", full)
+    monkeypatch.setattr(layout, "place_settings", full)
     with pytest.raises(StorageError):
         initialise(site.settings)
     assert site.keyring.read_bytes() == before
@@ -268,13 +268,13 @@ def test_the_key_is_there_before_the_repository(
 ) -> None:
     """Killed at any moment, no repository is left whose key was never written."""
     seen: list[tuple[bool, bool]] = []
-    real = layout.write_settings
+    real = layout.place_settings
 
-    def write_settings(*arguments: Any) -> None:
+    def place_settings(*arguments: Any) -> None:
         seen.append((site.keyring.exists(), (site.repository / "repository.json").exists()))
         real(*arguments)
 
-    monkeypatch.setattr(layout, "write_settings", write_settings)
+    monkeypatch.setattr(layout, "place_settings", place_settings)
     created = initialise(site.settings)
     assert seen == [(True, False)]
     assert created.key.key_id in {key.key_id for key in site.keys_kept()}
@@ -327,7 +327,7 @@ def test_a_beginning_that_two_ids_share_names_no_key(monkeypatch: pytest.MonkeyP
 def test_a_crash_while_rotating_leaves_a_repository_that_opens(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the keyring and repository.json the old signature still holds."""
+    """Until the repository has the new key's signatures, the old key is active, too."""
     initialise(site.settings)
 
     class Killed(BaseException):
@@ -337,11 +337,12 @@ def test_a_crash_while_rotating_leaves_a_repository_that_opens(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("sealstore.maintenance.key_changes._move_settings_off_retired", die)
+        patch.setattr("sealstore.maintenance.key_changes._move_signatures", die)
         with pytest.raises(Killed):
             rotate_key(site.settings)
-    assert [key.state for key in site.keys_kept()] == [State.RETIRED, State.ACTIVE]
-    Repository.open(settings=site.settings).close()
+    assert [key.state for key in site.keys_kept()] == [State.ACTIVE, State.ACTIVE]
+    with Repository.open(settings=site.settings) as repository:
+        assert repository.store(1, "m", "a").key_id == list(site.keys_kept())[-1].key_id
 
 
 @pytest.mark.invariant(3)

@@ -18,7 +18,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect, text
+from sqlalchemy import String, inspect, text
 from sqlalchemy.engine import Engine
 
 from sealstore.catalogue import (
@@ -30,9 +30,11 @@ from sealstore.catalogue import (
 )
 from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
 from sealstore.errors import CatalogueError, SchemaVersionError
-from sealstore.keys import Keyring
+from sealstore.keys import Keyring, write_keyring_file
 from sealstore.keys.keyring import new_key
+from sealstore.maintenance.migration import migrate
 from sealstore.repository import Repository
+from sealstore.settings import Settings
 from tests.faults.children import run_all
 from tests.vectors.catalogue.generate import KEY, STORED, VECTORS
 
@@ -48,9 +50,12 @@ down_revision = {newest!r}
 def upgrade() -> None:
     op.create_table("extra", sa.Column("number", sa.BigInteger, primary_key=True))
     op.execute("INSERT INTO extra VALUES (1)")
-    op.execute("UPDATE history SET actor = 'changed'")
+    op.execute("UPDATE history_entry SET event = 'changed'")
     op.execute("INSERT INTO no_such_table VALUES (1)")
 """
+
+
+TABLES = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgresql)])
@@ -91,6 +96,11 @@ def description(engine: Engine) -> dict[str, Any]:
 def released_repository(revision: str, root: Path, url: str | None) -> None:
     """What a release with this schema left: in SQLite's file, or moved to PostgreSQL."""
     shutil.copytree(VECTORS / revision, root)
+    access = root / "access.sql"
+    if access.exists():
+        with closing(sqlite3.connect(root / "access.sqlite3")) as database:
+            database.executescript(access.read_text(encoding="utf-8"))
+        access.unlink()
     dump = root / "catalogue.sql"
     with closing(sqlite3.connect(root / "catalogue.sqlite3")) as database:
         database.executescript(dump.read_text(encoding="utf-8"))
@@ -100,7 +110,7 @@ def released_repository(revision: str, root: Path, url: str | None) -> None:
         engine = catalogue_engine(root, url)
         upgrade(engine, revision)
         with engine.begin() as connection:
-            for table in ("artifact", "history"):
+            for (table,) in database.execute(TABLES).fetchall():
                 cursor = database.execute(f"SELECT * FROM {table}")
                 names = [column[0] for column in cursor.description]
                 values = ", ".join(f":{name}" for name in names)
@@ -114,20 +124,23 @@ def released_repository(revision: str, root: Path, url: str | None) -> None:
 @pytest.mark.filterwarnings("ignore::sealstore.errors.EnvironmentMismatchWarning")
 @pytest.mark.parametrize("revision", SCHEMA_REVISIONS)
 def test_the_repository_of_every_released_schema_is_migrated(
-    revision: str, tmp_path: Path, database_url: str | None
+    revision: str, tmp_path: Path, database_url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After migrating, everything that was stored loads, and storing goes on where it was."""
     root = tmp_path / "repository"
     released_repository(revision, root, database_url)
+    write_keyring_file(tmp_path / "keyring.json", Keyring.of([new_key(KEY)]))
+    monkeypatch.setenv("MODEL_REPO_PATH", str(root))
+    monkeypatch.setenv("MODEL_REPO_KEYRING", str(tmp_path / "keyring.json"))
     engine = catalogue_engine(root, database_url)
     assert schema_revision(engine) == revision
     if revision != SCHEMA_REVISIONS[-1]:
         with pytest.raises(SchemaVersionError, match="sealstore migrate"):
             require_current_schema(engine)
-    upgrade(engine)
+    migrate(Settings.from_environment())
     require_current_schema(engine)
     engine.dispose()
-    with Repository.open(root, keyring=Keyring.of([new_key(KEY)])) as repository:
+    with Repository.open() as repository:
         assert repository.list().refused == []
         assert len(repository.list().artifacts) == len(STORED)
         for (name, tag, number), value in STORED.items():
@@ -175,12 +188,14 @@ def test_all_text_is_compared_by_its_bytes(engine: Engine) -> None:
     upgrade(engine)
     columns = text(
         "SELECT collation_name FROM information_schema.columns"
-        " WHERE table_name IN ('artifact', 'history')"
+        " WHERE table_schema = 'public' AND table_name != 'alembic_version'"
         " AND data_type IN ('text', 'character varying')"
     )
     with engine.connect() as connection:
         found = list(connection.execute(columns).scalars())
-    assert found == ["C"] * 17
+    assert found == ["C"] * sum(
+        isinstance(column.type, String) for table in metadata.tables.values() for column in table.c
+    )
 
 
 # ── whole or not at all ──────────────────────────────────────────────────────
@@ -206,7 +221,10 @@ def test_a_migration_that_fails_changes_nothing(engine: Engine) -> None:
     upgrade(engine, SCHEMA_REVISIONS[-1])
     with engine.begin() as connection:
         connection.execute(
-            text("INSERT INTO history (sequence, event, at, actor) VALUES (1, 'create', '', 'ada')")
+            text(
+                "INSERT INTO history_entry (sequence, entry, event, at)"
+                " VALUES (1, '', 'create', '')"
+            )
         )
     before = description(engine)
     with pytest.raises(CatalogueError, match="cannot be migrated"):

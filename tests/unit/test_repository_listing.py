@@ -56,7 +56,10 @@ def test_the_history_tells_every_change(repository: Repository) -> None:
     repository.store(2, "m", "a")
     repository.remove("m", "a", revision=1, actor="cleaner")
     repository.store(3, "n", "a")
-    told = [(entry.event, entry.name, entry.revision) for entry in repository.history()]
+    told = []
+    for entry in repository.history():
+        about = entry.artifact
+        told.append((entry.event, about and about.name, about and about.revision))
     assert told == [
         ("store", "n", 1),
         ("remove", "m", 1),
@@ -64,7 +67,7 @@ def test_the_history_tells_every_change(repository: Repository) -> None:
         ("store", "m", 1),
         ("create", None, None),
     ]
-    assert [entry.actor for entry in repository.history("m", limit=1)] == ["cleaner"]
+    assert [entry.by.actor for entry in repository.history("m", limit=1)] == ["cleaner"]
     assert len(repository.history("m", "a", after=4)) == 2
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sealstore.assembly import open_trust
 from sealstore.errors import (
     ConfigurationError,
     KeyringNotFoundError,
+    KnownLocationError,
     NoSigningKeyError,
     RepositoryExistsError,
     RepositoryMismatchError,
@@ -44,6 +47,8 @@ def test_a_new_repository_is_empty_and_opens_again(tmp_path: Path, keyring: Keyr
     with Repository.open(root, keyring=keyring) as opened:
         assert (opened.id, opened.immutable_tags) == (made.id, True)
     assert sorted(path.name for path in root.iterdir()) == [
+        "access.sqlite3",
+        "access.sqlite3.lock",
         "catalogue.sqlite3",
         "catalogue.sqlite3.lock",
         "objects",
@@ -61,11 +66,26 @@ def test_a_repository_is_made_once(repository: Repository, keyring: Keyring) -> 
     assert snapshot(repository.root) == before
 
 
+def test_where_a_repository_is_remembered_no_other_one_is_made(
+    repository: Repository, keyring: Keyring
+) -> None:
+    """A folder that lost its repository is not taken for a new place."""
+    repository.close()
+    shutil.rmtree(repository.root)
+    with pytest.raises(KnownLocationError, match="sealstore trust forget"):
+        Repository.create(repository.root, keyring=keyring)
+    assert list(repository.root.iterdir()) == []
+    open_trust(repository.root, repository.settings).forget()
+    Repository.create(repository.root, keyring=keyring).close()
+
+
 @pytest.mark.invariant(4)
 @pytest.mark.parametrize(
     "keys",
     [
         [],
+        [hmac_key(roles=roles(Role.STORE, Role.ADMIN))],
+        [hmac_key(roles=roles(Role.ADMIN, Role.ACCESS))],
         [hmac_key(roles=roles(Role.STORE))],
         [hmac_key(scope=scope(REPOSITORY_ID))],
     ],

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from sealstore import environment, limits
-from sealstore.catalogue import Catalogue
 from sealstore.errors import (
     ImmutableTagError,
     InvalidMetadataError,
@@ -26,6 +25,7 @@ from sealstore.errors import (
     ReservedTagError,
 )
 from sealstore.keys import Keyring, Role, State
+from sealstore.ledger import EntryArtifact
 from sealstore.repository import Repository
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -61,11 +61,14 @@ def test_what_was_stored_is_told_and_signed(repository: Repository) -> None:
         == stored.digests.sha256
     )
     [entry, _] = repository.history()
-    assert (entry.event, entry.name, entry.tag, entry.revision) == ("store", "churn", "2026-11", 1)
-    assert (entry.actor, entry.sha256, entry.key_id) == (
-        "job 7",
-        stored.digests.sha256,
-        stored.key_id,
+    assert (entry.event, entry.by.actor, entry.recorded_by) == ("store", "job 7", stored.key_id)
+    assert entry.artifact == EntryArtifact(
+        name="churn",
+        tag="2026-11",
+        revision=1,
+        sha256=stored.digests.sha256,
+        statement=stored.verified.digest,
+        key_id=stored.key_id,
     )
 
 
@@ -205,7 +208,7 @@ def test_immutable_tags_refuse_the_second_store(
         assert snapshot(repository.root) == before
         with monkeypatch.context() as patch:
             # The other store commits only after this one has looked.
-            patch.setattr(Catalogue, "find", lambda *_: None)
+            patch.setattr("sealstore.storing._refuse_second", lambda *_: None)
             with pytest.raises(ImmutableTagError):
                 repository.store(2, "m", "a")
         assert repository.load("m", "a") == MODEL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sealstore import layout
@@ -11,6 +11,8 @@ from sealstore.assembly import open_catalogue
 from sealstore.catalogue import Catalogue, require_current_schema, schema_revision, upgrading
 from sealstore.catalogue.inspection import database_place
 from sealstore.catalogue.tables import SCHEMA_REVISIONS
+from sealstore.errors import AccessLogExistsError
+from sealstore.maintenance.access_log import create_access_log
 from sealstore.maintenance.first_ledger import begin_ledger
 from sealstore.settings import Settings
 from sealstore.signed_settings import open_settings
@@ -58,8 +60,15 @@ def migrate(settings: Settings) -> Migration:
         with upgrading(catalogue.engine) as upgraded:
             if upgraded.legacy_history is not None:
                 begin_ledger(settings, upgraded)
+        _make_access_log(settings)
         new = schema_revision(catalogue.engine) or old
         return Migration(old, new, place(settings, catalogue))
+
+
+def _make_access_log(settings: Settings) -> None:
+    """Make the access log that repositories of schema 0001 did not have, unless there is one."""
+    with suppress(AccessLogExistsError):
+        create_access_log(settings)
 
 
 @contextmanager

@@ -51,11 +51,11 @@ def generate(folder: Path) -> None:
             shutil.copyfile(
                 root / "objects" / sha256[:2] / sha256, folder / "objects" / sha256[:2] / sha256
             )
-        database = sqlite3.connect(root / "catalogue.sqlite3")
-        (folder / "catalogue.sql").write_text(
-            "\n".join(database.iterdump()) + "\n", encoding="utf-8"
-        )
-        database.close()
+        for name in ("catalogue", "access"):
+            database = sqlite3.connect(root / f"{name}.sqlite3")
+            dump = "\n".join(database.iterdump()) + "\n"
+            (folder / f"{name}.sql").write_text(dump, encoding="utf-8")
+            database.close()
 
 
 if __name__ == "__main__":
