@@ -197,6 +197,16 @@ class CatalogueTamperedError(SealstoreError):
     )
 
 
+class KnownLocationError(SealstoreError):
+    """This client remembers a repository where another one was to be begun."""
+
+    code = "KNOWN_LOCATION"
+    default_hint = (
+        "find out where the repository went, and restore it from a backup; if it was given up on"
+        " purpose, 'sealstore trust forget' lets a new one begin in its place."
+    )
+
+
 class StorageError(SealstoreError):
     """The file system refused: disk full, read-only, permission denied."""
 
@@ -255,6 +265,32 @@ class NoSigningKeyError(KeyringError):
     default_hint = (
         "make one with 'sealstore init' (together with a new repository) or 'sealstore keys"
         " generate'; 'sealstore keys list' shows what is there."
+    )
+
+
+# ── the trust state ──────────────────────────────────────────────────────────
+
+
+class TrustStateError(SealstoreError):
+    """What this client remembers of the repository cannot be read or written."""
+
+    code = "TRUST_STATE"
+
+
+class TrustStatePermissionsError(TrustStateError):
+    """A trust state that others can write, that is no regular file, or lies in the repository."""
+
+    code = "TRUST_STATE_PERMISSIONS"
+
+
+class TrustStateFormatError(TrustStateError):
+    """A trust state that does not decode strictly, or is that of another location."""
+
+    code = "TRUST_STATE_FORMAT"
+    default_hint = (
+        "if a newer release of sealstore wrote it, install that release; else restore {path} from a"
+        " backup, or find out which state of the repository is right and say so with 'sealstore"
+        " trust accept'."
     )
 
 
@@ -367,6 +403,35 @@ class RepositoryExchangedError(VerificationError):
     code = "REPOSITORY_EXCHANGED"
     default_hint = (
         "find out who exchanged it; if that was on purpose, an operator must say so to each client."
+    )
+
+
+class FirstUseError(VerificationError):
+    """Nothing is remembered of this repository, and MODEL_REPO_FIRST_USE=refuse is set."""
+
+    code = "FIRST_USE"
+    default_hint = (
+        "begin with a checkpoint from somebody you trust: 'sealstore trust init --checkpoint FILE'."
+    )
+
+
+class StaleHeadError(VerificationError):
+    """The repository's head is older than MODEL_REPO_MAX_AGE allows: it may have been frozen."""
+
+    code = "HEAD_STALE"
+    default_hint = (
+        "if nothing was stored for so long, 'sealstore heartbeat' signs the head anew, by whoever"
+        " may store; otherwise find out who keeps newer states of the repository from this client."
+    )
+
+
+class ClockError(VerificationError):
+    """This machine's clock is behind a time that was seen before, so no age can be judged."""
+
+    code = "CLOCK"
+    default_hint = (
+        "set the clock right; if it was wrong when the newer time was recorded, 'sealstore trust"
+        " accept' forgets that time."
     )
 
 

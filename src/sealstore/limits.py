@@ -181,3 +181,22 @@ MAX_MAP_VALUE_BYTES: Final = 1 * KIB
 MAX_MAP_BUCKET_BYTES: Final = 4 * MIB
 """Bytes of one of the map's 262,144 buckets: 10,000,000 names fill about 25 KiB of each. A planted
 row cannot make a reader take more memory."""
+
+# ── trust state ──────────────────────────────────────────────────────────────
+
+MAX_LOCATION_CHARACTERS: Final = 16 * KIB
+"""Characters of a location: the longest path of Linux, 4,096 bytes, each escaped as three."""
+
+MAX_TRUST_LOGS: Final = 16
+"""Access logs that are remembered for one repository: a client uses one, and changes it rarely."""
+
+MAX_TRUST_STATE_BYTES: Final = 1 * MIB
+"""Bytes of a trust state: all its access logs, with the longest locations."""
+
+MAX_CLOCK_SKEW_SECONDS: Final = 300
+"""Seconds by which a clock may be behind a time that was seen: NTP keeps machines far closer, and
+a head that may be an hour or more old is not judged by five minutes."""
+
+TRUST_TIME_STEP_SECONDS: Final = 3_600
+"""Seconds by which the clock must be past the newest time seen before that alone is written down:
+a write at each load would cost more than the load."""

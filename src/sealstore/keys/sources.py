@@ -252,7 +252,7 @@ def _identity(path: Path | None) -> tuple[int, ...] | None:
 def _read_private_file(
     path: Path, maximum: int, outside: Path | None, *, group_may_read: bool
 ) -> tuple[bytes, os.stat_result]:
-    if outside is not None and _is_inside(path, outside):
+    if outside is not None and is_inside(path, outside):
         raise KeyringPermissionsError(
             "The key file lies inside the repository: whoever can write there could replace it.",
             path=path,
@@ -299,7 +299,7 @@ def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool)
         )
 
 
-def _is_inside(path: Path, folder: Path) -> bool:
+def is_inside(path: Path, folder: Path) -> bool:
     """Whether ``path``, or any link on the way to what it means, lies in ``folder``."""
     root = Path(os.path.realpath(folder))
     place = Path("/")

@@ -1,0 +1,394 @@
+"""The trust state of one location: read at each load, and advanced, never set back.
+
+One file for each location, replaced as a whole under a lock, so that processes that see different
+heads at the same time end with the newest. Only ``accept``, an operator's word, may go back.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from pathlib import Path
+from typing import Final, TypeVar
+
+from sealstore import limits
+from sealstore.errors import (
+    FirstUseError,
+    KnownLocationError,
+    TrustStateError,
+    TrustStateFormatError,
+)
+from sealstore.ledger import AccessCheckpoint, HistoryCheckpoint
+from sealstore.trust import files
+from sealstore.trust.record import (
+    Prove,
+    TrustRecord,
+    advanced,
+    advanced_access,
+    decode_any_record,
+    decode_record,
+    encode_record,
+)
+
+_FILE_NAME: Final = re.compile(r"[0-9a-f]{64}\.json")
+
+_TICK_NANOSECONDS: Final = 20_000_000
+"""Two ticks of the coarsest kernel clock that file systems take their times from (100 a second)."""
+
+
+class FirstUse(StrEnum):
+    """What happens where nothing is remembered."""
+
+    RECORD = "record"
+    """the head that is shown is taken for what it says, and remembered"""
+    REFUSE = "refuse"
+    """nothing is loaded or stored until somebody gives this client a checkpoint"""
+
+
+def default_trust_folder() -> Path:
+    """``trust`` in the user's state folder (XDG_STATE_HOME on Linux)."""
+    import platformdirs
+
+    return platformdirs.user_state_path("sealstore") / "trust"
+
+
+def folder_location(root: Path) -> str:
+    """The location of a repository in a folder: its absolute path as a URL, in ASCII.
+
+    Links are not followed: what is remembered is what was seen under the configured name, so that a
+    link that is led elsewhere is an exchange like any other.
+    """
+    return Path(os.path.abspath(root)).as_uri()
+
+
+_Changed = TypeVar("_Changed", bound=TrustRecord | None)
+
+
+class TrustStore:
+    """What this client remembers of the repository at one location.
+
+    Threads may share one. The order in which a load uses it::
+
+        remembered = trust.expected()    # before the repository is asked for its head
+        …                                # verify the head; it extends remembered.point
+        trust.advance(point, prove=…)    # before the object is handed out
+
+    A store does the last after its commit: a head that a power loss could take back must not be
+    remembered. ``prove`` may read the repository while a lock of the trust state is held; so never
+    advance within a transaction that writes.
+
+    Args:
+        folder: where the trust states are.
+        location: of the repository: ``folder_location`` or another URL, without any password.
+        outside: the repository's folder, which must not contain ``folder``.
+        first_use: see ``FirstUse``.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        location: str,
+        *,
+        outside: Path,
+        first_use: FirstUse = FirstUse.RECORD,
+    ) -> None:
+        self.folder = folder.absolute()
+        self.location = location
+        self.first_use = first_use
+        self._outside = outside
+        self._name = _file_name(location)
+        # A string: what is asked at each load should not have to be converted each time.
+        self._path = os.fspath(self.folder / self._name)
+        # One value, replaced as a whole: a thread must not note a new file beside an old record.
+        self._last: tuple[tuple[int, ...], TrustRecord] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return Path(self._path)
+
+    # ── reading ──────────────────────────────────────────────────────────────
+
+    def read(self) -> TrustRecord | None:
+        """What is remembered; None if nothing is.
+
+        A file that has not changed since is not read again: this costs one ``lstat``.
+
+        Raises:
+            TrustStateError: the file or its folder cannot be trusted, or does not decode.
+        """
+        last = self._last
+        try:
+            status = os.lstat(self._path)
+        except FileNotFoundError:
+            return None
+        except OSError:
+            # What is wrong there is told where the file is opened.
+            return self._read_anew()
+        if last is not None and last[0] == _identity(status):
+            return last[1]
+        return self._read_anew()
+
+    def expected(self) -> TrustRecord | None:
+        """What is remembered; None at a first use that is allowed.
+
+        Raises:
+            FirstUseError: nothing is remembered, and that is not enough here.
+            TrustStateError: as ``read``.
+        """
+        record = self.read()
+        if record is None:
+            self._require_first_use()
+        return record
+
+    def is_known(self) -> bool:
+        """Whether anything is remembered of the location, be it readable or not.
+
+        Raises:
+            TrustStateError: that cannot be seen.
+        """
+        with files.refused("read", self.path):
+            try:
+                os.lstat(self._path)
+            except FileNotFoundError:
+                return False
+        return True
+
+    def require_unknown(self) -> None:
+        """Return if nothing is remembered of the location, so that a repository may begin there.
+
+        Raises:
+            KnownLocationError: something is.
+        """
+        if self.is_known():
+            raise KnownLocationError(
+                "This client remembers a repository at this location.", path=self.path
+            )
+
+    # ── writing ──────────────────────────────────────────────────────────────
+
+    def advance(
+        self, point: HistoryCheckpoint, *, prove: Prove, now: datetime | None = None
+    ) -> TrustRecord:
+        """Remember ``point``, unless a newer point of the same history is remembered already.
+
+        Nothing is taken on trust: where the two differ, one must be shown to extend the other. If
+        they are the same, as at nearly every load, nothing is written or locked.
+
+        Args:
+            point: of a verified head that is synced in the repository.
+            prove: gives the consistency proof between two sizes, the smaller first. Another process
+                may have seen a newer head than ``point`` meanwhile, so the larger size can be
+                beyond what the caller's snapshot of the repository holds.
+            now: the time by this machine's clock, where ``require_fresh`` has used it.
+
+        Returns:
+            What is remembered now.
+
+        Raises:
+            FirstUseError: nothing is remembered, and that is not enough here.
+            RepositoryExchangedError: another repository, or a rebuilt one, is remembered.
+            LedgerTamperedError, RollbackError: neither of the points extends the other.
+            TrustStateError: what is there cannot be trusted, or the file system refused.
+        """
+
+        def advance(record: TrustRecord | None) -> TrustRecord:
+            if record is None:
+                self._require_first_use()
+                record = TrustRecord.beginning(self.location, point)
+            return advanced(record, point, now, prove)
+
+        remembered = self.read()
+        if (
+            remembered is not None
+            and remembered.point == point
+            and advance(remembered) is remembered
+        ):
+            return remembered
+        return self._change(advance)
+
+    def advance_access(
+        self, log_location: str, point: AccessCheckpoint, *, prove: Prove
+    ) -> TrustRecord | None:
+        """Remember the point of an access log, unless a newer one is remembered already.
+
+        To be called now and then, not for each entry: whenever the file changes, each process reads
+        it anew. An access log is remembered beside its repository only.
+
+        Args:
+            log_location: where the log is, as a URL without any password.
+            point: of a verified head that is synced in the log.
+            prove: see ``advance``.
+
+        Returns:
+            What is remembered now; None if nothing is of the repository, and nothing was written.
+
+        Raises:
+            RepositoryExchangedError: another log, or one of another repository.
+            LedgerTamperedError, RollbackError: neither of the points extends the other.
+            TrustStateError: what is there cannot be trusted, or the file system refused.
+        """
+
+        def advance(record: TrustRecord | None) -> TrustRecord | None:
+            if record is None:
+                return None
+            return advanced_access(record, log_location, point, prove)
+
+        remembered = self.read()
+        if remembered is None or remembered.access.get(log_location) == point:
+            return remembered
+        return self._change(advance)
+
+    def begin(self, point: HistoryCheckpoint) -> TrustRecord:
+        """Remember the first point of a location, whatever ``first_use`` says.
+
+        It is that of a repository that this client made, or of a checkpoint that it was given.
+
+        Raises:
+            KnownLocationError: something is remembered already; nothing was written.
+            TrustStateError: the file system refused.
+        """
+        with self._locked() as folder:
+            self.require_unknown()
+            return self._write(folder, TrustRecord.beginning(self.location, point))
+
+    def accept(self, point: HistoryCheckpoint) -> Path | None:
+        """Remember ``point`` in place of whatever is remembered, as an operator says.
+
+        The access logs and the newest time are forgotten: they belong to what is replaced.
+
+        Returns:
+            Where the file that was there is kept; None if there was none.
+
+        Raises:
+            TrustStateError: the file system refused, or the folder cannot be trusted.
+        """
+        with self._locked() as folder:
+            kept = folder.keep_aside(self._name)
+            self._write(folder, TrustRecord.beginning(self.location, point))
+            return kept
+
+    def forget(self) -> bool:
+        """Remember nothing of the location: its next use is the first. Returns whether it did.
+
+        Raises:
+            TrustStateError: the file system refused, or the folder cannot be trusted.
+        """
+        if not self.is_known():
+            return False
+        with self._locked() as folder:
+            return folder.remove(self._name)
+
+    def _change(self, change: Callable[[TrustRecord | None], _Changed]) -> _Changed:
+        with self._locked() as folder:
+            record = self._read_from(folder)
+            changed = change(record)
+            if changed is None or changed is record:
+                return changed
+            self._write(folder, changed)
+            return changed
+
+    def _write(self, folder: files.Folder, record: TrustRecord) -> TrustRecord:
+        folder.write(self._name, encode_record(record))
+        return record
+
+    def _require_first_use(self) -> None:
+        if self.first_use is FirstUse.REFUSE:
+            raise FirstUseError("This client has not seen the repository before.", path=self.path)
+
+    @contextmanager
+    def _locked(self) -> Iterator[files.Folder]:
+        with (
+            files.opened(self.folder, self._outside, create=True) as folder,
+            folder.locked(self._name),
+        ):
+            yield folder
+
+    def _read_anew(self) -> TrustRecord | None:
+        with files.opened(self.folder, self._outside) as folder:
+            return self._read_from(folder)
+
+    def _read_from(self, folder: files.Folder) -> TrustRecord | None:
+        found = folder.read(self._name, limits.MAX_TRUST_STATE_BYTES)
+        if found is None:
+            return None
+        data, status = found
+        try:
+            record = decode_record(data, self.location)
+        except TrustStateError as error:
+            error.path = self._path
+            raise
+        # Within one tick two new files can have one inode, size and time: what is so young is read
+        # again the next time.
+        settled = time.time_ns() - status.st_ctime_ns > _TICK_NANOSECONDS
+        self._last = (_identity(status), record) if settled else None
+        return record
+
+
+# ── all locations ────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True, slots=True)
+class KnownLocation:
+    """A file of a trust folder.
+
+    Attributes:
+        path: of the file.
+        record: what it remembers; None where it cannot be read.
+        error: why it cannot.
+    """
+
+    path: Path
+    record: TrustRecord | None
+    error: TrustStateError | None = None
+
+
+def known_locations(folder: Path) -> list[KnownLocation]:
+    """Everything that is remembered in a folder, by file name; nothing where there is none.
+
+    Raises:
+        TrustStateError: the folder cannot be read or trusted.
+    """
+    folder = folder.absolute()
+    if not os.path.lexists(folder):
+        return []
+    with files.opened(folder, None) as opened:
+        with files.refused("read", folder):
+            names = sorted(filter(_FILE_NAME.fullmatch, os.listdir(opened.descriptor)))
+        return [_known_location(opened, name) for name in names]
+
+
+def _known_location(folder: files.Folder, name: str) -> KnownLocation:
+    path = folder.path / name
+    try:
+        found = folder.read(name, limits.MAX_TRUST_STATE_BYTES)
+        record = decode_any_record(b"" if found is None else found[0])
+        if _file_name(record.location) != name:
+            raise TrustStateFormatError("The trust state is that of another location.")
+    except TrustStateError as error:
+        error.path = os.fspath(path)
+        return KnownLocation(path, None, error)
+    return KnownLocation(path, record)
+
+
+def _file_name(location: str) -> str:
+    # A location that is no Unicode is refused where it would be written.
+    return f"{sha256(location.encode(errors='surrogatepass')).hexdigest()}.json"
+
+
+def _identity(status: os.stat_result) -> tuple[int, ...]:
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        status.st_mode,
+    )
