@@ -125,7 +125,9 @@ def test_a_misspelt_variable_is_wrong(variable: str, meant: str | None, site: Si
     assert ("may be meant" in found["text"]) is (meant is not None)
 
 
-@pytest.mark.parametrize("variable", ["DIGEST", "JOURNAL", "ID", "STRICT_ENVIRONMENT"])
+@pytest.mark.parametrize(
+    "variable", ["DIGEST", "JOURNAL", "ID", "STRICT_ENVIRONMENT", "FIRST_USE", "MAX_AGE"]
+)
 def test_an_impossible_value_is_wrong_and_the_rest_is_looked_at(variable: str, site: Site) -> None:
     """One bad variable does not hide what else there is to say."""
     found = wrong(site, **{f"MODEL_REPO_{variable}": "nonsense"})

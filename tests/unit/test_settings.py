@@ -10,6 +10,7 @@ from sealstore.blobs import DigestName
 from sealstore.errors import ConfigurationError
 from sealstore.keys import default_keyring_path
 from sealstore.settings import Settings, Variable, unknown_variables
+from sealstore.trust import FirstUse, default_trust_folder
 from tests.sealstore_fixtures import REPOSITORY_ID
 
 
@@ -28,6 +29,9 @@ def test_without_any_variable_there_are_defaults() -> None:
             repository_id=None,
             policy_path=None,
             strict_environment=False,
+            trust_folder=default_trust_folder(),
+            first_use=FirstUse.RECORD,
+            max_age=None,
         )
 
 
@@ -44,6 +48,9 @@ def test_every_variable_is_read() -> None:
             "MODEL_REPO_ID": f" {REPOSITORY_ID} ",
             "MODEL_REPO_POLICY": "/etc/policy.toml",
             "MODEL_REPO_STRICT_ENVIRONMENT": "Yes",
+            "MODEL_REPO_TRUST_STATE": "/state/trust",
+            "MODEL_REPO_FIRST_USE": " Refuse ",
+            "MODEL_REPO_MAX_AGE": " 36h ",
         }
     )
     assert settings == Settings(
@@ -56,6 +63,9 @@ def test_every_variable_is_read() -> None:
         repository_id=REPOSITORY_ID,
         policy_path=Path("/etc/policy.toml"),
         strict_environment=True,
+        trust_folder=Path("/state/trust"),
+        first_use=FirstUse.REFUSE,
+        max_age=129_600,
     )
 
 
@@ -80,6 +90,23 @@ def test_strictness_is_switched_off(text: str) -> None:
     assert not settings.strict_environment
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1),
+        ("3600", 3_600),
+        ("90s", 90),
+        ("15m", 900),
+        ("36h", 129_600),
+        ("7d", 604_800),
+        ("999999999d", 999_999_999 * 86_400),
+    ],
+)
+def test_a_greatest_age_is_a_duration(text: str, seconds: int) -> None:
+    """Seconds, or a number with a unit."""
+    assert Settings.from_environment({"MODEL_REPO_MAX_AGE": text}).max_age == seconds
+
+
 @pytest.mark.invariant(4)
 @pytest.mark.parametrize(
     ("variable", "value"),
@@ -93,6 +120,30 @@ def test_strictness_is_switched_off(text: str) -> None:
         ("MODEL_REPO_ID", REPOSITORY_ID.upper()),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "maybe"),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "2"),
+        ("MODEL_REPO_FIRST_USE", "accept"),
+        ("MODEL_REPO_FIRST_USE", "none"),
+        *(
+            ("MODEL_REPO_MAX_AGE", value)
+            for value in (
+                "none",
+                "forever",
+                "0",
+                "0d",
+                "-1",
+                "+1",
+                "1.5h",
+                "1e3",
+                "1_000",
+                "1 h",
+                "h",
+                "36H",
+                "1w",
+                "1h30m",
+                "٣h",
+                "1" * 10,
+                "0x10",
+            )
+        ),
     ],
 )
 def test_an_impossible_value_is_refused_by_the_variables_name(variable: str, value: str) -> None:
@@ -115,6 +166,9 @@ def test_no_variable_turns_verification_off() -> None:
         "ID",
         "POLICY",
         "STRICT_ENVIRONMENT",
+        "TRUST_STATE",
+        "FIRST_USE",
+        "MAX_AGE",
     }
 
 
@@ -137,3 +191,17 @@ def test_the_key_source_keeps_keys_out_of_the_repository() -> None:
         Path("/mnt/obj_repo"),
     )
     assert settings.key_source(Path("/elsewhere")).outside == Path("/elsewhere")
+
+
+def test_the_trust_store_is_that_of_the_repository() -> None:
+    """Its folder and what a first use means are configured; its location is the repository's."""
+    settings = Settings.from_environment(
+        {"MODEL_REPO_TRUST_STATE": "/state/trust", "MODEL_REPO_FIRST_USE": "refuse"}
+    )
+    for root, location in ((None, "file:///mnt/obj_repo"), (Path("/srv/x"), "file:///srv/x")):
+        trust = settings.trust_store(root)
+        assert (trust.folder, trust.location, trust.first_use) == (
+            Path("/state/trust"),
+            location,
+            FirstUse.REFUSE,
+        )

@@ -18,6 +18,7 @@ _ATTRIBUTES: Final = {
     "MODEL_REPO_HMAC_KEY_FILE": "hmac_key_path",
     "MODEL_REPO_ID": "repository_id",
     "MODEL_REPO_POLICY": "policy_path",
+    "MODEL_REPO_TRUST_STATE": "trust_folder",
 }
 """Where a variable's value is found in the settings, if it is not under the variable's own name."""
 
