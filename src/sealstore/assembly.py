@@ -22,7 +22,6 @@ from sealstore.errors import RepositoryExistsError
 from sealstore.keys import Keyring
 from sealstore.settings import Settings
 from sealstore.state import KeySource, StateKeeper
-from sealstore.trust import TrustStore, folder_location
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 
@@ -84,17 +83,6 @@ def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> C
     return Catalogue(engine, lock_file=lock_file)
 
 
-def open_trust(root: Path, settings: Settings) -> TrustStore:
-    """What this client remembers of the repository in ``root``.
-
-    Raises:
-        TrustStateError: the folder cannot be used.
-    """
-    return TrustStore(
-        settings.trust_folder, folder_location(root), outside=root, first_use=settings.first_use
-    )
-
-
 def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts:
     """The parts of an existing repository, its head verified.
 
@@ -108,7 +96,7 @@ def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts
     catalogue = open_catalogue(root, settings)
     try:
         require_current_schema(catalogue.engine)
-        trust = open_trust(root, settings)
+        trust = settings.trust_store(root)
         keeper = StateKeeper(root, settings, keys, catalogue, trust)
         repository_id = keeper.read().repository
         access = open_access_log(settings, root, repository_id, keeper.keyring, trust)

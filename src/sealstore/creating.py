@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sealstore import environment, layout
 from sealstore.access import open_access_log
-from sealstore.assembly import database_in_use, key_source, make_place, open_trust
+from sealstore.assembly import database_in_use, key_source, make_place
 from sealstore.errors import RepositoryMismatchError
 from sealstore.keys import Keyring, Role
 from sealstore.ledger import Head, HistoryCheckpoint, VerifiedHead
@@ -42,7 +42,7 @@ def create(
             "MODEL_REPO_ID asks for a repository that exists already.",
             hint="unset MODEL_REPO_ID to make a new repository.",
         )
-    trust = open_trust(root, configured)
+    trust = configured.trust_store(root)
     document = RepositorySettings(
         repository=repository_id or layout.new_repository_id(),
         version=1,

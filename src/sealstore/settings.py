@@ -17,14 +17,14 @@ from sealstore.blobs import DigestName
 from sealstore.catalogue.engine import JOURNALS
 from sealstore.errors import ConfigurationError
 from sealstore.keys import KeyringSource, default_keyring_path
-from sealstore.trust import FirstUse, default_trust_folder
+from sealstore.trust import FirstUse, TrustStore, default_trust_folder, folder_location
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"
 ACCESS_SYNC: Final = ("normal", "full")
 _REPOSITORY_ID: Final = re.compile(r"[0-9a-f]{32}")
-_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})([smhd]?)")
-_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_DURATION: Final = re.compile("([1-9][0-9]{0,8})([smhd]?)")
+_UNIT_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _FLAGS: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -41,10 +41,10 @@ class Variable(StrEnum):
     DIGEST = "MODEL_REPO_DIGEST"
     ID = "MODEL_REPO_ID"
     POLICY = "MODEL_REPO_POLICY"
+    STRICT_ENVIRONMENT = "MODEL_REPO_STRICT_ENVIRONMENT"
     TRUST_STATE = "MODEL_REPO_TRUST_STATE"
     FIRST_USE = "MODEL_REPO_FIRST_USE"
     MAX_AGE = "MODEL_REPO_MAX_AGE"
-    STRICT_ENVIRONMENT = "MODEL_REPO_STRICT_ENVIRONMENT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Settings:
         repository_id: the only repository that may be opened, or None.
         policy_path: a policy of the site's own, which every payload must pass as well, or None.
         strict_environment: whether other package versions than the signed ones are an error.
-        trust_folder: where this client remembers the heads that it has seen.
-        first_use: what happens where nothing is remembered.
-        max_age: seconds that a head may be old; None for any.
+        trust_folder: where this client remembers what it has seen of each repository.
+        first_use: whether a repository of which nothing is remembered may be used.
+        max_age: seconds that a repository's head may be old; None where any age will do.
     """
 
     path: Path
@@ -99,7 +99,7 @@ class Settings:
         keyring = given.get(Variable.KEYRING)
         hmac_key = given.get(Variable.HMAC_KEY_FILE)
         policy = given.get(Variable.POLICY)
-        trust = given.get(Variable.TRUST_STATE)
+        trust_folder = given.get(Variable.TRUST_STATE)
         return cls(
             path=Path(given.get(Variable.PATH) or DEFAULT_PATH),
             keyring_path=Path(keyring) if keyring else default_keyring_path(),
@@ -112,7 +112,7 @@ class Settings:
             repository_id=_repository_id(given),
             policy_path=Path(policy) if policy else None,
             strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
-            trust_folder=Path(trust) if trust else default_trust_folder(),
+            trust_folder=Path(trust_folder) if trust_folder else default_trust_folder(),
             first_use=FirstUse(_one_of(given, Variable.FIRST_USE, tuple(FirstUse))),
             max_age=_seconds(given, Variable.MAX_AGE),
         )
@@ -124,6 +124,17 @@ class Settings:
             outside: the repository's folder, which must contain no key file; ``path`` by default.
         """
         return KeyringSource(self.keyring_path, self.hmac_key_path, outside or self.path)
+
+    def trust_store(self, root: Path | None = None) -> TrustStore:
+        """What this client remembers of the repository.
+
+        Args:
+            root: the repository's folder, which must not contain it; ``path`` by default.
+        """
+        root = root or self.path
+        return TrustStore(
+            self.trust_folder, folder_location(root), outside=root, first_use=self.first_use
+        )
 
 
 def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
@@ -149,9 +160,10 @@ def _seconds(given: Mapping[str, str], variable: Variable) -> int | None:
     match = _DURATION.fullmatch(value)
     if match is None:
         raise ConfigurationError(
-            f"{variable} is not a duration.", hint="set it to seconds, or as 90m, 36h, 7d."
+            f"{variable} is not a duration.",
+            hint="set it to a number of seconds, or to one with a unit: 90s, 15m, 36h, 7d.",
         )
-    return int(match[1]) * _UNITS[match[2]]
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def _repository_id(given: Mapping[str, str]) -> str | None:

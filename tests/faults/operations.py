@@ -18,8 +18,10 @@ from sealstore.envelope import Scope
 from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
 from sealstore.keys.sources import locked_keyring_file
+from sealstore.ledger import Frontier, HistoryCheckpoint, consistency_proof, leaf_hash
 from sealstore.names import request
 from sealstore.repository import Repository
+from sealstore.trust import TrustStore
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -136,6 +138,67 @@ def rotate(keyring_path: Path, done: Done) -> None:
         read_keyring_file(keyring_path, outside=None)
         write_keyring_file(keyring_path, ROTATED)
     done.add("rotated")
+
+
+TRUST_LOCATION = "file:///srv/models"
+TRUST_ENTRIES = 500
+
+
+class TrustedHistory:
+    """A history of which a client remembers points."""
+
+    def __init__(self) -> None:
+        self.digests: dict[tuple[int, int], bytes] = {}
+        frontier = Frontier()
+        self.roots = [frontier.root()]
+        for number in range(TRUST_ENTRIES):
+            appended = frontier.append(leaf_hash(b"entry %d" % number))
+            frontier = appended.frontier
+            self.roots.append(frontier.root())
+            self.digests.update({(node.level, node.index): node.digest for node in appended.nodes})
+
+    def get(self, level: int, index: int) -> bytes | None:
+        return self.digests.get((level, index))
+
+    def prove(self, older: int, newer: int) -> list[bytes]:
+        return consistency_proof(self, older, newer)
+
+    def point(self, size: int) -> HistoryCheckpoint:
+        return HistoryCheckpoint(
+            repository="00112233445566778899aabbccddeeff",
+            epoch=1,
+            size=size,
+            root=self.roots[size].hex(),
+            map_root=f"{size:064x}",
+            settings_version=1,
+            settings_digest="5e" * 32,
+            time="2026-11-23T12:00:00.000000Z",
+        )
+
+
+HISTORY = TrustedHistory()
+
+
+def trust_store(folder: Path) -> TrustStore:
+    return TrustStore(folder, TRUST_LOCATION, outside=Path("/srv/models"))
+
+
+def remember(folder: Path, done: Done) -> None:
+    """See a repository for the first time, and then two newer states of it."""
+    for size in (3, 5, 8):
+        trust_store(folder).advance(HISTORY.point(size), prove=HISTORY.prove)
+        done.add(size)
+
+
+def accept_and_forget(folder: Path, done: Done) -> None:
+    """Go back to an older state and on from it, as an operator says; then forget it."""
+    trust = trust_store(folder)
+    trust.accept(HISTORY.point(2))
+    done.add(2)
+    trust.advance(HISTORY.point(4), prove=HISTORY.prove)
+    done.add(4)
+    trust.forget()
+    done.add(None)
 
 
 NEXT_REVISION = "9999"

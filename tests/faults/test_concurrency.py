@@ -11,7 +11,7 @@ import pytest
 from sealstore.errors import ArtifactNotFound, RepositoryExistsError
 from sealstore.repository import Repository
 from tests.faults.children import fork_server, run_all
-from tests.faults.operations import KEYRING
+from tests.faults.operations import HISTORY, KEYRING, TRUST_ENTRIES, trust_store
 from tests.faults.traffic import Stored, require_complete, store_and_load
 
 pytestmark = pytest.mark.invariant(3)
@@ -107,3 +107,28 @@ def test_each_revision_is_removed_by_one_of_two_processes(tmp_path: Path) -> Non
         removals = [entry for entry in repository.history(limit=100) if entry.event == "remove"]
         assert sorted(entry.revision or 0 for entry in removals) == list(range(1, 31))
         assert repository.store(31, "m", "t").revision == 31
+
+
+def advance_all(folder: Path, worker: int, barrier: Any) -> None:
+    """See every eighth state of a history; what is remembered never goes back meanwhile."""
+    barrier.wait()
+    trust = trust_store(folder)
+    newest = 0
+    for size in range(1 + worker, TRUST_ENTRIES + 1, WORKERS):
+        remembered = trust.advance(HISTORY.point(size), prove=HISTORY.prove)
+        read = trust.read()
+        assert read is not None
+        assert max(newest, size) <= remembered.point.size <= read.point.size
+        newest = read.point.size
+
+
+def test_processes_that_see_different_states_remember_the_newest(tmp_path: Path) -> None:
+    """8 processes, 500 states: none is lost, none brings an older one back, from the first on."""
+    folder = tmp_path / "trust"
+    with fork_server().Manager() as manager:
+        barrier = manager.Barrier(WORKERS)
+        run_all([(advance_all, (folder, worker, barrier)) for worker in range(WORKERS)])
+    found = trust_store(folder).read()
+    assert found is not None
+    assert found.point == HISTORY.point(TRUST_ENTRIES)
+    assert len(list(folder.iterdir())) == 2

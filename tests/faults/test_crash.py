@@ -17,7 +17,7 @@ from sealstore.names import request
 from sealstore.repository import Repository
 from tests.faults import operations, tracing
 from tests.faults.dying import DiedTooLateError, Steps, count_steps, survives
-from tests.faults.operations import KEYRING, PRESENT, ROTATED, TO_STORE, Done
+from tests.faults.operations import HISTORY, KEYRING, PRESENT, ROTATED, TO_STORE, Done
 from tests.faults.soundness import contents, require_that_it_works
 
 pytestmark = [pytest.mark.invariant(3), pytest.mark.slow]
@@ -153,6 +153,42 @@ def test_a_killed_rotation_leaves_the_old_or_the_new_keyring(
 
 def states(keyring: Keyring) -> dict[str, State]:
     return {key.key_id: key.state for key in keyring}
+
+
+def test_a_killed_client_remembers_the_old_or_the_new_state(tmp_path: Path, deaths: Deaths) -> None:
+    """Whatever step advancing dies at, what was acknowledged is remembered, and it goes on."""
+    for folder, done in deaths(operations.remember, tmp_path / "trust"):
+        sizes = [0, *(size for (size,) in done.entries())]
+        following = {0: 3, 3: 5, 5: 8, 8: 8}
+        trust = operations.trust_store(folder)
+        found = trust.read()
+        size = 0 if found is None else found.point.size
+        assert size in (sizes[-1], following[sizes[-1]])
+        trust.advance(HISTORY.point(9), prove=HISTORY.prove)
+        require_remembered(folder, 9)
+
+
+def test_a_killed_operator_leaves_the_old_or_the_new_state(tmp_path: Path, deaths: Deaths) -> None:
+    """Whatever step accepting or forgetting dies at, there is no moment without a memory."""
+    original = tmp_path / "trust"
+    operations.trust_store(original).begin(HISTORY.point(8))
+    for folder, done in deaths(operations.accept_and_forget, original):
+        states = [8, 2, 4, None]
+        acknowledged = len(done.entries())
+        found = operations.trust_store(folder).read()
+        assert (None if found is None else found.point.size) in states[acknowledged:][:2]
+        operations.trust_store(folder).accept(HISTORY.point(9))
+        require_remembered(folder, 9)
+
+
+def require_remembered(folder: Path, size: int) -> None:
+    """The state is whole, private, and no half a file is left beside it."""
+    found = operations.trust_store(folder).read()
+    assert found is not None
+    assert found.point == HISTORY.point(size)
+    for left in folder.iterdir():
+        assert left.suffix != ".staged"
+        assert left.stat().st_mode & 0o077 == 0
 
 
 def test_a_killed_migration_leaves_the_old_or_the_new_schema(

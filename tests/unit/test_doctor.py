@@ -32,6 +32,7 @@ from tests.sealstore_fixtures import (
     snapshot,
     write_private,
 )
+from tests.trust_points import point
 
 
 @pytest.fixture
@@ -124,7 +125,9 @@ def test_a_misspelt_variable_is_wrong(variable: str, meant: str | None, site: Si
     assert ("may be meant" in found["text"]) is (meant is not None)
 
 
-@pytest.mark.parametrize("variable", ["DIGEST", "JOURNAL", "ID", "STRICT_ENVIRONMENT"])
+@pytest.mark.parametrize(
+    "variable", ["DIGEST", "JOURNAL", "ID", "STRICT_ENVIRONMENT", "FIRST_USE", "MAX_AGE"]
+)
 def test_an_impossible_value_is_wrong_and_the_rest_is_looked_at(variable: str, site: Site) -> None:
     """One bad variable does not hide what else there is to say."""
     found = wrong(site, **{f"MODEL_REPO_{variable}": "nonsense"})
@@ -237,6 +240,52 @@ def test_a_verify_only_keyring_is_well(site: Site, repository: Repository) -> No
     site.variables["MODEL_REPO_KEYRING"] = str(public)
     texts = [check["text"] for check in checks(site, "ok")]
     assert "verify-only keyring: it loads, and stores nothing" in texts
+
+
+# ── the trust state ──────────────────────────────────────────────────────────
+
+
+def remembers(site: Site, repository: str, size: int = 3) -> None:
+    """Let this client have seen a state of a repository there."""
+    site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
+    site.settings.trust_store().accept(point(size, repository=repository))
+
+
+def test_what_is_remembered_is_told(site: Site) -> None:
+    """Nothing at first; then which state of which repository was seen."""
+    site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
+    site.settings.trust_store().forget()
+    assert "nothing is remembered of this repository yet" in site.run("doctor").out
+    remembers(site, REPOSITORY_ID)
+    [told] = details(site, "trust state")
+    assert (told["repository"], told["size"]) == (REPOSITORY_ID, 3)
+
+
+def test_an_exchanged_repository_is_wrong(site: Site) -> None:
+    """Another one than was seen there before."""
+    remembers(site, OTHER_REPOSITORY_ID)
+    found = wrong(site)
+    assert found["topic"] == "trust state"
+    assert f"{OTHER_REPOSITORY_ID} was seen here before" in found["text"]
+    site.set_keys(hmac_key(7))
+    assert "trust state" not in [check["topic"] for check in checks(site, "wrong", 1)]
+
+
+def test_a_trust_state_that_others_can_write_is_wrong(site: Site) -> None:
+    """With the command that mends it."""
+    remembers(site, REPOSITORY_ID)
+    path = site.settings.trust_store().path
+    path.chmod(0o666)
+    assert f"chmod go-w {path}" in wrong(site)["fix"]
+
+
+def test_a_first_use_that_is_refused_is_wrong(site: Site, tmp_path: Path) -> None:
+    """With the command that begins."""
+    variables = {
+        "MODEL_REPO_TRUST_STATE": str(tmp_path / "none"),
+        "MODEL_REPO_FIRST_USE": "refuse",
+    }
+    assert "sealstore trust init" in wrong(site, **variables)["fix"]
 
 
 # ── the repository ───────────────────────────────────────────────────────────

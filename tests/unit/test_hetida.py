@@ -19,7 +19,6 @@ import pytest
 
 import sealstore.hetida
 from sealstore import errors
-from sealstore.assembly import open_trust
 from sealstore.hetida import dump_obj, install, load_obj
 from sealstore.hetida.components import load_object, store_object
 from sealstore.keys import Keyring, State, write_keyring_file
@@ -313,7 +312,7 @@ def test_another_repository_in_the_same_place_is_opened_anew(repo_path: Path) ->
     shutil.rmtree(repo_path)
     with pytest.raises(errors.KnownLocationError):
         dump_obj("new", "other", "v1")
-    open_trust(repo_path, Settings.from_environment()).forget()
+    Settings.from_environment().trust_store(repo_path).forget()
     dump_obj("new", "other", "v1")
     assert load_obj("other", "v1") == "new"
     with pytest.raises(errors.ArtifactNotFound):

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sealstore.assembly import open_trust
 from sealstore.errors import (
     ConfigurationError,
     KeyringNotFoundError,
@@ -75,7 +74,7 @@ def test_where_a_repository_is_remembered_no_other_one_is_made(
     with pytest.raises(KnownLocationError, match="sealstore trust forget"):
         Repository.create(repository.root, keyring=keyring)
     assert list(repository.root.iterdir()) == []
-    open_trust(repository.root, repository.settings).forget()
+    repository.settings.trust_store(repository.root).forget()
     Repository.create(repository.root, keyring=keyring).close()
 
 

@@ -52,8 +52,8 @@ def test_every_variable_is_read() -> None:
             "MODEL_REPO_ID": f" {REPOSITORY_ID} ",
             "MODEL_REPO_POLICY": "/etc/policy.toml",
             "MODEL_REPO_STRICT_ENVIRONMENT": "Yes",
-            "MODEL_REPO_TRUST_STATE": "/var/lib/sealstore",
-            "MODEL_REPO_FIRST_USE": "Refuse",
+            "MODEL_REPO_TRUST_STATE": "/state/trust",
+            "MODEL_REPO_FIRST_USE": " Refuse ",
             "MODEL_REPO_MAX_AGE": " 36h ",
         }
     )
@@ -69,9 +69,9 @@ def test_every_variable_is_read() -> None:
         repository_id=REPOSITORY_ID,
         policy_path=Path("/etc/policy.toml"),
         strict_environment=True,
-        trust_folder=Path("/var/lib/sealstore"),
+        trust_folder=Path("/state/trust"),
         first_use=FirstUse.REFUSE,
-        max_age=36 * 3600,
+        max_age=129_600,
     )
 
 
@@ -89,19 +89,28 @@ def test_strictness_is_switched_on(text: str) -> None:
     assert Settings.from_environment({"MODEL_REPO_STRICT_ENVIRONMENT": text}).strict_environment
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("15m", 900), ("2h", 7_200), ("7d", 604_800)]
-)
-def test_a_greatest_age_is_a_duration(text: str, seconds: int) -> None:
-    """Seconds, or with a unit."""
-    assert Settings.from_environment({"MODEL_REPO_MAX_AGE": text}).max_age == seconds
-
-
 @pytest.mark.parametrize("text", ["0", "false", "No", " "])
 def test_strictness_is_switched_off(text: str) -> None:
     """The usual words for no."""
     settings = Settings.from_environment({"MODEL_REPO_STRICT_ENVIRONMENT": text})
     assert not settings.strict_environment
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1", 1),
+        ("3600", 3_600),
+        ("90s", 90),
+        ("15m", 900),
+        ("36h", 129_600),
+        ("7d", 604_800),
+        ("999999999d", 999_999_999 * 86_400),
+    ],
+)
+def test_a_greatest_age_is_a_duration(text: str, seconds: int) -> None:
+    """Seconds, or a number with a unit."""
+    assert Settings.from_environment({"MODEL_REPO_MAX_AGE": text}).max_age == seconds
 
 
 @pytest.mark.invariant(4)
@@ -118,11 +127,30 @@ def test_strictness_is_switched_off(text: str) -> None:
         ("MODEL_REPO_ID", REPOSITORY_ID.upper()),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "maybe"),
         ("MODEL_REPO_STRICT_ENVIRONMENT", "2"),
-        ("MODEL_REPO_FIRST_USE", "ignore"),
-        ("MODEL_REPO_MAX_AGE", "-1"),
-        ("MODEL_REPO_MAX_AGE", "1.5"),
-        ("MODEL_REPO_MAX_AGE", "7 d"),
-        ("MODEL_REPO_MAX_AGE", "never"),
+        ("MODEL_REPO_FIRST_USE", "accept"),
+        ("MODEL_REPO_FIRST_USE", "none"),
+        *(
+            ("MODEL_REPO_MAX_AGE", value)
+            for value in (
+                "none",
+                "forever",
+                "0",
+                "0d",
+                "-1",
+                "+1",
+                "1.5h",
+                "1e3",
+                "1_000",
+                "1 h",
+                "h",
+                "36H",
+                "1w",
+                "1h30m",
+                "٣h",
+                "1" * 10,
+                "0x10",
+            )
+        ),
     ],
 )
 def test_an_impossible_value_is_refused_by_the_variables_name(variable: str, value: str) -> None:
@@ -172,3 +200,17 @@ def test_the_key_source_keeps_keys_out_of_the_repository() -> None:
         Path("/mnt/obj_repo"),
     )
     assert settings.key_source(Path("/elsewhere")).outside == Path("/elsewhere")
+
+
+def test_the_trust_store_is_that_of_the_repository() -> None:
+    """Its folder and what a first use means are configured; its location is the repository's."""
+    settings = Settings.from_environment(
+        {"MODEL_REPO_TRUST_STATE": "/state/trust", "MODEL_REPO_FIRST_USE": "refuse"}
+    )
+    for root, location in ((None, "file:///mnt/obj_repo"), (Path("/srv/x"), "file:///srv/x")):
+        trust = settings.trust_store(root)
+        assert (trust.folder, trust.location, trust.first_use) == (
+            Path("/state/trust"),
+            location,
+            FirstUse.REFUSE,
+        )

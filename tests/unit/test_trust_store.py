@@ -499,13 +499,12 @@ def test_all_that_is_remembered_is_listed(trust: TrustStore, reopen: Open, folde
     (folder / "notes.json").touch()
     found = {each.path: each for each in known_locations(folder)}
     assert list(found) == sorted([trust.path, other.path, damaged.path, moved.path])
-    assert found[trust.path].record == record(3)
-    assert found[other.path].record == other.read()
+    assert found[trust.path].found == record(3)
+    assert found[other.path].found == other.read()
     for bad in (damaged, moved):
-        listed = found[bad.path]
-        assert listed.record is None
-        assert isinstance(listed.error, TrustStateFormatError)
-        assert listed.error.path == str(bad.path)
+        error = found[bad.path].found
+        assert isinstance(error, TrustStateFormatError)
+        assert error.path == str(bad.path)
 
 
 def test_what_vanishes_while_it_is_listed_is_told(
@@ -515,4 +514,5 @@ def test_what_vanishes_while_it_is_listed_is_told(
     monkeypatch.setattr("os.listdir", lambda _: [trust.path.name])
     folder.mkdir(parents=True)
     [found] = known_locations(folder)
-    assert (found.path, found.record) == (trust.path, None)
+    assert found.path == trust.path
+    assert isinstance(found.found, TrustStateFormatError)

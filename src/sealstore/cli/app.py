@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "policy": "policies:policy",
     "resign": "signatures:resign",
     "keys": "keys:keys",
+    "trust": "trust:trust",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",
     "completion": "completion:completion",

@@ -25,6 +25,7 @@ from sealstore.maintenance.key_making import (
 )
 from sealstore.maintenance.keyring_file import configured_keyring, keys_in_file
 from sealstore.maintenance.legacy_folder import LegacyFile, find_files, read_mapping
+from sealstore.maintenance.note_keys import note_key, open_checkpoint_of
 from sealstore.maintenance.policy_work import (
     Judged,
     check_policy,
@@ -39,10 +40,18 @@ from sealstore.maintenance.settings_signature import (
     resign_settings,
     settings_key_id,
 )
+from sealstore.maintenance.trusting import (
+    Acceptance,
+    accept_trust,
+    begin_trust,
+    read_history_checkpoint,
+    remembered,
+)
 from sealstore.maintenance.verifying import VerifyReport, verify_all, verify_one
 from sealstore.maintenance.walk import walk_rows
 
 __all__ = [
+    "Acceptance",
     "Adoption",
     "Consequences",
     "Created",
@@ -56,7 +65,9 @@ __all__ = [
     "Rotation",
     "SettingsSignature",
     "VerifyReport",
+    "accept_trust",
     "adopt",
+    "begin_trust",
     "check_policy",
     "claimed_ref",
     "configured_keyring",
@@ -73,8 +84,12 @@ __all__ = [
     "keys_in_file",
     "learn_policy",
     "no_progress",
+    "note_key",
+    "open_checkpoint_of",
     "policy_toml",
+    "read_history_checkpoint",
     "read_mapping",
+    "remembered",
     "resign_all",
     "resign_settings",
     "retire_key",

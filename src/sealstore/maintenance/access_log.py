@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sealstore.access import open_access_log
-from sealstore.assembly import open_trust
 from sealstore.repository import Repository
 from sealstore.settings import Settings
 
@@ -30,7 +29,7 @@ def create_access_log(settings: Settings) -> str:
             root,
             repository.id,
             lambda: repository.keyring,
-            open_trust(root, settings),
+            settings.trust_store(root),
             create=True,
         )
         try:

@@ -236,7 +236,7 @@ def advanced_access(
         if point == known:
             return record
         older, newer = known, point
-        if point.log == known.log and (point.size, point.time) < (known.size, known.time):
+        if (point.size, point.time) < (known.size, known.time):
             older, newer = point, known
         require_extends_access(older, newer, _proof(prove, older, newer))
         if newer is known:

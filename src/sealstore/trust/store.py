@@ -341,13 +341,11 @@ class KnownLocation:
 
     Attributes:
         path: of the file.
-        record: what it remembers; None where it cannot be read.
-        error: why it cannot.
+        found: what it remembers, or why it cannot be read.
     """
 
     path: Path
-    record: TrustRecord | None
-    error: TrustStateError | None = None
+    found: TrustRecord | TrustStateError
 
 
 def known_locations(folder: Path) -> list[KnownLocation]:
@@ -374,7 +372,7 @@ def _known_location(folder: files.Folder, name: str) -> KnownLocation:
             raise TrustStateFormatError("The trust state is that of another location.")
     except TrustStateError as error:
         error.path = os.fspath(path)
-        return KnownLocation(path, None, error)
+        return KnownLocation(path, error)
     return KnownLocation(path, record)
 
 

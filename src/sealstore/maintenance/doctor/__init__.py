@@ -24,6 +24,7 @@ from sealstore.maintenance.doctor.place import (
     check_settings,
     check_space,
 )
+from sealstore.maintenance.doctor.trust import check_trust
 from sealstore.settings import Variable
 
 __all__ = ["Check", "Level", "doctor"]
@@ -45,6 +46,7 @@ def doctor(
     checks += key_checks
     identity, settings_checks = check_settings(settings, keyring)
     checks += settings_checks
+    checks.append(check_trust(settings, identity))
     checks += check_signing(keyring, None if identity is None else identity.repository)
     root = settings.path.absolute()
     if (root / REPOSITORY_FILE).exists():
