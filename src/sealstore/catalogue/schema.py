@@ -31,6 +31,7 @@ Schema = Mapping[tuple[str, str], str]
 _CHECKED: Final = "sealstore_schema"
 """Where a connection of the pool keeps which schema it was found to have."""
 
+_STEPS_A_CALL: Final = 1_000
 _SHOWN_DIFFERENCES: Final = 3
 _SHOWN_CHARACTERS: Final = 64
 _KINDS: Final = frozenset(
@@ -154,8 +155,16 @@ def bounded_parsing(database: sqlite3.Connection) -> Iterator[None]:
     Raises:
         CatalogueTamperedError: it gave up.
     """
+    # Counted here, since SQLite counts the steps of a prepared statement over all its runs.
+    left = limits.MAX_SCHEMA_STEPS // _STEPS_A_CALL
+
+    def give_up() -> bool:
+        nonlocal left
+        left -= 1
+        return left < 0
+
     usual = database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, limits.MAX_SCHEMA_SQL_BYTES)
-    database.set_progress_handler(_give_up, limits.MAX_SCHEMA_STEPS)
+    database.set_progress_handler(give_up, _STEPS_A_CALL)
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -165,10 +174,6 @@ def bounded_parsing(database: sqlite3.Connection) -> Iterator[None]:
     finally:
         database.set_progress_handler(None, 0)
         database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, usual)
-
-
-def _give_up() -> bool:
-    return True
 
 
 # ── SQLite ───────────────────────────────────────────────────────────────────

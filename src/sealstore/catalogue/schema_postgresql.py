@@ -6,7 +6,7 @@ database are none of ours, as long as no statement of ours reaches them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, Final
 
@@ -24,11 +24,17 @@ _NO_SUCH_TABLE: Final = ("42P01", "42809")
 # format_type names types as the standard does; SQLAlchemy as everybody does.
 _STANDARD_NAMES: Final = {"VARCHAR": "character varying"}
 _COLLATED: Final = ("character varying", "text")
+_COLLATIONS: Final = {"": 100, '"C"': 950}
+"""PostgreSQL's numbers of "default" and "C", the same in every database (pg_collation.dat)."""
 
+# It runs before every write, so it joins as little as can be, and numbers stand for names. What
+# PostgreSQL brings along has numbers below 16384 (FirstNormalObjectId).
+#
 # to_regclass finds what the name means to every other statement, by the search path. A table's
 # definition: kind, persistence (an unlogged one is empty after a crash), row security, whether it
-# is a partition, or of a type. A column's: place, schema of the type, type, schema and name of the
-# collation, NOT NULL, whether there is a default, identity, generated. Constraints that are NOT
+# is a partition, or of a type. A column's: place, type and whether it is PostgreSQL's own,
+# collation, NOT NULL, whether there is a default, identity, generated. A constraint's: its type,
+# deferrable, valid; its columns are those of the index that has its name. Constraints that are NOT
 # NULL are the columns', though PostgreSQL 18 lists them here too.
 _READ: Final = text(
     """
@@ -36,45 +42,36 @@ _READ: Final = text(
       SELECT name, to_regclass(quote_ident(name))::oid AS id
       FROM unnest(CAST(:names AS text[])) AS given(name)
     )
-    SELECT 'table' AS kind, s.name AS object,
+    SELECT 'table' AS kind, s.name AS in_table, '' AS object,
       concat_ws('|', c.relkind, c.relpersistence, c.relrowsecurity, c.relforcerowsecurity,
-                c.relispartition, c.reloftype <> 0) AS definition
+                c.relispartition, c.reloftype) AS definition
     FROM shipped s JOIN pg_catalog.pg_class c ON c.oid = s.id
     UNION ALL
-    SELECT 'column', concat_ws('.', s.name, a.attname),
-      concat_ws('|', row_number() OVER (PARTITION BY s.id ORDER BY a.attnum), tn.nspname,
-                format_type(a.atttypid, a.atttypmod), cn.nspname, co.collname, a.attnotnull,
-                a.atthasdef, a.attidentity, a.attgenerated)
+    SELECT 'column', s.name, a.attname,
+      concat_ws('|', row_number() OVER (PARTITION BY a.attrelid ORDER BY a.attnum),
+                format_type(a.atttypid, a.atttypmod), a.atttypid < 16384, a.attcollation,
+                a.attnotnull, a.atthasdef, a.attidentity, a.attgenerated)
     FROM shipped s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.id
-    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
-    LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
-    LEFT JOIN pg_catalog.pg_namespace cn ON cn.oid = co.collnamespace
     WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 'constraint', concat_ws('.', s.name, k.conname),
-      concat_ws('|', k.contype, k.condeferrable, k.convalidated,
-                (SELECT string_agg(a.attname, ',' ORDER BY key.place)
-                 FROM unnest(k.conkey) WITH ORDINALITY AS key(number, place)
-                 JOIN pg_catalog.pg_attribute a
-                   ON a.attrelid = k.conrelid AND a.attnum = key.number))
+    SELECT 'constraint', s.name, k.conname,
+      concat_ws('|', k.contype, k.condeferrable, k.convalidated)
     FROM shipped s JOIN pg_catalog.pg_constraint k ON k.conrelid = s.id
     WHERE k.contype <> 'n'
     UNION ALL
-    SELECT 'index', concat_ws('.', s.name, c.relname),
+    SELECT 'index', s.name, c.relname,
       concat_ws('|', i.indisunique, i.indisvalid, i.indislive,
-                substr(d.definition, strpos(d.definition, ' USING ') + 1, :characters))
+                left(pg_get_indexdef(i.indexrelid), :characters))
     FROM shipped s JOIN pg_catalog.pg_index i ON i.indrelid = s.id
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-    CROSS JOIN LATERAL pg_get_indexdef(i.indexrelid) AS d(definition)
     UNION ALL
-    SELECT 'trigger', concat_ws('.', s.name, t.tgname), t.tgenabled::text
+    SELECT 'trigger', s.name, t.tgname, ''
     FROM shipped s JOIN pg_catalog.pg_trigger t ON t.tgrelid = s.id
     UNION ALL
-    SELECT 'rule', concat_ws('.', s.name, r.rulename), r.ev_type::text
+    SELECT 'rule', s.name, r.rulename, ''
     FROM shipped s JOIN pg_catalog.pg_rewrite r ON r.ev_class = s.id
     UNION ALL
-    SELECT 'inheritance', s.name, ''
+    SELECT 'inheritance', s.name, '', ''
     FROM shipped s JOIN pg_catalog.pg_inherits i ON s.id IN (i.inhrelid, i.inhparent)
     LIMIT :rows
     """
@@ -124,32 +121,36 @@ def postgresql_schemas(
         "characters": limits.MAX_SCHEMA_SQL_BYTES,
         "rows": limits.MAX_SCHEMA_OBJECTS,
     }
-    rows = connection.execute(_READ, values)
-    # In what an index is like, PostgreSQL quotes columns that have the name of a keyword. A column
-    # of any other name than the shipped ones is a difference by itself.
-    found = {
-        (kind, name): definition.replace('"', "") if kind == "index" else definition
-        for kind, name, definition in rows
-    }
+    found: dict[tuple[str, str], str] = {}
+    for kind, table_name, name, definition in connection.execute(_READ, values):
+        key = (kind, f"{table_name}.{name}" if name else table_name)
+        found[key] = _as_used(definition) if kind == "index" else definition
     return expected, found
+
+
+def _as_used(definition: str) -> str:
+    """What an index is like, without where it is: its name and its table's are compared apart."""
+    flags, _, sql = definition.partition("|CREATE ")
+    # PostgreSQL quotes columns that have the name of a keyword. A column of any other name than the
+    # shipped ones is a difference by itself.
+    return f"{flags}|{sql.partition(' USING ')[2]}".replace('"', "")
 
 
 @cache
 def _expected(table: Table) -> dict[tuple[str, str], str]:
-    found = {("table", table.name): "r|p|f|f|f|f"}
+    found = {("table", table.name): "r|p|f|f|f|0"}
     for place, column in enumerate(table.columns, start=1):
         found["column", f"{table.name}.{column.name}"] = f"{place}|{_column(column)}"
     for constraint in table.constraints:
         # We ship no others; one that comes is missing here, so that every test says so.
         if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
             kind = "p" if isinstance(constraint, PrimaryKeyConstraint) else "u"
-            names = [column.name for column in constraint.columns]
             name = f"{table.name}.{constraint.name or f'{table.name}_pkey'}"
-            found["constraint", name] = f"{kind}|f|t|{','.join(names)}"
-            found["index", name] = _index(names, unique=True)
+            found["constraint", name] = f"{kind}|f|t"
+            found["index", name] = _index(constraint.columns, unique=True)
     for index in table.indexes:
-        names = [column.name for column in index.columns]
-        found["index", f"{table.name}.{index.name}"] = _index(names, unique=bool(index.unique))
+        name = f"{table.name}.{index.name}"
+        found["index", name] = _index(index.columns, unique=bool(index.unique))
     return found
 
 
@@ -158,11 +159,11 @@ def _column(column: Column[Any]) -> str:
     kind, _, collation = sql.partition(" COLLATE ")
     name, bracket, length = kind.partition("(")
     name = _STANDARD_NAMES.get(name, name.lower())
-    if name in _COLLATED:
-        collation = "|pg_catalog|" + (collation.strip('"') or "default")
+    number = _COLLATIONS[collation] if name in _COLLATED else 0
     null = "f" if column.nullable else "t"
-    return f"pg_catalog|{name}{bracket}{length}{collation}|{null}|f||"
+    return f"{name}{bracket}{length}|t|{number}|{null}|f||"
 
 
-def _index(names: Sequence[str], *, unique: bool) -> str:
-    return f"{'t' if unique else 'f'}|t|t|USING btree ({', '.join(names)})"
+def _index(columns: Iterable[Any], *, unique: bool) -> str:
+    names = ", ".join(column.name for column in columns)
+    return f"{'t' if unique else 'f'}|t|t|btree ({names})"
