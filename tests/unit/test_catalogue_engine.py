@@ -278,9 +278,9 @@ def test_no_error_quotes_what_stands_in_the_database(engine: Any, tmp_path: Path
     raw.execute("ALTER TABLE artifact RENAME TO hidden")
     raw.execute('CREATE VIEW artifact AS SELECT * FROM "gotcha \x1b[31m"')
     raw.close()
-    with pytest.raises(CatalogueTamperedError, match="view 'artifact'") as refusal:
+    with pytest.raises(CatalogueTamperedError, match="view 'artifact'") as tampered:
         catalogue.list_rows(ListFilter(), limit=1)
-    assert "gotcha" not in str(refusal.value)
+    assert "gotcha" not in str(tampered.value)
 
 
 @pytest.mark.parametrize(

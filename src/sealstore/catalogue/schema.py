@@ -34,9 +34,10 @@ _CHECKED: Final = "sealstore_schema"
 _STEPS_A_CALL: Final = 1_000
 _SHOWN_DIFFERENCES: Final = 3
 _SHOWN_CHARACTERS: Final = 64
-_KINDS: Final = frozenset(
-    {"table", "index", "trigger", "view", "column", "constraint", "rule", "inheritance"}
-)
+_KINDS: Final = (
+    "trigger", "rule", "view", "table", "inheritance", "column", "constraint", "index",
+)  # fmt: skip
+"""What there can be, the worst first."""
 
 alembic_version: Final = Table(
     "alembic_version",
@@ -275,20 +276,23 @@ def _require_equal(expected: Schema, found: Schema, read_revision: Any) -> None:
         require_current_revision(None)
     if expected == found:
         return
-    faults = [_fault(*key, "is missing") for key in expected if key not in found]
-    faults += [_fault(*key, "is not as shipped") for key in found if _differs(key, expected, found)]
-    faults += [_fault(*key, "does not belong there") for key in found if key not in expected]
+    different = sorted(
+        (key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)),
+        key=lambda key: (_KINDS.index(key[0]) if key[0] in _KINDS else -1, key),
+    )
+    faults = [_fault(*key, expected.get(key), found.get(key)) for key in different]
     more = len(faults) - _SHOWN_DIFFERENCES
     raise _tampered(
         ", ".join(faults[:_SHOWN_DIFFERENCES]) + (f", and {more} more differences" * (more > 0))
     )
 
 
-def _differs(key: tuple[str, str], expected: Schema, found: Schema) -> bool:
-    return key in expected and expected[key] != found[key]
-
-
-def _fault(kind: str, name: str, what: str) -> str:
+def _fault(kind: str, name: str, expected: str | None, found: str | None) -> str:
+    what = "is not as shipped"
+    if expected is None:
+        what = "does not belong there"
+    elif found is None:
+        what = "is missing"
     # Whoever planted it chose the name, and of SQLite's the kind.
     shown = printable(name[:_SHOWN_CHARACTERS])
     return f"{kind if kind in _KINDS else 'object'} '{shown}' {what}"
