@@ -300,9 +300,9 @@ def _fault(kind: str, name: str, expected: str | None, found: str | None) -> str
 
 def _tampered(what: str) -> CatalogueTamperedError:
     return CatalogueTamperedError(
-        f"The catalogue's schema is not the one that sealstore makes: {what}.",
+        f"The database's schema is not the one that sealstore makes: {what}.",
         hint="find out who changed the database, and what it did to what was stored since; then"
-        " restore the catalogue from a backup.",
+        " restore it from a backup.",
     )
 
 
