@@ -153,6 +153,17 @@ view in the table's place, makes a reader take more memory."""
 MAX_LIST_ROWS: Final = 1_000
 """Rows of one page of a listing."""
 
+MAX_SCHEMA_SQL_BYTES: Final = 8 * KIB
+"""Bytes of the SQL that defines one table or index: ten times the largest one's."""
+
+MAX_SCHEMA_OBJECTS: Final = 1_000
+"""Tables, columns, indices and constraints of a catalogue that are looked at: ten times what there
+is."""
+
+MAX_SCHEMA_STEPS: Final = 50_000
+"""Instructions of SQLite's machine to read the schema: the catalogue's takes some 500, and what
+ANALYZE notes about it less than 20,000."""
+
 # ── ledger ───────────────────────────────────────────────────────────────────
 
 MAX_ENTRY_BYTES: Final = 64 * KIB

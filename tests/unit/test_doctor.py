@@ -335,6 +335,19 @@ def test_a_missing_catalogue_is_wrong(site: Site, repository: Repository) -> Non
     assert not file.exists()
 
 
+def test_a_planted_trigger_is_wrong(site: Site, repository: Repository) -> None:
+    """A schema that is not the shipped one is told, with what is in it and the way out."""
+    run_sql(
+        repository,
+        'CREATE TRIGGER "\x1b[31mplanted" AFTER INSERT ON artifact BEGIN SELECT 1; END',
+    )
+    found = wrong(site)
+    assert found["topic"] == "catalogue"
+    assert found["details"] == {"code": "CATALOGUE_TAMPERED"}
+    assert "trigger '\\x1b[31mplanted'" in found["text"]
+    assert "backup" in found["fix"]
+
+
 def test_a_database_out_of_reach_is_wrong(site: Site) -> None:
     """Nobody listens at the configured PostgreSQL, or its driver is missing."""
     found = checks(site, "wrong", 1, MODEL_REPO_DATABASE_URL="postgresql://ada@127.0.0.1:1/models")

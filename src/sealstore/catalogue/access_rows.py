@@ -30,6 +30,7 @@ from sealstore.catalogue.chains import (
 from sealstore.catalogue.engine import ACCESS_WRITERS, shown_url, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import no_fork
+from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.catalogue.tables import access
 from sealstore.catalogue.writers_queue import writers_queue
 
@@ -119,8 +120,10 @@ class AccessRows:
         try:
             driver = connection.driver_connection
             if durable:
-                driver.execute("PRAGMA synchronous=FULL")
+                # As every other connection; see catalogue_engine.
+                driver.execute("PRAGMA synchronous=EXTRA")
             driver.execute("BEGIN IMMEDIATE")
+            require_checked_sqlite(driver, connection.info)
             yield _SqliteWriter(driver)
             driver.execute("COMMIT")
             if durable:

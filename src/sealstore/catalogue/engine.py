@@ -19,7 +19,14 @@ from sqlalchemy.pool import QueuePool
 from sealstore import limits
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import close_at_fork, no_fork
+from sealstore.catalogue.schema import (
+    bounded_parsing,
+    forget_checked_schema,
+    require_checked_schema,
+    sqlite_connection,
+)
 from sealstore.catalogue.sqlite_file import follow_file, query_of_uri
+from sealstore.catalogue.tables import access, metadata
 from sealstore.errors import CatalogueError, ConfigurationError, MissingExtraError
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
@@ -31,6 +38,12 @@ CATALOGUE_WRITERS: Final = 0x5EA1_5702
 ACCESS_WRITERS: Final = 0x5EA1_5703
 """The same for those who write to the access log only: they wait for no store."""
 
+_WRITTEN: Final = {
+    CATALOGUE_WRITERS: tuple(metadata.sorted_tables),
+    ACCESS_WRITERS: (access.entry, access.node, access.head),
+}
+"""What each of these queues is for: a loader need have no privilege to write to the others."""
+
 _QUEUE: Final = text("SELECT pg_advisory_xact_lock(:key)")
 _WAIT_AND_BE_DURABLE: Final = text(
     "SELECT set_config('lock_timeout', :wait, true),"
@@ -40,6 +53,14 @@ _WAIT_AND_BE_DURABLE: Final = text(
 _WAIT: Final = text(
     "SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'off', true)"
 )
+
+# The schema is checked; these are for what a check may miss. No table of ours needs what is off.
+_SQLITE_OPTIONS: Final = {
+    "SQLITE_DBCONFIG_DEFENSIVE": True,
+    "SQLITE_DBCONFIG_TRUSTED_SCHEMA": False,
+    "SQLITE_DBCONFIG_ENABLE_TRIGGER": False,
+    "SQLITE_DBCONFIG_ENABLE_VIEW": False,
+}
 
 # WAL needs memory that all writers share, which network file systems do not give.
 _NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -110,9 +131,10 @@ def _parsed(url: str) -> URL:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection to read with.
+    """A connection to read with. On SQLite, all that the block reads is one snapshot.
 
     Raises:
+        SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
         CatalogueError: the database failed.
     """
     with (
@@ -120,7 +142,29 @@ def reading(engine: Engine) -> Iterator[Connection]:
         no_fork(),
         engine.connect() as connection,
     ):
+        require_checked_schema(connection)
         yield connection
+
+
+@contextmanager
+def reading_any_schema(engine: Engine) -> Iterator[Connection]:
+    """A connection to find out with which schema the database has: no row of it may be used.
+
+    Raises:
+        CatalogueTamperedError: SQLite's schema is too large to be one of ours.
+        CatalogueError: the database failed.
+    """
+    with (
+        catalogue_errors("The catalogue cannot be read"),
+        no_fork(),
+        engine.connect() as connection,
+    ):
+        forget_checked_schema(connection)
+        if connection.dialect.name != "sqlite":
+            yield connection
+            return
+        with bounded_parsing(sqlite_connection(connection)):
+            yield connection
 
 
 @contextmanager
@@ -128,6 +172,7 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose statements all see one state of the database.
 
     Raises:
+        SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
         CatalogueError: the database failed.
     """
     # On SQLite a transaction that reads is a snapshot; PostgreSQL's default is one a statement.
@@ -139,12 +184,17 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
         no_fork(),
         engine.execution_options(**kind).begin() as connection,
     ):
+        require_checked_schema(connection)
         yield connection
 
 
 @contextmanager
 def writing(
-    engine: Engine, *, queue: int = CATALOGUE_WRITERS, durable: bool = True
+    engine: Engine,
+    *,
+    queue: int = CATALOGUE_WRITERS,
+    durable: bool = True,
+    any_schema: bool = False,
 ) -> Iterator[Connection]:
     """A connection in a transaction that excludes all other writers; rolled back on any error.
 
@@ -152,8 +202,10 @@ def writing(
         engine: the database.
         queue: of PostgreSQL's writers, which of them.
         durable: whether PostgreSQL acknowledges only what survives the crash of its machine.
+        any_schema: for who is going to change the schema, and checks it afterwards.
 
     Raises:
+        SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
         SQLAlchemyError, sqlite3.Error: the database failed, or stayed locked for
             ``limits.DATABASE_BUSY_SECONDS``.
     """
@@ -163,6 +215,10 @@ def writing(
             begin = _WAIT_AND_BE_DURABLE if durable else _WAIT
             connection.execute(begin, {"wait": f"{limits.DATABASE_BUSY_SECONDS}s"})
             connection.execute(_QUEUE, {"key": queue})
+        if any_schema:
+            forget_checked_schema(connection)
+        else:
+            require_checked_schema(connection, _WRITTEN[queue])
         yield connection
 
 
@@ -224,7 +280,8 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool, pragmas: Sequence[
             check_same_thread=False,
         )
         try:
-            _configure_sqlite(connection, journal, create=create, pragmas=pragmas)
+            with bounded_parsing(connection):
+                _configure_sqlite(connection, journal, create=create, pragmas=pragmas)
         except BaseException:
             connection.close()
             raise
@@ -246,13 +303,20 @@ def _sqlite_engine(file: Path, journal: str, *, create: bool, pragmas: Sequence[
 def _configure_sqlite(
     connection: sqlite3.Connection, journal: str, *, create: bool, pragmas: Sequence[str]
 ) -> None:
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.MAX_ROW_BYTES)
+    for option, value in _SQLITE_OPTIONS.items():
+        # From Python 3.12 on.
+        if hasattr(connection, "setconfig") and hasattr(sqlite3, option):
+            connection.setconfig(getattr(sqlite3, option), value)
+    # First, since other pragmas read the schema.
+    connection.execute("PRAGMA trusted_schema=OFF")
     # A file keeps the mode it was made with, unless the other one is asked for.
     if create or journal == "delete":
         connection.execute(f"PRAGMA journal_mode={journal}")
-    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.MAX_ROW_BYTES)
     for pragma in (
-        "synchronous=FULL",
-        "trusted_schema=OFF",
+        # More than FULL: with a rollback journal, a commit is the deletion of a file, which a power
+        # loss undoes as long as the folder is not synced. With a write-ahead log both are the same.
+        "synchronous=EXTRA",
         "cell_size_check=ON",
         "foreign_keys=ON",
         *pragmas,

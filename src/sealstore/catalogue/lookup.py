@@ -7,6 +7,7 @@ fifteen times as long as the look-up itself.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +22,7 @@ from sealstore.catalogue.engine import reading
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import no_fork
 from sealstore.catalogue.rows import ArtifactRow
+from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.catalogue.tables import artifact, history, map_row
 from sealstore.names import ArtifactRef
 
@@ -116,7 +118,9 @@ class Lookup:
         with catalogue_errors("The catalogue cannot be read"), no_fork():
             connection: Any = self._engine.raw_connection()
             try:
-                row: Sequence[Any] | None = connection.driver_connection.execute(
+                driver: sqlite3.Connection = connection.driver_connection
+                require_checked_sqlite(driver, connection.info)
+                row: Sequence[Any] | None = driver.execute(
                     statement, [values[name] for name in order]
                 ).fetchone()
             finally:

@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Connection, Engine
 
-from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.engine import reading, reading_any_schema, writing
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.queries import WriteTransaction
 from sealstore.catalogue.rows import LegacyHistoryRow
-from sealstore.catalogue.tables import SCHEMA_REVISIONS
-from sealstore.errors import ConfigurationError, SchemaVersionError
+from sealstore.catalogue.schema import (
+    forget_checked_schema,
+    require_checked_schema,
+    require_current_revision,
+)
+from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -46,7 +51,7 @@ def schema_revision(engine: Engine) -> str | None:
     Raises:
         CatalogueError: the database failed.
     """
-    with reading(engine) as connection:
+    with reading_any_schema(engine) as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
         revision = connection.execute(_READ_REVISION).scalar()
@@ -54,29 +59,16 @@ def schema_revision(engine: Engine) -> str | None:
 
 
 def require_current_schema(engine: Engine) -> None:
-    """Return if the schema is this release's.
+    """Return if the schema is this release's, and nothing was planted in it.
 
     Raises:
         SchemaVersionError: it is older or newer.
+        CatalogueTamperedError: it is not the shipped one.
         CatalogueError: the database failed.
     """
-    revision = schema_revision(engine)
-    if revision == SCHEMA_REVISIONS[-1]:
+    with reading(engine):
+        # It was checked before the block.
         return
-    if revision is None:
-        raise SchemaVersionError(
-            "The catalogue's database has no tables.",
-            hint="restore it from a backup; MODEL_REPO_DATABASE_URL may name another database.",
-        )
-    if revision in SCHEMA_REVISIONS:
-        raise SchemaVersionError(
-            f"The catalogue has the older schema {revision}.",
-            hint="back it up, then run 'sealstore migrate'.",
-        )
-    raise SchemaVersionError(
-        "The catalogue has a newer schema than this release of sealstore knows.",
-        hint="install the release of sealstore that wrote it, or a newer one.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +90,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 
     Raises:
         SchemaVersionError: the schema is newer than this release.
+        CatalogueTamperedError: what came out is not the shipped schema; nothing was changed.
         CatalogueError: the database failed.
     """
     with upgrading(engine, revision):
@@ -110,23 +103,29 @@ def upgrading(engine: Engine, revision: str = "head") -> Iterator[Upgrade]:
 
     Raises:
         SchemaVersionError: the schema is newer than this release.
+        CatalogueTamperedError: what came out is not the shipped schema; nothing was changed.
         CatalogueError: the database failed.
     """
     from alembic import command
 
     found = schema_revision(engine)
     if found is not None and found not in SCHEMA_REVISIONS:
-        require_current_schema(engine)
+        require_current_revision(found)
     what = "The catalogue cannot be migrated"
     with (
         catalogue_errors(what, reading=False),
-        writing(engine) as connection,
+        writing(engine, any_schema=True) as connection,
     ):
         with catalogue_errors(what):
             legacy = _legacy_history(connection) if found == SCHEMA_REVISIONS[0] else None
             config = _alembic_config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            # What was planted in an older schema is still there now.
+            if revision in ("head", SCHEMA_REVISIONS[-1]):
+                require_checked_schema(connection, metadata.sorted_tables)
+                # What is not committed yet must not be remembered.
+                forget_checked_schema(connection)
         yield Upgrade(WriteTransaction(connection), legacy)
 
 

@@ -1,0 +1,227 @@
+"""The shipped schema: one description, whoever made the database, and what equals it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.migration import MigrationContext
+from sqlalchemy import text
+from sqlalchemy.engine import Engine
+from sqlalchemy.schema import CreateTable
+
+from sealstore import limits
+from sealstore.catalogue import catalogue_engine, require_current_schema, schema_revision, upgrade
+from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.schema import (
+    alembic_version,
+    bounded_parsing,
+    expected_sqlite_schema,
+    normalised,
+    require_shipped_schema,
+)
+from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.errors import CatalogueTamperedError, SchemaVersionError
+
+FILE = "catalogue.sqlite3"
+TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    made = catalogue_engine(tmp_path, create=True)
+    yield made
+    made.dispose()
+
+
+def run(root: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(root / FILE, isolation_level=None)) as database:
+        for statement in statements:
+            database.execute(statement)
+
+
+# ── what is shipped ──────────────────────────────────────────────────────────
+
+
+def test_every_table_and_index_is_expected() -> None:
+    """The tables of the code, and Alembic's, are what a catalogue consists of."""
+    kinds = dict(expected_sqlite_schema())
+    for table in metadata.sorted_tables:
+        assert ("table", table.name) in kinds
+        for index in table.indexes:
+            assert ("index", str(index.name)) in kinds
+    assert kinds["table", "alembic_version"] == (
+        "create table alembic_version ( version_num varchar ( 32 ) not null ,"
+        " constraint alembic_version_pkc primary key ( version_num ) )"
+    )
+    assert kinds["index", "sqlite_autoindex_alembic_version_1"] == ""
+    assert all(len(sql) < limits.MAX_SCHEMA_SQL_BYTES / 8 for sql in kinds.values())
+
+
+def test_the_table_of_the_revision_is_alembics(engine: Engine) -> None:
+    """No release of Alembic makes another one."""
+    with engine.connect() as connection:
+        theirs = MigrationContext.configure(connection)._version
+    ours = normalised(str(CreateTable(alembic_version)))
+    assert normalised(str(CreateTable(theirs))) == ours
+
+
+def test_every_way_to_this_schema_gives_the_shipped_one(engine: Engine) -> None:
+    """Revision by revision, and again."""
+    for revision in SCHEMA_REVISIONS:
+        upgrade(engine, revision)
+    upgrade(engine)
+    require_current_schema(engine)
+
+
+def test_looking_often_is_not_taken_for_a_large_schema(engine: Engine) -> None:
+    """What is counted is one look, also on one connection."""
+    upgrade(engine)
+    with writing(engine) as connection:
+        for _ in range(200):
+            require_shipped_schema(connection)
+
+
+def test_other_errors_than_the_bound_are_their_own() -> None:
+    """A statement that fails for another reason is not called a large schema."""
+    with (
+        closing(sqlite3.connect(":memory:")) as database,
+        pytest.raises(sqlite3.OperationalError, match="no such table"),
+        bounded_parsing(database),
+    ):
+        database.execute("SELECT * FROM missing")
+
+
+# ── what is equal ────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "CREATE TABLE artifact (\n\tsequence BIGINT NOT NULL, \n\tPRIMARY KEY (sequence)\n)",
+        "create table artifact(sequence bigint not null,primary key(sequence))",
+        'CREATE TABLE "artifact" (Sequence BIGINT\f NOT\r\nNULL, PRIMARY KEY (sequence) )',
+    ],
+)
+def test_one_table_in_several_spellings(spelling: str) -> None:
+    """White space, the case of words and quotes around the table's name say nothing."""
+    assert normalised(spelling) == (
+        "create table artifact ( sequence bigint not null , primary key ( sequence ) )"
+    )
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("a BIGINT PRIMARY KEY", 'a BIGINT "PRIMARY" "KEY"'),
+        ("a BIGINT PRIMARY KEY", "a BIGINT [PRIMARY] KEY"),
+        ("a BIGINT PRIMARY KEY", "a BIGINT `PRIMARY` KEY"),
+        ("a BIGINT NOT NULL", "a BIGINT NOT NULL -- b"),
+        ("a BIGINT NOT NULL", "a BIGINT /* b */ NOT NULL"),
+        ("a BIGINT NOT NULL", "a BIGINTNOT NULL"),
+        ("a BIGINT NOT NULL", "a BIGINT NOT NULL\0"),
+        ("a BIGINT NOT NULL", "a BIGINT\u00a0NOT NULL"),
+        ("a BIGINT NOT NULL", "a BIGINT\x0bNOT NULL"),
+        ("key_id TEXT", "\u212aey_id TEXT"),
+        ("a CHECK (b <> 'A')", "a CHECK (b <> 'a')"),
+        ("a CHECK (b <> 'a b')", "a CHECK (b <> 'a  b')"),
+        ("a CHECK (b <> 'a')", 'a CHECK (b <> "a")'),
+        ("create table a (b)", 'create table "A" (b)'),
+        ("create table a (b)", 'create table "a b" (b)'),
+    ],
+)
+def test_what_is_not_the_same_does_not_look_the_same(one: str, other: str) -> None:
+    """Quoted keywords are names, comments count, and letters outside of ASCII have no case."""
+    assert normalised(one) != normalised(other)
+
+
+# ── older and newer schemas ──────────────────────────────────────────────────
+
+
+def test_a_newer_schema_is_told_before_its_tables_are_compared(
+    engine: Engine, tmp_path: Path
+) -> None:
+    """A process that runs while somebody migrates says what to do."""
+    upgrade(engine)
+    with reading(engine):
+        pass
+    run(
+        tmp_path,
+        "UPDATE alembic_version SET version_num = '9999'",
+        "ALTER TABLE artifact ADD COLUMN later TEXT",
+    )
+    for use in (reading, writing):
+        with pytest.raises(SchemaVersionError, match="newer schema"), use(engine):
+            pass
+    assert schema_revision(engine) == "9999"
+
+
+def test_a_revision_that_is_missing(engine: Engine, tmp_path: Path) -> None:
+    """Tables without their revision are no shipped schema."""
+    upgrade(engine)
+    run(tmp_path, "DELETE FROM alembic_version")
+    with pytest.raises(SchemaVersionError, match="no tables"):
+        require_current_schema(engine)
+    run(tmp_path, "DROP TABLE alembic_version")
+    with pytest.raises(CatalogueTamperedError, match="table 'alembic_version' is missing"):
+        require_current_schema(engine)
+
+
+@pytest.mark.parametrize("revision", SCHEMA_REVISIONS)
+def test_what_is_planted_in_an_older_schema_is_not_migrated(
+    engine: Engine, tmp_path: Path, revision: str
+) -> None:
+    """The migration is refused as a whole."""
+    upgrade(engine, revision)
+    run(tmp_path, TRIGGER)
+    with pytest.raises(CatalogueTamperedError, match="trigger 'planted'"):
+        upgrade(engine)
+    assert schema_revision(engine) == revision
+
+
+def test_many_differences_are_counted(engine: Engine, tmp_path: Path) -> None:
+    """An error names some of them, and stays one that can be read."""
+    upgrade(engine)
+    run(tmp_path, *(f"CREATE TABLE planted_{number} (a)" for number in range(50)))
+    with pytest.raises(CatalogueTamperedError, match="and 47 more differences"):
+        require_current_schema(engine)
+
+
+@pytest.mark.skipif(
+    not hasattr(sqlite3.Connection, "setconfig"), reason="Python 3.11 does not offer it"
+)
+def test_sqlite_is_told_to_defend_itself(engine: Engine) -> None:
+    """Defensive, and no triggers and views at all, where Python offers it."""
+    upgrade(engine)
+    with engine.connect() as connection:
+        database = connection.connection.dbapi_connection
+        assert isinstance(database, sqlite3.Connection)
+        options = {
+            name: database.getconfig(getattr(sqlite3, name))
+            for name in dir(sqlite3)
+            if name.startswith("SQLITE_DBCONFIG_")
+        }
+    assert options["SQLITE_DBCONFIG_DEFENSIVE"] is True
+    assert options["SQLITE_DBCONFIG_TRUSTED_SCHEMA"] is False
+    assert options["SQLITE_DBCONFIG_ENABLE_TRIGGER"] is False
+    assert options["SQLITE_DBCONFIG_ENABLE_VIEW"] is False
+
+
+@pytest.mark.postgresql
+def test_a_database_of_postgresql_without_tables(tmp_path: Path, postgresql_url: str) -> None:
+    """An emptied database is no tampered schema, on PostgreSQL neither."""
+    engine = catalogue_engine(tmp_path, postgresql_url)
+    with pytest.raises(SchemaVersionError, match="no tables"):
+        require_current_schema(engine)
+    upgrade(engine)
+    require_current_schema(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    # Each connection is asked once.
+    engine.dispose()
+    with pytest.raises(SchemaVersionError, match="newer schema"):
+        require_current_schema(engine)
+    engine.dispose()
