@@ -1,7 +1,7 @@
 """Aliases: names beside the tags that mean one artifact, and another one tomorrow.
 
 An alias shares the namespace of the tags and is proven like one. Each change of what it means is a
-*move*: counted, in the history, and where the settings protect the alias, approved by several people
+*move*: counted, in the history, and approved by several people where the settings protect the alias
 (``sealstore.approval``). A rollback is a move like any other.
 """
 
@@ -123,7 +123,7 @@ def move_alias(
         moved = note_moved(made, wanted.name, wanted.alias, target)
         _keep(made, wanted, moved, given)
         details = _details(wanted, moved, present, state, given)
-        made.append("alias", entry_artifact(verified), **details)
+        made.append("alias", entry_artifact(verified), at=environment.now(), **details)
     return _described(wanted.name, wanted.alias, moved, target, needed)
 
 
@@ -141,7 +141,8 @@ def remove_alias(parts: Parts, wanted: Wanted, actor: str | None) -> None:
             )
         moved = note_moved(made, wanted.name, wanted.alias, None)
         _keep(made, wanted, moved, ())
-        made.append("alias", None, **_details(wanted, moved, present, state, ()))
+        details = _details(wanted, moved, present, state, ())
+        made.append("alias", None, at=environment.now(), **details)
 
 
 def _meant(
@@ -296,9 +297,7 @@ def alias_history(
     return tuple(entries)
 
 
-def _moves(
-    history: ChainReader, head: Head, wanted: Wanted, newest: int
-) -> Iterator[HistoryEntry]:
+def _moves(history: ChainReader, head: Head, wanted: Wanted, newest: int) -> Iterator[HistoryEntry]:
     """The entries of an alias's moves, the newest first; each is proven, and that none is missing.
 
     Args:

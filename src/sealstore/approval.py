@@ -291,9 +291,7 @@ def _require_same_move(approved: AliasMove, expected: AliasMove) -> None:
             raise ApprovalMismatchError(f"The approval is genuine, but for {what}.")
 
 
-def _too_few(
-    found: int, needed: int, refusal: VerificationError | None = None
-) -> NotApprovedError:
+def _too_few(found: int, needed: int, refusal: VerificationError | None = None) -> NotApprovedError:
     because = "" if refusal is None else f" One was refused: {refusal.message}"
     return NotApprovedError(
         f"A move of this protected alias needs {needed} approvals by different keys, and {found}"

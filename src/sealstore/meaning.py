@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from sealstore import limits
 from sealstore.approval import AliasTarget
-from sealstore.errors import AliasInTheWayError, ArtifactNotFound, CatalogueTamperedError, UsageError
+from sealstore.errors import (
+    AliasInTheWayError,
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    UsageError,
+)
 from sealstore.ledger import (
     AliasValue,
     LatestValue,

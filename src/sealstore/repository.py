@@ -607,9 +607,7 @@ class Repository:
         return change_settings(self._parts, environment.stored_by(actor), **changes)
 
 
-def _wanted(
-    name: str, alias: str, tag: str | None = None, revision: int | None = None
-) -> Wanted:
+def _wanted(name: str, alias: str, tag: str | None = None, revision: int | None = None) -> Wanted:
     if tag is None:
         return Wanted(Name(name), Tag.to_store(alias))
     ref = request(name, Tag.to_store(tag), revision)

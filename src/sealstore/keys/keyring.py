@@ -46,7 +46,7 @@ class Role(StrEnum):
 
 
 _APPROVING_ALGORITHMS: Final = frozenset({"ed25519", "ed25519-public"})
-"""Algorithms of keys whose approvals count: with a symmetric key, who counts could forge them all."""
+"""Of keys whose approvals count: with a symmetric one, whoever counts could have made them all."""
 
 DEFAULT_ROLES: Final = frozenset({Role.STORE, Role.ADMIN, Role.ACCESS})
 _STATE_RANK: Final = {State.ACTIVE: 0, State.RETIRED: 1, State.REVOKED: 2}
@@ -88,7 +88,7 @@ class Key:
         return self.state is State.ACTIVE and self.material.can_sign and not self.is_withheld
 
     def may_sign_for(self, role: str) -> bool:
-        """Whether a signature of this key counts for ``role``: not each algorithm's does for each."""
+        """Whether what this key signs counts for ``role``: not every algorithm's does for all."""
         return role in self.roles and (
             role != Role.APPROVE or self.algorithm in _APPROVING_ALGORITHMS
         )

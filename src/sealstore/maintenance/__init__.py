@@ -5,6 +5,17 @@ Nothing here talks to a terminal; the command line shows what these functions re
 
 from sealstore.maintenance.access_log import create_access_log
 from sealstore.maintenance.adopting import Adoption, Outcome, adopt
+from sealstore.maintenance.approval_work import (
+    Protection,
+    aliases_named,
+    protect_alias,
+    read_approvals,
+    read_request,
+    sign_approval,
+    unprotect_alias,
+    write_new_file,
+    write_request,
+)
 from sealstore.maintenance.creation import Created, initialise
 from sealstore.maintenance.finding import Finding, claimed_ref
 from sealstore.maintenance.inspecting import inspect, inspect_again, inspection_to_json
@@ -51,12 +62,14 @@ __all__ = [
     "LegacyFile",
     "Outcome",
     "Progress",
+    "Protection",
     "ResignReport",
     "Revocation",
     "Rotation",
     "SettingsSignature",
     "VerifyReport",
     "adopt",
+    "aliases_named",
     "check_policy",
     "claimed_ref",
     "configured_keyring",
@@ -74,7 +87,10 @@ __all__ = [
     "learn_policy",
     "no_progress",
     "policy_toml",
+    "protect_alias",
+    "read_approvals",
     "read_mapping",
+    "read_request",
     "resign_all",
     "resign_settings",
     "retire_key",
@@ -82,8 +98,12 @@ __all__ = [
     "rotate_key",
     "set_policy",
     "settings_key_id",
+    "sign_approval",
+    "unprotect_alias",
     "verify_all",
     "verify_one",
     "walk_rows",
     "write_hmac_key_file",
+    "write_new_file",
+    "write_request",
 ]
