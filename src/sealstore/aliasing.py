@@ -24,7 +24,7 @@ from sealstore.errors import (
     NotApprovedError,
 )
 from sealstore.history_entries import CachedNodes, Detail, proven_entry
-from sealstore.keys import Role
+from sealstore.keys import Role, State
 from sealstore.ledger import AliasValue, Head, HistoryEntry, RevisionValue
 from sealstore.meaning import alias_value, aliases_of, meant_revision, note_moved, target_of
 from sealstore.names import ArtifactRef, Name, Tag
@@ -119,7 +119,8 @@ def move_alias(
             )
         verified = _verified(made, state, wanted.name, target, stored)
         needed = state.document.protected_aliases.get(move.alias, 0)
-        given = require_approvals(approvals, move, needed, state.keyring)
+        active = state.keyring.ids(State.ACTIVE)
+        given = require_approvals(approvals, move, needed, state.keyring, active)
         moved = note_moved(made, wanted.name, wanted.alias, target)
         _keep(made, wanted, moved, given)
         details = _details(wanted, moved, present, state, given)

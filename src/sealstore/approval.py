@@ -7,6 +7,7 @@ say: by whoever makes it, and again by every loader, so that the key that signs 
        1a. one canonical envelope, exactly one signature, of the right type   envelope.open_envelope
        1b. by a key that is known, not revoked, with the role approve, of an
            algorithm whose verifiers cannot sign; its signature holds         keys.Keyring.verify
+           (to make a move, the key is active; a loader counts a retired one's, too)
        1c. the signed bytes are one move, in its one spelling
        1d. of a repository that the key is for
     2. It is for this very move
@@ -27,7 +28,7 @@ number and history do, and 'sealstore fsck' holds both against the approvals.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Final
 
 import msgspec
@@ -39,6 +40,7 @@ from sealstore.errors import (
     ApprovalMismatchError,
     InvalidNameError,
     NotApprovedError,
+    RetiredKeyError,
     StatementFormatError,
     VerificationError,
 )
@@ -195,7 +197,11 @@ def open_approval(data: bytes, verifier: Verifier) -> VerifiedApproval:
 
 
 def require_approvals(
-    envelopes: Sequence[bytes], move: AliasMove, needed: int, verifier: Verifier
+    envelopes: Sequence[bytes],
+    move: AliasMove,
+    needed: int,
+    verifier: Verifier,
+    active_keys: Container[str],
 ) -> tuple[VerifiedApproval, ...]:
     """The approvals of a move that is about to be made, if all of them are and there are enough.
 
@@ -204,6 +210,7 @@ def require_approvals(
         move: what is to be made.
         needed: how many the settings ask for; 0 where the alias is not protected.
         verifier: the keys.
+        active_keys: ids of those that are active. A retired key approves nothing new.
 
     Raises:
         VerificationError: one of them is refused, or is one of another move.
@@ -215,6 +222,11 @@ def require_approvals(
     for data in envelopes:
         # 1
         approval = open_approval(data, verifier)
+        if approval.key_id not in active_keys:
+            raise RetiredKeyError(
+                f"Key {approval.key_id} is retired, and approves nothing new.",
+                hint="ask an approver whose key is active.",
+            )
         # 2
         _require_same_move(approval.move, move)
         # 3a

@@ -428,7 +428,7 @@ class IdentityMismatchError(VerificationError):
 
 
 class RetiredKeyError(VerificationError):
-    """A head was signed with a retired key, which verifies only what history already holds."""
+    """Something new was signed with a retired key, which verifies only what history holds."""
 
     code = "RETIRED_KEY"
     default_hint = (

@@ -5,6 +5,7 @@ Nothing here talks to a terminal; the command line shows what these functions re
 
 from sealstore.maintenance.access_log import create_access_log
 from sealstore.maintenance.adopting import Adoption, Outcome, adopt
+from sealstore.maintenance.alias_audit import audit_aliases
 from sealstore.maintenance.approval_work import (
     Protection,
     aliases_named,
@@ -70,6 +71,7 @@ __all__ = [
     "VerifyReport",
     "adopt",
     "aliases_named",
+    "audit_aliases",
     "check_policy",
     "claimed_ref",
     "configured_keyring",
