@@ -1,4 +1,4 @@
-"""The ledger: both chains with their nodes and heads, the map, and every version of the settings.
+"""The ledger: chains with their nodes and heads, the map, the settings' versions, the approvals.
 
 The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it said
 into the new history in the same transaction (sealstore.maintenance.migration).
@@ -64,6 +64,15 @@ def upgrade() -> None:
         sa.Column("version", _sequence(), primary_key=True, autoincrement=False),
         sa.Column("envelope", sa.LargeBinary, nullable=False),
     )
+    op.create_table(
+        "approval",
+        sa.Column("digest", _string(64), primary_key=True),
+        sa.Column("name", _string(128), nullable=False),
+        sa.Column("alias", _string(128), nullable=False),
+        sa.Column("move", sa.BigInteger, nullable=False),
+        sa.Column("envelope", sa.LargeBinary, nullable=False),
+    )
+    op.create_index("ix_approval_name_alias_move", "approval", ["name", "alias", "move"])
     op.drop_table("history")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sealstore import environment
@@ -16,6 +17,7 @@ from sealstore.envelope import (
     seal,
 )
 from sealstore.errors import (
+    ArtifactInUseError,
     ArtifactNotFound,
     CatalogueTamperedError,
     KeyringError,
@@ -24,7 +26,7 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.ledger import EntryArtifact, RevisionValue, TagValue
-from sealstore.meaning import note_removed, tag_value
+from sealstore.meaning import aliases_of, note_removed, tag_value
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import verified_in
 from sealstore.recording import Change, change, entry_artifact
@@ -50,7 +52,19 @@ def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactR
         ]
         if not removed:
             raise _not_found()
+        _refuse_meant(made, name, tag, removed)
     return tuple(removed)
+
+
+def _refuse_meant(made: Change, name: Name, tag: Tag, removed: Sequence[ArtifactRef]) -> None:
+    """Return if no alias means what was removed; the map knows every alias of a name."""
+    gone = {ref.revision for ref in removed}
+    for alias, value in aliases_of(made, name):
+        if value.tag == str(tag) and value.revision in gone:
+            raise ArtifactInUseError(
+                f"The alias {alias} of {name} means {tag}@{value.revision}, so that it cannot be"
+                " removed."
+            )
 
 
 def _remove_revision(made: Change, name: Name, tag: Tag, revision: int) -> bool:

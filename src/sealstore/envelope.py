@@ -24,12 +24,14 @@ STATEMENT_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 SETTINGS_PAYLOAD_TYPE: Final = "application/vnd.sealstore.settings+json"
 HEAD_PAYLOAD_TYPE: Final = "application/vnd.sealstore.head+json"
 ACCESS_HEAD_PAYLOAD_TYPE: Final = "application/vnd.sealstore.access-head+json"
+APPROVAL_PAYLOAD_TYPE: Final = "application/vnd.sealstore.approval+json"
 
 ROLE_OF_PAYLOAD_TYPE: Final = {
     STATEMENT_PAYLOAD_TYPE: "store",
     SETTINGS_PAYLOAD_TYPE: "admin",
     HEAD_PAYLOAD_TYPE: "store",
     ACCESS_HEAD_PAYLOAD_TYPE: "access",
+    APPROVAL_PAYLOAD_TYPE: "approve",
 }
 """The role that a key needs to sign each payload type; there are no other types."""
 

@@ -257,6 +257,15 @@ class AliasInTheWayError(SealstoreError):
     default_hint = "choose another name: 'sealstore alias list' shows the aliases."
 
 
+class ArtifactInUseError(SealstoreError):
+    """An alias means the artifact, so it cannot be removed."""
+
+    code = "ARTIFACT_IN_USE"
+    default_hint = (
+        "let the alias mean another artifact ('sealstore alias set'), or remove it, before."
+    )
+
+
 class ImmutableTagError(SealstoreError):
     """The repository was created with immutable tags and this tag exists."""
 
@@ -376,6 +385,36 @@ class SignatureInvalidError(VerificationError):
     code = "SIGNATURE_INVALID"
 
 
+class ApprovalFormatError(VerificationError):
+    """An approval, or a request for one, that does not decode strictly."""
+
+    code = "APPROVAL_FORMAT"
+    default_hint = (
+        "if a newer release of sealstore wrote it, install that release; otherwise ask for it anew"
+        " with 'sealstore approve request'."
+    )
+
+
+class ApprovalMismatchError(VerificationError):
+    """A genuine approval, but of another move than the one that is to be made."""
+
+    code = "APPROVAL_MISMATCH"
+    default_hint = (
+        "ask for approvals of this very move: 'sealstore approve request' writes what is to be"
+        " signed now."
+    )
+
+
+class NotApprovedError(VerificationError):
+    """A protected alias, and fewer valid approvals than its moves need."""
+
+    code = "NOT_APPROVED"
+    default_hint = (
+        "ask for approvals with 'sealstore approve request', and apply them with 'sealstore approve"
+        " apply'; the approvers' public keys, with the role approve, belong into this keyring."
+    )
+
+
 class StatementFormatError(VerificationError):
     """A statement that does not decode strictly."""
 
@@ -389,7 +428,7 @@ class IdentityMismatchError(VerificationError):
 
 
 class RetiredKeyError(VerificationError):
-    """A head was signed with a retired key, which verifies only what history already holds."""
+    """Something new was signed with a retired key, which verifies only what history holds."""
 
     code = "RETIRED_KEY"
     default_hint = (

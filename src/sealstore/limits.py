@@ -39,6 +39,12 @@ MAX_SETTINGS_BYTES: Final = 1 * MIB
 MAX_APPROVALS: Final = 16
 """Approvals that a protected alias may need: more people than ever agree in time."""
 
+MAX_APPROVAL_BYTES: Final = 4 * KIB
+"""Bytes of what an approval signs: four names of ``MAX_NAME_BYTES`` and two digests, with room."""
+
+MAX_APPROVAL_ENVELOPE_BYTES: Final = 8 * KIB
+"""Bytes of an approval's envelope: base64 of the largest with its wrapping."""
+
 # ── keys ─────────────────────────────────────────────────────────────────────
 
 MAX_KEYRING_BYTES: Final = 4 * MIB
@@ -198,6 +204,9 @@ MAX_NOTE_SIGNATURES: Final = 64
 
 MAX_MAP_VALUE_BYTES: Final = 1 * KIB
 """Bytes of one value of the map: a digest, and a tag of ``MAX_NAME_BYTES``, with room to spare."""
+
+MAX_ALIASES: Final = 256
+"""Aliases that a name may ever have: each one is looked at when an artifact of it is removed."""
 
 MAX_MAP_BUCKET_BYTES: Final = 4 * MIB
 """Bytes of one of the map's 262,144 buckets: 10,000,000 names fill about 25 KiB of each. A planted

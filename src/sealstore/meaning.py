@@ -1,8 +1,17 @@
-"""What a change of an artifact does to the map: of its tag, revision and latest."""
+"""What a change does to the map: to what a tag, a revision, the latest and an alias mean."""
 
 from __future__ import annotations
 
-from sealstore.errors import AliasInTheWayError, CatalogueTamperedError
+from collections.abc import Iterator
+
+from sealstore import limits
+from sealstore.approval import AliasTarget
+from sealstore.errors import (
+    AliasInTheWayError,
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    UsageError,
+)
 from sealstore.ledger import (
     AliasValue,
     LatestValue,
@@ -11,17 +20,20 @@ from sealstore.ledger import (
     TagValue,
 )
 from sealstore.names import LATEST_TAG, Name, Tag
+from sealstore.proven_map import MapAnswers
 from sealstore.recording import Change
 
+# ── tags and revisions ───────────────────────────────────────────────────────
 
-def tag_value(made: Change, name: Name, tag: Tag) -> TagValue | None:
+
+def tag_value(answers: MapAnswers, name: Name, tag: Tag) -> TagValue | None:
     """What a tag means now; None where nothing was ever stored under it.
 
     Raises:
         AliasInTheWayError: it is an alias.
         CatalogueTamperedError: the map proves nothing.
     """
-    value = made.segment(name, tag)
+    value = answers.segment(name, tag)
     if isinstance(value, AliasValue):
         raise AliasInTheWayError(f"{tag} is an alias of {name}, and so cannot be a tag of it.")
     return value if isinstance(value, TagValue) else None
@@ -105,3 +117,96 @@ def _latest_after(made: Change, name: Name) -> LatestValue:
         before = found.previous
         tag, revision = (None, None) if before is None else (before.tag, before.revision)
     return LatestValue(tag=None, revision=None, statement=None)
+
+
+# ── aliases ──────────────────────────────────────────────────────────────────
+
+
+def alias_value(answers: MapAnswers, name: Name, alias: Tag) -> AliasValue | None:
+    """What an alias means now; None where there never was one.
+
+    Raises:
+        AliasInTheWayError: it is a tag, or was one.
+        CatalogueTamperedError: the map proves nothing.
+    """
+    value = answers.segment(name, alias)
+    if isinstance(value, TagValue):
+        raise AliasInTheWayError(
+            f"{alias} is a tag of {name}, or was one, and so cannot be an alias of it."
+        )
+    return value if isinstance(value, AliasValue) else None
+
+
+def target_of(value: AliasValue | None) -> AliasTarget | None:
+    """The artifact that an alias means; None where that is nothing."""
+    if value is None or value.tag is None or value.revision is None or value.statement is None:
+        return None
+    return AliasTarget(tag=value.tag, revision=value.revision, statement=value.statement)
+
+
+def aliases_of(answers: MapAnswers, name: Name) -> Iterator[tuple[Tag, AliasValue]]:
+    """Every alias that a name ever had, in the order of their first moves, with what it means.
+
+    Raises:
+        CatalogueTamperedError: the map proves nothing, or names an alias that it does not have.
+    """
+    for number in range(1, limits.MAX_ALIASES + 1):
+        known = answers.alias_name(name, number)
+        if known is None:
+            return
+        alias = Tag.to_store(known.alias)
+        value = answers.segment(name, alias)
+        if not isinstance(value, AliasValue):
+            raise CatalogueTamperedError("The map counts an alias that it does not have.")
+        yield alias, value
+
+
+def meant_revision(
+    answers: MapAnswers, name: Name, tag: Tag, revision: int | None
+) -> tuple[AliasTarget, RevisionValue]:
+    """The artifact that an alias is to mean, and what the map says of it.
+
+    Args:
+        answers: the map.
+        name, tag: which.
+        revision: which of the tag; the newest that is left by default.
+
+    Raises:
+        ArtifactNotFound: there is none.
+        AliasInTheWayError: the tag is an alias.
+        CatalogueTamperedError: the map proves nothing.
+    """
+    held = tag_value(answers, name, tag)
+    wanted = revision if held is None or revision is not None else held.revision
+    value = None if held is None or wanted is None else answers.revision(name, tag, wanted)
+    if value is None or wanted is None or value.state == "removed":
+        raise ArtifactNotFound("There is no such artifact in this repository for an alias to mean.")
+    return AliasTarget(tag=str(tag), revision=wanted, statement=value.statement), value
+
+
+def note_moved(made: Change, name: Name, alias: Tag, target: AliasTarget | None) -> AliasValue:
+    """Let an alias mean another artifact, or nothing any more.
+
+    Returns:
+        What it means now.
+
+    Raises:
+        UsageError: the name has had as many aliases as it may.
+    """
+    before = alias_value(made, name, alias)
+    if before is None:
+        count = sum(1 for _ in aliases_of(made, name))
+        if count == limits.MAX_ALIASES:
+            raise UsageError(
+                f"{name} has had {count} aliases, as many as a name may have.",
+                hint="let one that is there mean the artifact: 'sealstore alias list' shows them.",
+            )
+        made.set_alias_name(name, count + 1, alias)
+    after = AliasValue(
+        tag=None if target is None else target.tag,
+        revision=None if target is None else target.revision,
+        statement=None if target is None else target.statement,
+        move=1 if before is None else before.move + 1,
+    )
+    made.set_segment(name, alias, after)
+    return after

@@ -22,7 +22,13 @@ from sealstore.history_entries import CachedNodes, proven_entry
 from sealstore.ledger import HistoryEntry, positions_of
 from sealstore.names import ArtifactRef, request
 from sealstore.state import RepositoryState
-from sealstore.verification import Proven, prove_answer, question_key, verify_statement
+from sealstore.verification import (
+    Proven,
+    prove_answer,
+    question_key,
+    require_approved,
+    verify_statement,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +57,38 @@ def find(parts: Parts, ref: ArtifactRef) -> Found:
         VerificationError, CatalogueTamperedError: the answer is refused.
     """
     state, found, proven = answer(parts, ref)
+    needed = state.document.protected_aliases.get(str(ref.tag))
+    if needed is not None:
+        # 4b
+        approvals = _approvals(parts, ref, proven)
+        require_approved(
+            ref, proven, approvals, needed=needed, head=state.head, keyring=state.keyring
+        )
     row = found.artifact
     if row is None or not _may_be(row, proven):
         # An alias's artifact has another tag than the one that was asked for.
+        meant = proven.statement
         state, found, proven = answer(parts, proven.ref)
         row = found.artifact
+        # A revision's statement never changes: what was proven first, and approved, is this one.
+        if proven.statement != meant:
+            raise CatalogueTamperedError(
+                f"The signed head lets {ref.tag} mean another statement than {proven.ref} has."
+            )
     if row is None:
         raise CatalogueTamperedError(
             f"The signed head vouches for {proven.ref}, and the catalogue has no row of it.",
             hint="restore the catalogue from a backup; 'sealstore verify --all' shows the damage.",
         )
     return Found(_verified(row, proven, state), state)
+
+
+def _approvals(parts: Parts, ref: ArtifactRef, proven: Proven) -> list[bytes]:
+    if proven.move is None:
+        return []
+    with parts.catalogue.read() as rows:
+        # Of a move that was made, they stay as they are: it need not be the same snapshot.
+        return rows.approvals.of_move(str(ref.name), str(ref.tag), proven.move)
 
 
 def answer(parts: Parts, ref: ArtifactRef) -> tuple[RepositoryState, Answer, Proven]:

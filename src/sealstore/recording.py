@@ -36,12 +36,15 @@ from sealstore.keys import Role
 from sealstore.ledger import (
     EMPTY_MAP_ROOT,
     EMPTY_ROOT,
+    AliasName,
     EntryArtifact,
     Head,
     HistoryEntry,
     Node,
     RevisionValue,
     SegmentValue,
+    alias_key,
+    decode_alias_name,
     decode_revision,
     decode_segment,
     encode_entry,
@@ -160,6 +163,15 @@ class Change:
         value = self._value(revision_key(name, tag, revision))
         return None if value is None else decode_revision(value)
 
+    def alias_name(self, name: Name, number: int) -> AliasName | None:
+        """Which alias of a name has this number, from 1.
+
+        Raises:
+            CatalogueTamperedError: its rows do not prove an answer.
+        """
+        value = self._value(alias_key(name, number))
+        return None if value is None else decode_alias_name(value)
+
     def set_segment(self, name: Name, tag: Tag, value: SegmentValue) -> None:
         """Let a name with a tag, an alias or ``latest`` mean something else."""
         self._set(map_key(name, tag), encode_value(value))
@@ -167,6 +179,10 @@ class Change:
     def set_revision(self, name: Name, tag: Tag, revision: int, value: RevisionValue) -> None:
         """Set what became of a revision."""
         self._set(revision_key(name, tag, revision), encode_value(value))
+
+    def set_alias_name(self, name: Name, number: int, alias: Tag) -> None:
+        """Give an alias of a name its number."""
+        self._set(alias_key(name, number), encode_value(AliasName(alias=str(alias))))
 
     def _value(self, key: bytes) -> bytes | None:
         if key in self._values:
@@ -310,17 +326,21 @@ def change_settings(
         parts: of the repository.
         who: who changes them.
         event: of the entry in the history.
-        changes: the fields of ``RepositorySettings`` that change.
+        changes: the fields of ``RepositorySettings`` that change, each as its new value, or as a
+            function of the present settings that gives it.
 
     Raises:
         NoSigningKeyError: no active key has the role admin, or store, here.
-        SealstoreError: as ``change``.
+        SealstoreError: as ``change``; or what such a function raises.
     """
     with change(parts, who) as (made, state):
         present = state.document
         admin = state.keyring.signer(Role.ADMIN, state.repository)
         document = msgspec.structs.replace(
-            present, version=present.version + 1, created=environment.now(), **changes
+            present,
+            version=present.version + 1,
+            created=environment.now(),
+            **{field: each(present) if callable(each) else each for field, each in changes.items()},
         )
         settings = open_settings(seal_settings(document, admin), state.keyring)
         made.replace_settings(settings)

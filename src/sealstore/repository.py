@@ -6,14 +6,16 @@ The two flows stand in ``storing`` and ``loading``; here is what a user calls.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from sealstore import changing, creating, environment, loading, proving, storing
+from sealstore import aliasing, changing, creating, environment, loading, proving, storing
 from sealstore.access import AccessLog
 from sealstore.accessing import access
+from sealstore.aliasing import Alias, Wanted
+from sealstore.approval import AliasMove
 from sealstore.artifact import Artifact, Page
 from sealstore.assembly import Parts, open_parts
 from sealstore.blobs import BlobStore
@@ -22,7 +24,7 @@ from sealstore.errors import UnsupportedMmapModeError
 from sealstore.keys import Keyring
 from sealstore.ledger import HistoryEntry
 from sealstore.loading import MmapMode, about
-from sealstore.names import ArtifactRef, Tag, request
+from sealstore.names import ArtifactRef, Name, Tag, request
 from sealstore.policies import Policies
 from sealstore.recording import change_settings, record_key_change, renew_heads
 from sealstore.settings import Settings
@@ -397,6 +399,7 @@ class Repository:
 
         Raises:
             ArtifactNotFound: there is nothing to remove.
+            ArtifactInUseError: an alias means it; nothing was removed.
             NoSigningKeyError: no active key may change this repository.
             CatalogueTamperedError: a row is none that was ever stored; nothing changed.
             CatalogueError: the database refused; nothing changed.
@@ -425,6 +428,140 @@ class Repository:
         """
         with about(ref):
             return changing.resign(self._parts, ref, actor, accept_payload)
+
+    # ── aliases ──────────────────────────────────────────────────────────────
+
+    def set_alias(
+        self,
+        name: str,
+        alias: str,
+        tag: str,
+        *,
+        revision: int | None = None,
+        approvals: Sequence[bytes] = (),
+        actor: str | None = None,
+    ) -> Alias:
+        """Let an alias of a name mean an artifact of it; ``load(name, alias)`` then loads that.
+
+        Meaning the same artifact again is a move as well: it can bring approvals of its own.
+
+        Args:
+            name, alias: which alias; nothing was ever stored under it as a tag.
+            tag, revision: what it is to mean; the newest revision by default. It does not follow
+                later revisions.
+            approvals: envelopes of approvals of this very move; see ``request_approvals``. As many
+                as the settings ask for where the alias is protected; they may come before that.
+            actor: who the caller says it is.
+
+        Returns:
+            What the alias means now.
+
+        Raises:
+            InvalidNameError: alias or tag are none, or ``latest``.
+            AliasInTheWayError: the alias is a tag of this name, or the tag an alias.
+            ArtifactNotFound: there is no such artifact.
+            NotApprovedError: there are fewer approvals than the protected alias needs.
+            VerificationError, CatalogueTamperedError: an approval is refused, or the artifact is.
+            NoSigningKeyError: no active key may change this repository.
+            CatalogueError: the database refused; nothing changed.
+        """
+        wanted = _wanted(name, alias, tag, revision)
+        with about(wanted.ref):
+            return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
+
+    def rollback_alias(
+        self,
+        name: str,
+        alias: str,
+        *,
+        approvals: Sequence[bytes] = (),
+        actor: str | None = None,
+    ) -> Alias:
+        """Let an alias mean what it meant before its last move, as a move of its own.
+
+        Raises:
+            ArtifactNotFound: it meant nothing before, or that has been removed.
+            SealstoreError: as ``set_alias``; approvals are of this move, too.
+        """
+        wanted = _wanted(name, alias)
+        with about(wanted.ref):
+            return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
+
+    def request_approvals(
+        self, name: str, alias: str, tag: str | None = None, *, revision: int | None = None
+    ) -> AliasMove:
+        """The move that ``set_alias`` would make now; this is what approvers sign.
+
+        Args:
+            name, alias: which alias.
+            tag, revision: what it is to mean; without a tag, what it meant before its last move.
+
+        Raises:
+            SealstoreError: as ``set_alias``, but for the approvals.
+        """
+        wanted = _wanted(name, alias, tag, revision)
+        with about(wanted.ref):
+            return aliasing.request_approvals(self._parts, wanted)
+
+    def apply_move(
+        self, move: AliasMove, *, approvals: Sequence[bytes] = (), actor: str | None = None
+    ) -> Alias:
+        """Make the move that ``request_approvals`` gave, if it is still the one to be made.
+
+        Raises:
+            ApprovalMismatchError: alias, artifact or settings have changed since.
+            SealstoreError: as ``set_alias``.
+        """
+        wanted = _wanted(move.name, move.alias, move.target.tag, move.target.revision)
+        with about(wanted.ref):
+            return aliasing.move_alias(
+                self._parts, wanted, approvals=approvals, requested=move, actor=actor
+            )
+
+    def remove_alias(self, name: str, alias: str, *, actor: str | None = None) -> None:
+        """Let an alias mean nothing any more. Its name stays an alias, which can be set again.
+
+        Raises:
+            ArtifactNotFound: it means nothing.
+            AliasInTheWayError: it is a tag.
+            NotApprovedError: it is protected.
+            NoSigningKeyError: no active key may change this repository.
+            CatalogueError: the database refused; nothing changed.
+        """
+        wanted = _wanted(name, alias)
+        with about(wanted.ref):
+            aliasing.remove_alias(self._parts, wanted, actor)
+
+    def aliases(self, name: str) -> tuple[Alias, ...]:
+        """What the aliases of a name mean: all of them, which is proven.
+
+        Raises:
+            InvalidNameError: the name is none.
+            VerificationError, CatalogueTamperedError: the answer is refused.
+            CatalogueError: the database failed.
+        """
+        return aliasing.list_aliases(self._parts, Name(name))
+
+    def alias_history(
+        self, name: str, alias: str, *, limit: int = 100, after: int | None = None
+    ) -> tuple[HistoryEntry, ...]:
+        """The moves of an alias, the newest first: each is proven, and that none is missing.
+
+        Args:
+            name, alias: which alias.
+            limit: moves of the page.
+            after: the number of the last move of the page before.
+
+        Raises:
+            ArtifactNotFound: there never was such an alias.
+            LedgerTamperedError: a move is missing, or another one.
+            CatalogueError: the database failed.
+        """
+        wanted = _wanted(name, alias)
+        with about(wanted.ref):
+            return aliasing.alias_history(self._parts, wanted, limit=limit, after=after)
+
+    # ── the head, the keys, the settings ─────────────────────────────────────
 
     def heartbeat(self, *, actor: str | None = None) -> str:
         """Sign the heads anew, with today's time and keys; nothing else changes.
@@ -460,10 +597,18 @@ class Repository:
         Args:
             actor: who the caller says it is.
             changes: the fields of ``RepositorySettings`` that change: ``policy``, ``revoked_keys``,
-                ``protected_aliases``, ``immutable_tags``.
+                ``protected_aliases``, ``immutable_tags``; each as its new value, or as a function
+                of the present settings that gives it.
 
         Raises:
             NoSigningKeyError: no active keys have the roles admin and store here.
             SealstoreError: the repository's present state is refused, or cannot be written.
         """
         return change_settings(self._parts, environment.stored_by(actor), **changes)
+
+
+def _wanted(name: str, alias: str, tag: str | None = None, revision: int | None = None) -> Wanted:
+    if tag is None:
+        return Wanted(Name(name), Tag.to_store(alias))
+    ref = request(name, Tag.to_store(tag), revision)
+    return Wanted(ref.name, Tag.to_store(alias), ref.tag, ref.revision)

@@ -15,6 +15,7 @@ from sealstore.blobs import CommitOutcome, StagedBlob
 from sealstore.catalogue import ArtifactRow
 from sealstore.envelope import VerifiedStatement, open_statement, seal_statement
 from sealstore.errors import (
+    AliasInTheWayError,
     ArtifactNotFound,
     ImmutableTagError,
     RepairWarning,
@@ -27,6 +28,7 @@ from sealstore.meaning import note_stored, tag_value
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import answer
 from sealstore.recording import change, entry_artifact
+from sealstore.signed_settings import RepositorySettings
 from sealstore.statement import (
     Digests,
     Import,
@@ -74,7 +76,7 @@ class StoreRequest:
 
 def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
     """Serialise, inspect and store an object. See ``Repository.store``."""
-    _refuse_second(parts, wanted.ref)
+    _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
     with parts.blobs.stage() as staged:
         # 2
@@ -88,7 +90,7 @@ def store_payload(
     parts: Parts, wanted: StoreRequest, payload: memoryview, imports: tuple[Import, ...] | None
 ) -> Artifact:
     """Store bytes that are a payload already. See ``Repository.store_payload``."""
-    _refuse_second(parts, wanted.ref)
+    _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
     with parts.blobs.stage() as staged:
         # 2
@@ -142,6 +144,7 @@ def _record(parts: Parts, draft: Predicate, digests: Digests) -> tuple[VerifiedS
     with change(parts, draft.stored_by) as (made, state):
         # In the transaction: the settings may have changed since the payload was inspected.
         state.policies.check(draft.imports)
+        _refuse_protected(state.document, tag)
         held = tag_value(made, name, tag)
         if held is not None and held.revision is not None and state.document.immutable_tags:
             raise _immutable()
@@ -179,15 +182,26 @@ def warn(text: str) -> None:
     warn_caller(text, RepairWarning)
 
 
-def _refuse_second(parts: Parts, ref: ArtifactRef) -> None:
+def _refuse_early(parts: Parts, ref: ArtifactRef) -> None:
     # Before the work of serialising; what decides is the check inside the transaction.
-    if not parts.state.known().document.immutable_tags:
+    document = parts.state.known().document
+    _refuse_protected(document, ref.tag)
+    if not document.immutable_tags:
         return
     try:
-        answer(parts, ref)
+        _, _, proven = answer(parts, ref)
     except ArtifactNotFound:
         return
-    raise _immutable()
+    # An alias is refused as one, in the transaction.
+    if proven.move is None:
+        raise _immutable()
+
+
+def _refuse_protected(document: RepositorySettings, tag: Tag) -> None:
+    if str(tag) in document.protected_aliases:
+        raise AliasInTheWayError(
+            f"{tag} is protected as an alias in this repository, and so cannot be a tag."
+        )
 
 
 def _immutable() -> ImmutableTagError:

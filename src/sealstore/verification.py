@@ -9,6 +9,9 @@
        3d. it extends what was seen before         ledger.require_extends, as require_continuity
        3e. the settings are the ones it names      state.StateKeeper, by their digest
     4. The answer is proven against the head: this statement, or none
+       4a. the map's rows lead from the head's root to it
+       4b. where the settings protect an alias of this name: it is one, and its last
+           move has the approvals that they ask for  approval.require_kept_approvals
     5. The statement is genuine, and the one asked for
        5a. one canonical envelope, exactly one signature, of the right type
        5b. a key that is known, not revoked, with the role; its signature holds
@@ -29,11 +32,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from sealstore.approval import AliasMove, AliasTarget, require_kept_approvals
 from sealstore.envelope import VerifiedStatement, open_statement
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
     IdentityMismatchError,
+    NotApprovedError,
     RetiredKeyError,
 )
 from sealstore.keys import Keyring, State
@@ -112,10 +117,12 @@ class Proven:
     Attributes:
         ref: which artifact, with its revision.
         statement: digest of its statement, hexadecimal.
+        move: number of the alias's last move, where an alias was asked for; None otherwise.
     """
 
     ref: ArtifactRef
     statement: str
+    move: int | None = None
 
 
 def question_key(request: ArtifactRef) -> bytes:
@@ -138,6 +145,7 @@ def prove_answer(map_root: str, request: ArtifactRef, rows: Mapping[int, bytes])
         CatalogueTamperedError: the rows prove nothing.
         LedgerFormatError: a value of the map does not decode strictly.
     """
+    # 4a
     found = prove(bytes.fromhex(map_root), question_key(request), rows)
     if found is None:
         raise ArtifactNotFound("There is no such artifact in this repository.")
@@ -149,13 +157,58 @@ def prove_answer(map_root: str, request: ArtifactRef, rows: Mapping[int, bytes])
     tag = request.tag
     if isinstance(value, LatestValue | AliasValue):
         tag = Tag(value.tag or "")
-    return Proven(ArtifactRef(request.name, tag, value.revision), value.statement)
+    move = value.move if isinstance(value, AliasValue) else None
+    return Proven(ArtifactRef(request.name, tag, value.revision), value.statement, move)
 
 
 def _proven_revision(request: ArtifactRef, value: RevisionValue) -> Proven:
     if value.state == "removed":
         raise ArtifactNotFound(_GONE)
     return Proven(request, value.statement)
+
+
+def require_approved(
+    request: ArtifactRef,
+    proven: Proven,
+    approvals: Sequence[bytes],
+    *,
+    needed: int,
+    head: Head,
+    keyring: Keyring,
+) -> None:
+    """Return if what was asked for is a protected alias whose last move was approved (4b).
+
+    Args:
+        request: what was asked for.
+        proven: what the map proves.
+        approvals: envelopes that the catalogue gave with it; unauthenticated.
+        needed: how many the settings ask for.
+        head: the verified head.
+        keyring: the keys.
+
+    Raises:
+        NotApprovedError: it was not, or it is no alias at all.
+    """
+    if proven.move is None:
+        raise NotApprovedError(
+            f"{request.tag} is protected as an alias in this repository, and of this name it is a"
+            " tag.",
+            hint="find out who stored under it; what an alias should mean is set with 'sealstore"
+            " alias set'.",
+        )
+    target = AliasTarget(
+        tag=str(proven.ref.tag), revision=proven.ref.revision or 0, statement=proven.statement
+    )
+    made = AliasMove(
+        repository=head.repository,
+        name=str(request.name),
+        alias=str(request.tag),
+        target=target,
+        move=proven.move,
+        previous=None,
+        settings_version=head.settings_version,
+    )
+    require_kept_approvals(approvals, made, needed, keyring)
 
 
 # ── 5: the statement ─────────────────────────────────────────────────────────

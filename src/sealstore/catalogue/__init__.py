@@ -1,6 +1,7 @@
 """The catalogue: the SQL index over the artifacts. Quick to search, and not trusted."""
 
 from sealstore.catalogue.access_rows import AccessRows, AccessWriter
+from sealstore.catalogue.approvals import ApprovalRow, ApprovalRows
 from sealstore.catalogue.chains import ChainReader, ChainWriter, EntryRow, MapRows, NodeRow
 from sealstore.catalogue.engine import catalogue_engine, shown_url
 from sealstore.catalogue.forking import no_fork
@@ -19,6 +20,8 @@ __all__ = [
     "AccessRows",
     "AccessWriter",
     "Answer",
+    "ApprovalRow",
+    "ApprovalRows",
     "ArtifactRow",
     "Catalogue",
     "ChainReader",

@@ -15,6 +15,7 @@ from sqlalchemy.sql import Select
 from sqlalchemy.sql.expression import Executable
 
 from sealstore import limits
+from sealstore.catalogue.approvals import ApprovalRows
 from sealstore.catalogue.chains import ChainReader, ChainWriter, MapRows
 from sealstore.catalogue.engine import reading, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
@@ -121,11 +122,13 @@ class Reading:
     Attributes:
         history: the history.
         map: the map and the settings.
+        approvals: of moves of aliases.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.history = ChainReader(connection, history)
         self.map = MapRows(connection)
+        self.approvals = ApprovalRows(connection)
 
 
 class WriteTransaction:
@@ -134,12 +137,14 @@ class WriteTransaction:
     Attributes:
         history: the history.
         map: the map and the settings.
+        approvals: of moves of aliases.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.history = ChainWriter(connection, history)
         self.map = MapRows(connection)
+        self.approvals = ApprovalRows(connection)
 
     def _execute(self, statement: Executable, values: dict[str, Any] | None = None) -> Any:
         # One by one: drivers raise errors of Python's own for values that they cannot carry, and

@@ -134,6 +134,18 @@ map_row: Final = Table(
     Column("content", _Bytes, nullable=False),
 )
 
+approval: Final = Table(
+    "approval",
+    metadata,
+    Column("digest", _string(64), primary_key=True),
+    Column("name", _string(128), nullable=False),
+    Column("alias", _string(128), nullable=False),
+    Column("move", BigInteger, nullable=False),
+    Column("envelope", _Bytes, nullable=False),
+    Index("ix_approval_name_alias_move", "name", "alias", "move"),
+)
+"""The approvals of every move of an alias, by the SHA-256 of their envelopes."""
+
 settings: Final = Table(
     "settings",
     metadata,

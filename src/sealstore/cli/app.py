@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "verify": "checking:verify",
     "export": "changing:export",
     "remove": "changing:remove",
+    "alias": "aliases:alias",
+    "approve": "approvals:approve",
     "inspect": "adopting:inspect",
     "adopt": "adopting:adopt",
     "policy": "policies:policy",

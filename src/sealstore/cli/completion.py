@@ -1,4 +1,4 @@
-"""Completion in shells: commands, options, and the catalogue's names and tags."""
+"""Completion in shells: commands, options, and the catalogue's names, tags and aliases."""
 
 from __future__ import annotations
 
@@ -42,6 +42,11 @@ def complete_tag(ctx: click.Context, _: click.Parameter, incomplete: str) -> lis
     return _matching(incomplete, lambda: _tags(ctx, ctx.params.get("name")))
 
 
+def complete_alias(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The aliases of the name that was typed before."""
+    return _matching(incomplete, lambda: _aliases(ctx, ctx.params.get("name")))
+
+
 def _matching(incomplete: str, find: Callable[[], Iterable[str]]) -> list[CompletionItem]:
     from sealstore.errors import InvalidNameError
     from sealstore.names import Name
@@ -75,3 +80,8 @@ def _tags(ctx: click.Context, name: object) -> list[str]:
     with options_of_completion(ctx.find_root().params).open() as repository:
         rows = repository.catalogue.list_rows(wanted, limit=limits.MAX_LIST_ROWS)
         return [row.tag for row in rows]
+
+
+def _aliases(ctx: click.Context, name: object) -> list[str]:
+    with options_of_completion(ctx.find_root().params).open() as repository:
+        return [each.alias for each in repository.aliases(str(name))]

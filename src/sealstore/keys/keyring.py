@@ -45,6 +45,9 @@ class Role(StrEnum):
     APPROVE = "approve"
 
 
+_APPROVING_ALGORITHMS: Final = frozenset({"ed25519", "ed25519-public"})
+"""Of keys whose approvals count: with a symmetric one, whoever counts could have made them all."""
+
 DEFAULT_ROLES: Final = frozenset({Role.STORE, Role.ADMIN, Role.ACCESS})
 _STATE_RANK: Final = {State.ACTIVE: 0, State.RETIRED: 1, State.REVOKED: 2}
 
@@ -83,6 +86,12 @@ class Key:
     def can_sign(self) -> bool:
         """Whether this is an active key with its secret part."""
         return self.state is State.ACTIVE and self.material.can_sign and not self.is_withheld
+
+    def may_sign_for(self, role: str) -> bool:
+        """Whether what this key signs counts for ``role``: not every algorithm's does for all."""
+        return role in self.roles and (
+            role != Role.APPROVE or self.algorithm in _APPROVING_ALGORITHMS
+        )
 
     def sign(self, message: bytes) -> bytes:
         """The signature of ``message``.
@@ -202,7 +211,7 @@ class Keyring:
         for key in reversed(self._keys.values()):
             repositories = key.scope.repositories
             fits = repositories is None or repository in repositories
-            if key.can_sign and role in key.roles and fits:
+            if key.can_sign and key.may_sign_for(role) and fits:
                 return key
         where = "a new repository" if repository is None else f"repository {repository}"
         raise NoSigningKeyError(f"No active key with the role '{role}' may sign for {where}.")
@@ -213,7 +222,7 @@ class Keyring:
         Raises:
             UnknownKeyError: there is no key with this id.
             RevokedKeyError: it is revoked.
-            KeyRoleError: it is not for ``role``.
+            KeyRoleError: it is not for ``role``, or its algorithm is not.
             SignatureInvalidError: the signature is not its own.
         """
         key = self.get(key_id)
@@ -221,6 +230,13 @@ class Keyring:
             raise RevokedKeyError(f"Key {key_id}, which signed this, is revoked.")
         if role not in key.roles:
             raise KeyRoleError(f"Key {key_id} does not have the role '{role}'.")
+        if not key.may_sign_for(role):
+            raise KeyRoleError(
+                f"Key {key_id} is symmetric: whoever verifies an approval with it could have made"
+                " it.",
+                hint="approvers need Ed25519 keys: 'sealstore keys generate --algorithm ed25519"
+                " --role approve'.",
+            )
         if not key.material.is_signature(message, signature):
             raise SignatureInvalidError(f"The signature is not one of key {key_id}.")
         return key.scope

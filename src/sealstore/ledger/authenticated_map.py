@@ -81,6 +81,17 @@ def revision_key(name: str, tag: str, revision: int) -> bytes:
     return b"revision\0%b\0%b\0%d" % segments
 
 
+def alias_key(name: str, number: int) -> bytes:
+    """The key of the ``number``th alias that a name ever had, from 1: so all of them are found.
+
+    Raises:
+        InvalidNameError: not a name, and a number from 1 on.
+    """
+    if type(number) is not int or not 1 <= number <= limits.MAX_ALIASES:
+        raise InvalidNameError(f"A name's aliases are numbered from 1 to {limits.MAX_ALIASES}.")
+    return b"alias\0%b\0%d" % (_checked(name).encode(), number)
+
+
 def _checked(name: str) -> Name:
     # Checking takes longer than a whole proof; what is of this type has been checked.
     return name if type(name) is Name else Name(name)
@@ -109,7 +120,7 @@ def prove(root_hash: bytes, key: bytes, rows: Mapping[int, bytes]) -> bytes | No
 
     Args:
         root_hash: from a verified head, 32 bytes.
-        key: from ``map_key`` or ``revision_key``.
+        key: from ``map_key``, ``revision_key`` or ``alias_key``.
         rows: contents by position; those of ``positions_of(key)`` that are stored. None of them is
             believed: each is held against the hash above it.
 

@@ -1,7 +1,8 @@
 """What the map says: the values under its keys, as canonical JSON.
 
 Under the key of a name and a tag, an alias or ``latest`` stands what that means now; under the key
-of a revision, what became of it. All of it is written by whoever signs the head.
+of a revision, what became of it; under those of a name's aliases by number, which it has. All of it
+is written by whoever signs the head.
 """
 
 from __future__ import annotations
@@ -87,6 +88,19 @@ class AliasValue(_Value, frozen=True, kw_only=True, tag="alias"):
             require_stored_tag(self.tag)
 
 
+class AliasName(_Value, frozen=True, kw_only=True, tag="alias-name"):
+    """That a name has an alias, or had it: what it means stands under the alias itself.
+
+    Raises:
+        LedgerFormatError: it is none.
+    """
+
+    alias: str
+
+    def __post_init__(self) -> None:
+        require_stored_tag(self.alias)
+
+
 class PreviousLatest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The artifact of the same name that was ``latest`` before another was stored.
 
@@ -123,9 +137,10 @@ SegmentValue = TagValue | LatestValue | AliasValue
 
 _segment_decoder: Final[msgspec.json.Decoder[SegmentValue]] = msgspec.json.Decoder(SegmentValue)
 _revision_decoder: Final = msgspec.json.Decoder(RevisionValue)
+_alias_name_decoder: Final = msgspec.json.Decoder(AliasName)
 
 
-def encode_value(value: SegmentValue | RevisionValue) -> bytes:
+def encode_value(value: SegmentValue | RevisionValue | AliasName) -> bytes:
     """The bytes that stand in the map."""
     return encode_document(value, limits.MAX_MAP_VALUE_BYTES, "map's value")
 
@@ -150,6 +165,15 @@ def decode_revision(data: bytes) -> RevisionValue:
         LedgerFormatError: any other bytes.
     """
     return decode_document(data, _revision_decoder, limits.MAX_MAP_VALUE_BYTES, "map's value")
+
+
+def decode_alias_name(data: bytes) -> AliasName:
+    """The value that ``data`` is, under the key of a name's alias by its number.
+
+    Raises:
+        LedgerFormatError: any other bytes.
+    """
+    return decode_document(data, _alias_name_decoder, limits.MAX_MAP_VALUE_BYTES, "map's value")
 
 
 def _require_all_or_none(*parts: object) -> None:

@@ -5,6 +5,18 @@ Nothing here talks to a terminal; the command line shows what these functions re
 
 from sealstore.maintenance.access_log import create_access_log
 from sealstore.maintenance.adopting import Adoption, Outcome, adopt
+from sealstore.maintenance.alias_audit import audit_aliases
+from sealstore.maintenance.approval_work import (
+    Protection,
+    aliases_named,
+    protect_alias,
+    read_approvals,
+    read_request,
+    sign_approval,
+    unprotect_alias,
+    write_new_file,
+    write_request,
+)
 from sealstore.maintenance.creation import Created, initialise
 from sealstore.maintenance.finding import Finding, claimed_ref
 from sealstore.maintenance.inspecting import inspect, inspect_again, inspection_to_json
@@ -60,6 +72,7 @@ __all__ = [
     "LegacyFile",
     "Outcome",
     "Progress",
+    "Protection",
     "ResignReport",
     "Revocation",
     "Rotation",
@@ -67,6 +80,8 @@ __all__ = [
     "VerifyReport",
     "accept_trust",
     "adopt",
+    "aliases_named",
+    "audit_aliases",
     "begin_trust",
     "check_policy",
     "claimed_ref",
@@ -87,8 +102,11 @@ __all__ = [
     "note_key",
     "open_checkpoint_of",
     "policy_toml",
+    "protect_alias",
+    "read_approvals",
     "read_history_checkpoint",
     "read_mapping",
+    "read_request",
     "remembered",
     "resign_all",
     "resign_settings",
@@ -97,8 +115,12 @@ __all__ = [
     "rotate_key",
     "set_policy",
     "settings_key_id",
+    "sign_approval",
+    "unprotect_alias",
     "verify_all",
     "verify_one",
     "walk_rows",
     "write_hmac_key_file",
+    "write_new_file",
+    "write_request",
 ]

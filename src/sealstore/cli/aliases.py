@@ -1,0 +1,308 @@
+"""alias: names that mean one artifact, and another one tomorrow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from sealstore import limits
+from sealstore.cli import output
+from sealstore.cli.completion import complete_alias, complete_name, complete_tag
+from sealstore.cli.invocation import DONE, Invocation, pass_invocation
+
+if TYPE_CHECKING:
+    from sealstore.aliasing import Alias
+    from sealstore.ledger import HistoryEntry
+
+_SHOWN_KEY_DIGITS: Final = 12
+
+_name = click.argument("name", shell_complete=complete_name)
+_alias = click.argument("alias", shell_complete=complete_alias)
+_actor = click.option("--actor", help="Who does it, such as a job's id.")
+_approvals = click.option(
+    "--approval",
+    "approvals",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="An approval of this very move, from 'approve sign'; more than one may be given.",
+)
+
+
+@click.group(short_help="Set, list, roll back, remove and protect aliases.")
+def alias() -> None:
+    """Set, list, roll back, remove and protect aliases.
+
+    An alias, such as production, is loaded like a tag and means one artifact of its name. Each
+    change of that is a move in the history; moves of a protected alias need approvals.
+    """
+
+
+# ── moving ───────────────────────────────────────────────────────────────────
+
+
+@alias.command("set", short_help="Let an alias mean an artifact.")
+@_name
+@_alias
+@click.argument("tag", shell_complete=complete_tag)
+@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@_approvals
+@_actor
+@output.json_option
+@pass_invocation
+def set_(
+    invocation: Invocation,
+    name: str,
+    alias: str,
+    tag: str,
+    revision: int | None,
+    approvals: tuple[Path, ...],
+    actor: str | None,
+    as_json: bool,
+) -> int:
+    """Let ALIAS of NAME mean TAG, in its newest revision or the given one."""
+    from sealstore.maintenance import read_approvals
+
+    given = read_approvals(approvals)
+    with invocation.open() as repository:
+        moved = repository.set_alias(
+            name, alias, tag, revision=revision, approvals=given, actor=actor
+        )
+    show_moved(moved, as_json)
+    return DONE
+
+
+@alias.command(short_help="Let an alias mean what it meant before its last move.")
+@_name
+@_alias
+@_approvals
+@_actor
+@output.json_option
+@pass_invocation
+def rollback(
+    invocation: Invocation,
+    name: str,
+    alias: str,
+    approvals: tuple[Path, ...],
+    actor: str | None,
+    as_json: bool,
+) -> int:
+    """Let ALIAS of NAME mean what it meant before its last move.
+
+    That is a move of its own: of a protected alias, it needs approvals of its own, too ('approve
+    request' without a TAG). A second rollback leads back.
+    """
+    from sealstore.maintenance import read_approvals
+
+    given = read_approvals(approvals)
+    with invocation.open() as repository:
+        moved = repository.rollback_alias(name, alias, approvals=given, actor=actor)
+    show_moved(moved, as_json)
+    return DONE
+
+
+def show_moved(moved: Alias, as_json: bool) -> None:
+    """Say what an alias means now."""
+    if as_json:
+        output.document(moved.to_json())
+        return
+    output.line(
+        f"{moved.name}:{moved.alias} means {moved.tag}@{moved.revision} now, by move {moved.move}"
+    )
+
+
+@alias.command(short_help="Let an alias mean nothing any more.")
+@_name
+@_alias
+@_actor
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def remove(
+    invocation: Invocation, name: str, alias: str, actor: str | None, yes: bool, as_json: bool
+) -> int:
+    """Let ALIAS of NAME mean nothing any more: loading it is an error.
+
+    It stays an alias, with its history; nothing can be stored under it as a tag.
+    """
+    with invocation.open() as repository:
+        output.confirm(f"Let {name}:{alias} mean nothing any more?", yes=yes)
+        repository.remove_alias(name, alias, actor=actor)
+    if as_json:
+        output.document({"removed": {"name": name, "alias": alias}})
+    else:
+        output.line(f"{name}:{alias} means nothing any more")
+    return DONE
+
+
+# ── looking ──────────────────────────────────────────────────────────────────
+
+
+@alias.command("list", short_help="List what aliases mean.")
+@click.argument("name", required=False, shell_complete=complete_name)
+@output.json_option
+@pass_invocation
+def list_(invocation: Invocation, name: str | None, as_json: bool) -> int:
+    """List what the aliases of NAME mean: all of them, which is proven.
+
+    Without NAME, those of every name that the catalogue lists. Which aliases are protected is
+    listed, too.
+    """
+    with invocation.open() as repository:
+        names = repository.catalogue.names() if name is None else [name]
+        found = [each for known in names for each in repository.aliases(known)]
+        protected = dict(sorted(repository.state.document.protected_aliases.items()))
+    if as_json:
+        output.document({"aliases": [each.to_json() for each in found], "protected": protected})
+        return DONE
+    if not found:
+        output.note("there are no aliases")
+    else:
+        headers = ("NAME", "ALIAS", "TAG", "REV", "MOVE", "APPROVALS")
+        output.table(headers, [_row(each) for each in found])
+    for protected_alias, needed in protected.items():
+        output.line(f"{protected_alias}: a move needs {output.counted(needed, 'approval')}")
+    return DONE
+
+
+def _row(each: Alias) -> list[str]:
+    needed = str(each.approvals_needed) if each.approvals_needed else ""
+    return [each.name, each.alias, each.tag, str(each.revision), str(each.move), needed]
+
+
+@alias.command(short_help="Show the moves of an alias.")
+@_name
+@_alias
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
+@output.json_option
+@pass_invocation
+def history(
+    invocation: Invocation, name: str, alias: str, limit: int, after: int | None, as_json: bool
+) -> int:
+    """Show the moves of ALIAS of NAME, the newest first.
+
+    Each is proven to be in the history, and that none is missing.
+    """
+    import msgspec
+
+    with invocation.open() as repository:
+        entries = repository.alias_history(name, alias, limit=limit, after=after)
+    oldest = entries[-1].details["move"] if entries else None
+    next_after = oldest if len(entries) == limit and oldest != 1 else None
+    if as_json:
+        moves = [msgspec.to_builtins(entry) for entry in entries]
+        output.document({"moves": moves, "nextAfter": next_after})
+        return DONE
+    headers = ("MOVE", "AT (UTC)", "ACTOR", "MEANS", "BEFORE", "APPROVED BY")
+    output.table(headers, [_history_row(entry) for entry in entries])
+    if next_after is not None:
+        output.note(f"there are more: add --after {next_after}")
+    return DONE
+
+
+def _history_row(entry: HistoryEntry) -> list[str]:
+    details: dict[str, Any] = entry.details
+    approvers = [
+        str(text)[:_SHOWN_KEY_DIGITS]
+        for key, text in details.items()
+        if key.startswith("approval_")
+    ]
+    return [
+        str(details.get("move")),
+        output.time_text(entry.at),
+        entry.by.actor or entry.by.user,
+        _meaning(details.get("tag"), details.get("revision")),
+        _meaning(details.get("previous_tag"), details.get("previous_revision")),
+        " ".join(approvers),
+    ]
+
+
+def _meaning(tag: object, revision: object) -> str:
+    return "nothing" if tag is None else f"{tag}@{revision}"
+
+
+# ── protecting ───────────────────────────────────────────────────────────────
+
+
+@alias.command(short_help="Let moves of an alias need approvals.")
+@click.argument("alias")
+@click.option(
+    "--approvals",
+    type=click.IntRange(min=1, max=limits.MAX_APPROVALS),
+    required=True,
+    help="By how many approvers' keys a move has to be approved.",
+)
+@_actor
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def protect(
+    invocation: Invocation, alias: str, approvals: int, actor: str | None, yes: bool, as_json: bool
+) -> int:
+    """Let moves of ALIAS, of whatever name, need approvals; an admin key signs that.
+
+    It holds for every load from then on: what the alias means already needs them, too. A move that
+    is made with approvals before the alias is protected loads on without a break.
+    """
+    from sealstore.maintenance import aliases_named, protect_alias
+
+    with invocation.open() as repository:
+        names = ", ".join(found.name for found in aliases_named(repository, alias))
+        about = f" It is an alias of {names}." if names else ""
+        needed = output.counted(approvals, "approval")
+        output.confirm(f"Let each move of {alias} need {needed}?{about}", yes=yes)
+        done = protect_alias(repository, alias, approvals, actor)
+    if as_json:
+        output.document(
+            {
+                "alias": alias,
+                "approvalsNeeded": approvals,
+                "settingsVersion": done.settings.version,
+                "notApproved": [each.to_json() for each in done.unapproved],
+                "approvers": done.approvers,
+            }
+        )
+        return DONE
+    output.line(
+        f"each move of {alias} needs {needed} from now on, as version {done.settings.version} of"
+        " the settings says"
+    )
+    for each in done.unapproved:
+        output.line(
+            f"{each.name}:{alias} loads nothing until a move of it is approved: 'sealstore approve"
+            f" request {each.name} {alias} {each.tag} --revision {each.revision} --output FILE'",
+            colour="yellow",
+        )
+    if done.approvers < approvals:
+        output.note(
+            f"this keyring has {output.counted(done.approvers, 'active key')} that may approve"
+            " here; loaders need the public parts of the approvers' keys, with the role approve"
+        )
+    return DONE
+
+
+@alias.command(short_help="Let moves of an alias need no approvals any more.")
+@click.argument("alias")
+@_actor
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def unprotect(
+    invocation: Invocation, alias: str, actor: str | None, yes: bool, as_json: bool
+) -> int:
+    """Let moves of ALIAS need no approvals any more; an admin key signs that."""
+    from sealstore.maintenance import unprotect_alias
+
+    with invocation.open() as repository:
+        output.confirm(f"Let moves of {alias} need no approvals any more?", yes=yes)
+        changed = unprotect_alias(repository, alias, actor)
+    if as_json:
+        output.document({"alias": alias, "approvalsNeeded": 0, "settingsVersion": changed.version})
+    else:
+        output.line(
+            f"moves of {alias} need no approvals any more, as version {changed.version} of the"
+            " settings says"
+        )
+    return DONE
