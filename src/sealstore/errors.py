@@ -469,7 +469,7 @@ class RollbackError(VerificationError):
     code = "ROLLBACK"
     default_hint = (
         "find out who put the older state there; if it was restored from a backup on purpose, an"
-        " operator must say so to each client."
+        " operator says so on each client: 'sealstore trust accept --current'."
     )
 
 
@@ -478,7 +478,8 @@ class RepositoryExchangedError(VerificationError):
 
     code = "REPOSITORY_EXCHANGED"
     default_hint = (
-        "find out who exchanged it; if that was on purpose, an operator must say so to each client."
+        "find out who exchanged it; if that was on purpose, an operator says so on each client:"
+        " 'sealstore trust accept --current'."
     )
 
 

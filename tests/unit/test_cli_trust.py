@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from sealstore.errors import RevokedKeyError, UnknownKeyError
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import HistoryCheckpoint, seal_checkpoint
 from sealstore.maintenance import note_key, open_checkpoint_of
+from sealstore.repository import Repository
+from sealstore.trust import TrustStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.ledger_trees import LOG_ID
 from tests.sealstore_fixtures import (
@@ -59,8 +62,12 @@ def checkpoint(tmp_path: Path) -> Write:
     return write
 
 
+def trust_of(site: Site, root: Path | None = None) -> TrustStore:
+    return site.settings.trust_store(root)
+
+
 def seen(site: Site) -> HistoryCheckpoint | None:
-    found = site.settings.trust_store().read()
+    found = trust_of(site).read()
     return None if found is None else found.point
 
 
@@ -80,7 +87,7 @@ def test_nothing_is_remembered_at_first(site: Site, tmp_path: Path) -> None:
 
 def test_what_is_remembered_is_shown(site: Site) -> None:
     """The point, the newest time and the access logs, for people and as JSON."""
-    trust = site.settings.trust_store()
+    trust = trust_of(site)
     trust.begin(point(9))
     out = site.run("trust", "show").out
     assert "access logs" not in out
@@ -101,12 +108,12 @@ def test_what_is_remembered_is_shown(site: Site) -> None:
 def test_all_locations_are_shown(site: Site, tmp_path: Path) -> None:
     """One that cannot be used does not hide the others, and the exit code tells."""
     for name in ("a", "b"):
-        site.settings.trust_store(tmp_path / name).begin(point(3))
-    site.settings.trust_store().begin(point(9))
+        trust_of(site, tmp_path / name).begin(point(3))
+    trust_of(site).begin(point(9))
     shown = site.run("trust", "show", "--all")
     assert shown.out.count("repository ") == 3
     assert len(site.run("trust", "show", "--json").json["locations"]) == 1
-    damaged = site.settings.trust_store(tmp_path / "a").path
+    damaged = trust_of(site, tmp_path / "a").path
     damaged.write_bytes(b"{")
     shown = site.run("trust", "show", "--all", code=1)
     assert shown.out.count("repository ") == 2
@@ -120,8 +127,8 @@ def test_all_locations_are_shown(site: Site, tmp_path: Path) -> None:
 
 def test_a_damaged_trust_state_is_told(site: Site) -> None:
     """With the file and the way out."""
-    site.settings.trust_store().begin(point(9))
-    path = site.settings.trust_store().path
+    trust_of(site).begin(point(9))
+    path = trust_of(site).path
     path.chmod(0o666)
     ran = site.run("trust", "show", code=1)
     assert f"chmod go-w {path}" in ran.err
@@ -131,7 +138,7 @@ def test_a_damaged_trust_state_is_told(site: Site) -> None:
 
 def test_locations_are_escaped(site: Site, tmp_path: Path) -> None:
     """The location of an access log may hold whatever its URL does."""
-    trust = site.settings.trust_store()
+    trust = trust_of(site)
     trust.begin(point(9))
     trust.advance_access(HOSTILE, access_point(3), prove=Prover())
     for arguments in ([], ["--json"], ["--all"]):
@@ -148,7 +155,7 @@ def test_a_client_begins_from_a_checkpoint(site: Site, checkpoint: Write, key: K
     ran = site.run("trust", "init", "--checkpoint", checkpoint(None, key))
     assert REPOSITORY_ID in ran.out
     assert seen(site) == point(9)
-    assert site.settings.trust_store().advance(point(12), prove=Prover()).point == point(12)
+    assert trust_of(site).advance(point(12), prove=Prover()).point == point(12)
 
 
 def test_what_was_begun_is_told_as_json(site: Site, checkpoint: Write) -> None:
@@ -237,7 +244,11 @@ def test_a_checkpoint_that_is_not_there_is_told(site: Site, tmp_path: Path) -> N
     path = tmp_path / "nowhere"
     assert f"check {path}" in site.run("trust", "init", "--checkpoint", path, code=1).err
     assert "--checkpoint" in site.run("trust", "init", code=2).err
-    assert "--checkpoint" in site.run("trust", "accept", code=2).err
+    for ran in (
+        site.run("trust", "accept", code=2),
+        site.run("trust", "accept", "--current", "--checkpoint", path, code=2),
+    ):
+        assert "either --checkpoint FILE or --current" in ran.err
 
 
 # ── accept ───────────────────────────────────────────────────────────────────
@@ -245,7 +256,7 @@ def test_a_checkpoint_that_is_not_there_is_told(site: Site, tmp_path: Path) -> N
 
 def test_an_older_state_is_accepted_by_an_operator(site: Site, checkpoint: Write) -> None:
     """Both states are shown, and the replaced one is kept."""
-    site.settings.trust_store().begin(point(12))
+    trust_of(site).begin(point(12))
     ran = site.run("trust", "accept", "--yes", "--checkpoint", checkpoint())
     assert point(12).root in ran.err
     assert point(9).root in ran.err
@@ -263,13 +274,13 @@ def test_a_state_is_accepted_where_nothing_was(site: Site, checkpoint: Write) ->
     ran = site.run("trust", "accept", "--yes", "--checkpoint", path)
     assert "nothing is remembered here" in ran.err
     assert "kept" not in ran.out
-    site.settings.trust_store().forget()
+    trust_of(site).forget()
     assert site.run("trust", "accept", "--yes", "--checkpoint", path, "--json").json["kept"] is None
 
 
 def test_a_damaged_state_is_replaced(site: Site, checkpoint: Write) -> None:
     """What is wrong with it is told first."""
-    trust = site.settings.trust_store()
+    trust = trust_of(site)
     trust.begin(point(12))
     trust.path.write_bytes(b"damaged")
     ran = site.run("trust", "accept", "--yes", "--checkpoint", checkpoint())
@@ -277,10 +288,44 @@ def test_a_damaged_state_is_replaced(site: Site, checkpoint: Write) -> None:
     assert seen(site) == point(9)
 
 
+def test_a_restored_repository_is_accepted_as_it_is_now(site: Site, tmp_path: Path) -> None:
+    """It is refused as a rollback until an operator says that it is right."""
+    with Repository.create(site.repository, settings=site.settings) as repository:
+        repository.store([1], "x", "1")
+        shutil.copytree(site.repository, tmp_path / "backup")
+        repository.store([2], "x", "2")
+    lost = seen(site)
+    shutil.rmtree(site.repository)
+    shutil.copytree(tmp_path / "backup", site.repository)
+    assert "were seen here before" in site.run("list", code=1).err
+    ran = site.run("trust", "accept", "--current", "--yes")
+    assert lost is not None
+    assert lost.root in ran.err
+    now = seen(site)
+    assert now is not None
+    assert now.size < lost.size
+    assert "x" in site.run("list").out
+    with Repository.open(settings=site.settings) as repository:
+        repository.store([3], "x", "3")
+
+
+@pytest.mark.invariant(4)
+def test_what_the_repository_says_now_is_verified(site: Site) -> None:
+    """An operator's word does not stand for a signature."""
+    Repository.create(site.repository, settings=site.settings).close()
+    before = seen(site)
+    site.set_keys(hmac_key(7))
+    assert site.run("trust", "accept", "--current", "--yes", code=1).out == ""
+    assert seen(site) == before
+    shutil.rmtree(site.repository)
+    assert "error" in site.run("trust", "accept", "--current", "--yes", code=1).err
+    assert seen(site) == before
+
+
 @pytest.mark.parametrize("command", ["accept", "forget"])
 def test_an_operator_is_asked(site: Site, checkpoint: Write, command: str) -> None:
     """Without --yes somebody at a terminal has to agree."""
-    trust = site.settings.trust_store()
+    trust = trust_of(site)
     trust.begin(point(12))
     arguments = ["--checkpoint", str(checkpoint())] if command == "accept" else []
     assert "--yes" in site.run("trust", command, *arguments, code=2).err
@@ -298,13 +343,13 @@ def test_an_operator_is_asked(site: Site, checkpoint: Write, command: str) -> No
 
 def test_a_repository_is_forgotten(site: Site, tmp_path: Path) -> None:
     """Only this one; where nothing is remembered, nobody is asked."""
-    site.settings.trust_store(tmp_path / "other").begin(point(3))
-    site.settings.trust_store().begin(point(12))
+    trust_of(site, tmp_path / "other").begin(point(3))
+    trust_of(site).begin(point(12))
     location = f"file://{site.repository}"
     assert site.run("trust", "forget", "--yes").out == f"forgot what was seen at {location}\n"
     assert site.run("trust", "forget").out == f"nothing is remembered of {location}\n"
     forgotten = {"location": location, "forgotten": False}
     assert site.run("trust", "forget", "--json").json == forgotten
-    assert site.settings.trust_store(tmp_path / "other").read() is not None
-    site.settings.trust_store().begin(point(12))
+    assert trust_of(site, tmp_path / "other").read() is not None
+    trust_of(site).begin(point(12))
     assert site.run("trust", "forget", "--yes", "--json").json["forgotten"] is True

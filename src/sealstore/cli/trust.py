@@ -116,17 +116,15 @@ def _record_json(record: TrustRecord) -> dict[str, Any]:
 
 # ── init, accept, forget ─────────────────────────────────────────────────────
 
-_checkpoint_option = click.option(
+
+@trust.command(short_help="Start this client from a checkpoint.")
+@click.option(
     "--checkpoint",
     "file",
     type=click.Path(path_type=Path),
     required=True,
     help="A signed checkpoint, from somebody you trust: 'sealstore audit checkpoint' makes it.",
 )
-
-
-@trust.command(short_help="Start this client from a checkpoint.")
-@_checkpoint_option
 @output.json_option
 @pass_invocation
 def init(invocation: Invocation, file: Path, as_json: bool) -> int:
@@ -148,22 +146,33 @@ def init(invocation: Invocation, file: Path, as_json: bool) -> int:
     return DONE
 
 
-@trust.command(short_help="Put a checkpoint in the place of what is remembered.")
-@_checkpoint_option
+@trust.command(short_help="Put another state in the place of what is remembered.")
+@click.option(
+    "--checkpoint",
+    "file",
+    type=click.Path(path_type=Path),
+    help="The state is that of a signed checkpoint, from somebody you trust.",
+)
+@click.option("--current", is_flag=True, help="The state is the one that the repository has now.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @pass_invocation
-def accept(invocation: Invocation, file: Path, yes: bool, as_json: bool) -> int:
-    """Put a checkpoint in the place of what is remembered, whatever that is.
+def accept(
+    invocation: Invocation, file: Path | None, current: bool, yes: bool, as_json: bool
+) -> int:
+    """Put another state in the place of what is remembered, whatever that is.
 
     After a restore from a backup, a rebuild, or an exchange that was meant, and where a trust state
     is damaged: find out first which state of the repository is right. What was remembered is kept
     in a file beside it.
     """
-    from sealstore.maintenance import read_history_checkpoint
+    from sealstore.maintenance import current_point, read_history_checkpoint
 
+    if current == (file is not None):
+        raise click.UsageError("Give either --checkpoint FILE or --current.")
     settings = invocation.settings()
-    return _accept(invocation, settings, read_history_checkpoint(settings, file), yes, as_json)
+    point = current_point(settings) if file is None else read_history_checkpoint(settings, file)
+    return _accept(invocation, settings, point, yes, as_json)
 
 
 def _accept(

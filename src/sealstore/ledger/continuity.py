@@ -99,7 +99,8 @@ def require_extends(
     if newer.epoch > older.epoch:
         raise RepositoryExchangedError(
             "The repository has been rebuilt since it was last seen here.",
-            hint="find out why; an operator must then say to each client that this is right.",
+            hint="find out why; if that is right, an operator says so on each client: 'sealstore"
+            " trust accept --current'.",
         )
     if newer.epoch < older.epoch:
         raise RollbackError("The repository is the one from before it was rebuilt.")

@@ -56,6 +56,7 @@ from sealstore.maintenance.trusting import (
     Acceptance,
     accept_trust,
     begin_trust,
+    current_point,
     read_history_checkpoint,
     remembered,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "configured_keyring",
     "consequences",
     "create_access_log",
+    "current_point",
     "default_repositories",
     "find_files",
     "generate_key",

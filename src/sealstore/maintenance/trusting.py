@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealstore import limits
+from sealstore.assembly import key_source, open_catalogue
+from sealstore.catalogue import require_current_schema
 from sealstore.errors import (
     KnownLocationError,
     RepositoryMismatchError,
@@ -16,6 +18,7 @@ from sealstore.errors import (
 from sealstore.ledger import HistoryCheckpoint
 from sealstore.maintenance.note_keys import open_checkpoint_of
 from sealstore.settings import Settings
+from sealstore.state import StateKeeper
 from sealstore.trust import KnownLocation, TrustRecord
 
 
@@ -77,6 +80,24 @@ def read_history_checkpoint(settings: Settings, path: Path) -> HistoryCheckpoint
             hint="give a checkpoint of the repository that is meant.",
         )
     return checkpoint
+
+
+def current_point(settings: Settings) -> HistoryCheckpoint:
+    """What the configured repository's head says now, verified, but not held against the memory.
+
+    Raises:
+        SealstoreError: as ``Repository.open``, but for what the trust state would refuse.
+    """
+    root = settings.path.absolute()
+    catalogue = open_catalogue(root, settings)
+    try:
+        require_current_schema(catalogue.engine)
+        keys = key_source(settings, root, None)
+        keeper = StateKeeper(root, settings, keys, catalogue, settings.trust_store())
+        with catalogue.read() as rows:
+            return keeper.verify(rows.history.head(), None, rows).point
+    finally:
+        catalogue.engine.dispose()
 
 
 def begin_trust(settings: Settings, point: HistoryCheckpoint) -> TrustRecord:
