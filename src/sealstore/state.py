@@ -207,7 +207,9 @@ class StateKeeper:
             TrustStateError: it cannot be written.
             VerificationError: another process has accepted a head meanwhile that does not fit.
         """
-        if remembered is None or remembered.point != state.point:
+        # With a greatest age, the time of an idle repository's loads is remembered, too.
+        is_clocked = self._configured.max_age is not None
+        if is_clocked or remembered is None or remembered.point != state.point:
             self._trust.advance(state.point, prove=self._prove, now=self._clock())
 
     # ── the steps ────────────────────────────────────────────────────────────
@@ -221,7 +223,14 @@ class StateKeeper:
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
         # 3a, 3b
-        verified = verify_head(envelope, keyring=keyring, accepted=point)
+        try:
+            verified = verify_head(envelope, keyring=keyring, accepted=point)
+        except RevokedKeyError as error:
+            error.hint = (
+                "if nobody but its owner had the key, 'sealstore resign --settings --accept ID'"
+                " signs head and settings anew; ID is the repository's id as you have it on record."
+            )
+            raise
         head = verified.head
         # 3c
         if self._configured.repository_id not in (None, head.repository):

@@ -311,7 +311,7 @@ def test_a_tag_is_removed(stored: Repository, site: Site) -> None:
     assert ran.out == "removed x:1@1\n"
     removed = site.run("remove", "x", "1", "--yes", "--json").json
     assert removed == {"removed": [{"name": "x", "tag": "1", "revision": 2}]}
-    assert [entry.actor for entry in stored.history(limit=2)][1] == "janitor"
+    assert [entry.by.actor for entry in stored.history(limit=2)][1] == "janitor"
     assert stored.list().artifacts == []
 
 

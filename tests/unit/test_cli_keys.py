@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.envelope import read_unverified
 from sealstore.keys import HmacSha256, Role, State, read_hmac_key_file, read_keyring_file
 from sealstore.maintenance import settings_key_id
 from sealstore.repository import Repository
@@ -16,6 +17,7 @@ from tests.sealstore_fixtures import (
     ed25519_key,
     hmac_key,
     roles,
+    run_sql,
     scope,
     snapshot,
     write_private,
@@ -239,11 +241,23 @@ def test_rotation_without_a_repository_touches_the_keyring_only(empty: Site) -> 
     assert [key.state for key in empty.keys_kept()] == [State.RETIRED, State.ACTIVE]
 
 
-def test_rotation_tells_when_the_settings_cannot_be_signed(site: Site) -> None:
-    """A damaged repository.json does not undo the rotation, and is told, exit code 1."""
+def test_rotation_heals_a_damaged_repository_json(site: Site) -> None:
+    """The catalogue has the settings that hold; the file follows them."""
     file = site.repository / "repository.json"
     data = file.read_bytes()
     file.write_bytes(data.replace(b'"sig":"', b'"sig":"AAAA'))
+    new = site.run("keys", "rotate", "--json").json["new"]["keyId"]
+    assert read_unverified(file.read_bytes().removesuffix(b"\n")).key_id == new
+    assert read_unverified(file.read_bytes().removesuffix(b"\n")).payload == (
+        read_unverified(data.removesuffix(b"\n")).payload
+    )
+
+
+def test_rotation_tells_when_the_repository_cannot_be_signed(
+    site: Site, repository: Repository
+) -> None:
+    """A damaged head does not undo the rotation, and is told, exit code 1."""
+    run_sql(repository, "UPDATE history_head SET envelope = x'00'")
     ran = site.run("keys", "rotate", code=1)
     assert "the keys are rotated, but" in ran.err
     assert [key.state for key in site.keys_kept()] == [State.RETIRED, State.ACTIVE]

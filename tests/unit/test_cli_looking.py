@@ -247,7 +247,7 @@ def test_history_shows_what_changed(stored: Repository, site: Site) -> None:
     assert "janitor" in lines[1]
     assert "fraud:1@1" in lines[1]
     entries = site.run("history", "churn", "2026-11", "--json").json["entries"]
-    assert [(entry["event"], entry["revision"]) for entry in entries] == [
+    assert [(entry["event"], entry["artifact"]["revision"]) for entry in entries] == [
         ("store", 2),
         ("store", 1),
     ]
@@ -266,9 +266,14 @@ def test_history_pages(stored: Repository, site: Site) -> None:
 
 
 def test_history_shows_damage_harmlessly(stored: Repository, site: Site) -> None:
-    """An edited entry, of any type, is shown escaped."""
-    run_sql(stored, "UPDATE history SET actor = ?, at = ?, event = ?", HOSTILE, b"\x1b", 9.5)
-    ran = site.run("history")
-    assert not set(FORBIDDEN) & set(ran.out)
-    assert "\\x1b[31m" in ran.out
-    assert site.run("history", "--json").json["entries"][0]["event"] == "9.5"
+    """An edited entry is refused, and nothing of it reaches the terminal."""
+    for column, value in (("name", HOSTILE), ("at", b"\x1b"), ("event", 9.5), ("entry", HOSTILE)):
+        [[before]] = run_sql(stored, f"SELECT {column} FROM history_entry WHERE sequence = 2")
+        edit = f"UPDATE history_entry SET {column} = ? WHERE sequence = 2"
+        run_sql(stored, edit, value)
+        for arguments in (["history"], ["history", "--json"]):
+            ran = site.run(*arguments, code=1)
+            assert not set(FORBIDDEN) & set(ran.out + ran.err)
+            assert "entry 2" in ran.err or "signed root" in ran.err
+        run_sql(stored, edit, before)
+    site.run("history")

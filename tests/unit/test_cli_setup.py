@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.catalogue import migrations, migrations_path, tables
+from sealstore.catalogue import tables
 from sealstore.keys import HmacSha256, Role, State
-from sealstore.maintenance import migration, settings_key_id
+from sealstore.keys.keyring import new_key
+from sealstore.maintenance import settings_key_id
 from sealstore.repository import Repository
 from tests.command_line import HOSTILE, Site
 from tests.sealstore_fixtures import (
@@ -24,6 +25,8 @@ from tests.sealstore_fixtures import (
     snapshot,
     write_private,
 )
+from tests.unit.test_migrations import released_repository
+from tests.vectors.catalogue.generate import KEY
 
 
 @pytest.fixture
@@ -195,32 +198,14 @@ def test_usage(empty: Site) -> None:
 
 # ── migrate ──────────────────────────────────────────────────────────────────
 
-NEXT_REVISION = '''
-"""A revision of a later release."""
-from alembic import op
-import sqlalchemy
-revision = "9999"
-down_revision = "{down}"
-branch_labels = None
-depends_on = None
-
-def upgrade() -> None:
-    op.add_column("history", sqlalchemy.Column("note", sqlalchemy.Text))
-'''
-
 
 @pytest.fixture
-def next_release(repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The program as a later release would be, with one revision more than the repository has."""
-    repository.close()
-    folder = tmp_path / "migrations"
-    shutil.copytree(migrations_path(), folder)
-    text = NEXT_REVISION.replace("{down}", tables.SCHEMA_REVISIONS[-1])
-    (folder / "versions" / "9999_note.py").write_text(text)
-    revisions = (*tables.SCHEMA_REVISIONS, "9999")
-    monkeypatch.setattr(migrations, "migrations_path", lambda: folder)
-    for module in (migrations, migration):
-        monkeypatch.setattr(module, "SCHEMA_REVISIONS", revisions)
+def older(tmp_path: Path) -> Site:
+    """The repository that the release with the first schema left."""
+    released_repository("0001", tmp_path / "older", None)
+    site = Site(tmp_path / "older", tmp_path / "older keys" / "keyring.json")
+    site.set_keys(new_key(KEY))
+    return site
 
 
 def test_a_current_schema_needs_nothing(site: Site) -> None:
@@ -232,27 +217,32 @@ def test_a_current_schema_needs_nothing(site: Site) -> None:
     assert str(site.repository) in ran["database"]
 
 
-@pytest.mark.usefixtures("next_release")
-def test_an_older_schema_is_migrated(site: Site, repository: Repository) -> None:
+@pytest.mark.filterwarnings("ignore::sealstore.errors.EnvironmentMismatchWarning")
+def test_an_older_schema_is_migrated(older: Site) -> None:
     """After a hint to back up, the schema is the new one, and everything is still there."""
-    repository.store([1], "x", "1")
-    old = tables.SCHEMA_REVISIONS[-1]
-    assert "sealstore migrate" in site.run("list", code=1).err
-    assert "--yes" in site.run("migrate", code=2).err
-    assert "sealstore migrate" in site.run("list", code=1).err
-    ran = site.run("migrate", "--yes")
+    newest = tables.SCHEMA_REVISIONS[-1]
+    assert "sealstore migrate" in older.run("list", code=1).err
+    assert "--yes" in older.run("migrate", code=2).err
+    assert "sealstore migrate" in older.run("list", code=1).err
+    ran = older.run("migrate", "--yes")
     assert "back up the files catalogue.sqlite3* in" in ran.err
-    assert ran.out == f"the schema was {old} and is now 9999\n"
-    assert "nothing to do" in site.run("migrate").out
-    site.run("verify", "--all")
-    run_sql(repository, "SELECT note FROM history")
+    assert ran.out == f"the schema was 0001 and is now {newest}\n"
+    assert "nothing to do" in older.run("migrate").out
+    older.run("verify", "--all")
+    entries = older.run("history", "--json").json["entries"]
+    assert [entry["event"] for entry in entries] == [
+        "settings",
+        *["store"] * 4,
+        "remove",
+        "store",
+        "create",
+    ]
 
 
-@pytest.mark.usefixtures("next_release")
-def test_a_migration_as_json(site: Site) -> None:
+def test_a_migration_as_json(older: Site) -> None:
     """`--json` tells from which revision to which."""
-    ran = site.run("migrate", "--yes", "--json").json
-    assert (ran["from"], ran["to"]) == (tables.SCHEMA_REVISIONS[-1], "9999")
+    ran = older.run("migrate", "--yes", "--json").json
+    assert (ran["from"], ran["to"]) == ("0001", tables.SCHEMA_REVISIONS[-1])
 
 
 @pytest.mark.parametrize("revision", ["9999", HOSTILE])

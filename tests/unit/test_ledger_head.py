@@ -13,6 +13,7 @@ import pytest
 from sealstore import limits
 from sealstore.envelope import (
     ACCESS_HEAD_PAYLOAD_TYPE,
+    APPROVAL_PAYLOAD_TYPE,
     HEAD_PAYLOAD_TYPE,
     ROLE_OF_PAYLOAD_TYPE,
     SETTINGS_PAYLOAD_TYPE,
@@ -220,7 +221,7 @@ def test_each_head_needs_its_role(role: Role) -> None:
 )
 def test_a_head_under_another_type_is_none(payload_type: str) -> None:
     """A genuine signature over another type of document is not one over a head."""
-    assert payload_type in {STATEMENT_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE}
+    assert payload_type in {STATEMENT_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE, APPROVAL_PAYLOAD_TYPE}
     envelope = seal(payload_type, encode_head(head()), KEY)
     with pytest.raises(EnvelopeFormatError, match="another type"):
         open_head(envelope, KEYRING, ACTIVE)

@@ -208,7 +208,7 @@ def test_immutable_tags_refuse_the_second_store(
         assert snapshot(repository.root) == before
         with monkeypatch.context() as patch:
             # The other store commits only after this one has looked.
-            patch.setattr("sealstore.storing._refuse_second", lambda *_: None)
+            patch.setattr("sealstore.storing._refuse_early", lambda *_: None)
             with pytest.raises(ImmutableTagError):
                 repository.store(2, "m", "a")
         assert repository.load("m", "a") == MODEL

@@ -106,7 +106,8 @@ def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
             signs_settings = repository.state.settings.key_id == key_id
             repository.record_key_change(action, key_id, sign_settings=signs_settings)
             return signs_settings
-    except RepositoryNotFoundError:
+    except (RepositoryNotFoundError, UnknownKeyError):
+        # None is there, or one that others sign for.
         return False
 
 
