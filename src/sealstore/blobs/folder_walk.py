@@ -18,7 +18,6 @@ STAGING_NAME: Final = re.compile(r"\.staging-[0-9a-f]{32}")
 """A file that was being written: no store that ended left it."""
 SET_ASIDE_NAME: Final = re.compile(r"(.+)\.set-aside-[0-9a-f]{16}")
 """What lay in the place of another file, and was moved out of its way."""
-_SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +77,9 @@ class FoundFile:
         return _identity(status) == _identity(self.status)
 
 
-def walk(folder: int, depth: int, within: tuple[str, ...] = ()) -> Iterator[FoundFile]:
+def walk(
+    folder: int, depth: int, within: tuple[str, ...] = (), *, skipped: frozenset[str] = frozenset()
+) -> Iterator[FoundFile]:
     """Everything below a folder, folders before what is in them.
 
     What goes away while it is looked at is passed over; nothing but folders is opened.
@@ -87,18 +88,17 @@ def walk(folder: int, depth: int, within: tuple[str, ...] = ()) -> Iterator[Foun
         folder: descriptor of the folder; stays the caller's.
         depth: levels of folders that are entered below it.
         within: names of the folders that lead to it.
+        skipped: names that are passed over in the folder itself.
 
     Raises:
         OSError: a folder cannot be listed.
     """
-    for name in sorted(os.listdir(folder)):
+    for name in sorted(set(os.listdir(folder)) - skipped):
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
         except FileNotFoundError:
             continue
         found = FoundFile(within, name, status)
-        if found.is_folder and not within and name in _SYSTEM_FOLDERS:
-            continue
         yield found
         if found.is_folder and depth > 0:
             try:

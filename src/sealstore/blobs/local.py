@@ -36,6 +36,8 @@ _FOLDER_MODE: Final = 0o750
 _WRITE_BUFFER_BYTES: Final = limits.MIB
 # O_NONBLOCK: opening a planted FIFO must not wait for a writer.
 _OPEN_PAYLOAD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
+"""What a file system puts into its root, where objects/ is a mount of its own."""
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 
 
@@ -108,7 +110,7 @@ class LocalBlobStore:
         with _storage_errors("The payloads cannot be listed"):
             objects = self._open_objects()
             try:
-                for found in walk(objects, depth=1):
+                for found in walk(objects, 1, skipped=_SYSTEM_FOLDERS):
                     yield StoredFile(kind_of(found), found)
             finally:
                 os.close(objects)
