@@ -96,26 +96,6 @@ class ChainReader:
             found = self._connection.execute(select(func.max(self._tables.entry.c.sequence)))
             return int(found.scalar() or 0)
 
-    def level(self, level: int) -> Iterator[tuple[int, bytes | None]]:
-        """Index and digest of each stored node of a level, by index."""
-        node = self._tables.node
-        statement = (
-            select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES))
-            .where(node.c.level == level)
-            .order_by(node.c.node_index)
-            .execution_options(stream_results=True)
-        )
-        with catalogue_errors("The ledger cannot be read"):
-            for page in self._connection.execute(statement).partitions(_ENTRIES_A_FETCH):
-                yield from ((index, as_bytes(digest)) for index, digest in page)
-
-    def levels(self) -> list[int]:
-        """The levels that have stored nodes, or seem to."""
-        node = self._tables.node
-        with catalogue_errors("The ledger cannot be read"):
-            found = self._connection.execute(select(node.c.level).distinct()).scalars()
-            return [level for level in found if type(level) is int]
-
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of the entries from index ``start`` up to ``stop``, counted from 0.
 
@@ -257,12 +237,11 @@ class MapRows:
                         found[position] = content
         return found
 
-    def positions(self) -> Iterator[int]:
-        """The position of every row that is there."""
-        statement = select(map_row.c.position).execution_options(stream_results=True)
+    def count(self) -> int:
+        """How many rows of the map there are."""
         with catalogue_errors("The map cannot be read"):
-            for page in self._connection.execute(statement).scalars().partitions(_ENTRIES_A_FETCH):
-                yield from page
+            found = self._connection.execute(select(func.count()).select_from(map_row))
+            return int(found.scalar_one())
 
     def get(self, position: int) -> bytes | None:
         """The content of one row."""

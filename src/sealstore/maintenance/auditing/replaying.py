@@ -148,8 +148,9 @@ class Replay:
         count = 0
         others: set[bytes] = set()
         unexplained = 0
+        blocks = _Blocks(rows)
         try:
-            for key_hash, value in verified_records(root, _Blocks(rows)):
+            for key_hash, value in verified_records(root, blocks):
                 count += 1
                 wanted = expected.pop(key_hash, None)
                 if wanted is None:
@@ -161,6 +162,15 @@ class Replay:
             self._findings.add(error)
             return count
         self._tell(others, set(expected), unexplained)
+        spare = rows.count() - blocks.given
+        if spare:
+            # Where the map has nothing, a change that comes there would refuse such a row.
+            self._findings.add(
+                CatalogueTamperedError(
+                    f"The map has {spare} stored rows that no record is in.",
+                    hint="find out who wrote to the catalogue; the rows can be deleted.",
+                )
+            )
         return count
 
     def _tell(self, others: set[bytes], missing: set[bytes], unexplained: int) -> None:
@@ -239,9 +249,14 @@ def _disagreement(what: str) -> SealstoreError:
 
 
 class _Blocks(Mapping[int, bytes]):
-    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten."""
+    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten.
+
+    Attributes:
+        given: how many rows that are there were asked for.
+    """
 
     def __init__(self, rows: MapRows) -> None:
+        self.given = 0
         self._rows = rows
         self._blocks: dict[int, tuple[range, dict[int, bytes]]] = {}
 
@@ -254,7 +269,9 @@ class _Blocks(Mapping[int, bytes]):
             positions = range(first, first + _SIBLINGS) if position else range(1)
             block = (positions, self._rows.fetch(positions))
             self._blocks[level] = block
-        return block[1][position]
+        content = block[1][position]
+        self.given += 1
+        return content
 
     def __iter__(self) -> Iterator[int]:
         raise NotImplementedError
