@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sealstore import environment, layout
+from sealstore import environment, mirror_files
 from sealstore.artifact import Artifact
 from sealstore.assembly import Parts
 from sealstore.catalogue import ArtifactRow
@@ -72,7 +72,7 @@ def _refuse_meant(made: Change, name: Name, tag: Tag, removed: Sequence[Artifact
 
 def _put_mirror_away(parts: Parts, ref: ArtifactRef) -> None:
     try:
-        layout.put_mirror_away(parts.root, ref)
+        mirror_files.put_mirror_away(parts.root, ref)
     except SealstoreError as error:
         # The artifact is removed, as the head says; 'sealstore gc' puts its mirror away later.
         warn(f"{ref}: {error.message}")

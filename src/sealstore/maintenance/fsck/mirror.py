@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from sealstore import layout
+from sealstore import layout, mirror_files
 from sealstore.assembly import Parts
 from sealstore.blobs.folder_walk import FoundFile
 from sealstore.envelope import open_statement, statement_digest
@@ -74,7 +74,7 @@ class MirrorCheck:
     def compare(self, ref: ArtifactRef, envelope: bytes) -> None:
         """Hold a mirrored envelope against its row's, which is genuine."""
         try:
-            is_same = layout.read_mirror(self.parts.root, ref) == envelope
+            is_same = mirror_files.read_mirror(self.parts.root, ref) == envelope
         except SealstoreError:
             is_same = False
         if not is_same:
@@ -96,7 +96,7 @@ class MirrorCheck:
                 # Removed since; or its row was, which the next check says.
                 continue
             try:
-                found = layout.read_mirror(self.parts.root, ref)
+                found = mirror_files.read_mirror(self.parts.root, ref)
             except SealstoreError as error:
                 self.report.add(Section.MIRROR, Finding(str(ref), MIRROR, error.message, _HINT))
                 continue
@@ -121,7 +121,7 @@ class MirrorCheck:
         Raises:
             StorageError: a folder cannot be listed.
         """
-        for found in layout.mirror_files(self.parts.root):
+        for found in mirror_files.mirror_files(self.parts.root):
             self.report.files += 1
             if found.permissions & 0o002 and (found.is_folder or found.is_regular):
                 self.report.add(
@@ -164,7 +164,7 @@ class MirrorCheck:
 
     def _is_statement(self, ref: ArtifactRef, digest: str, *, put_away: bool = False) -> bool:
         try:
-            data = layout.read_mirror(self.parts.root, ref, put_away=put_away)
+            data = mirror_files.read_mirror(self.parts.root, ref, put_away=put_away)
             return data is not None and statement_digest(data) == digest
         except SealstoreError:
             return False
@@ -183,7 +183,7 @@ class MirrorCheck:
 
     def _tell_unknown(self, path: str, ref: ArtifactRef, is_put_away: bool) -> None:
         try:
-            data = layout.read_mirror(self.parts.root, ref, put_away=is_put_away) or b""
+            data = mirror_files.read_mirror(self.parts.root, ref, put_away=is_put_away) or b""
             verified = open_statement(data, self.parts.keyring)
         except SealstoreError:
             self.report.add(Section.MIRROR, foreign_file(path))
