@@ -438,6 +438,9 @@ def test_another_log_of_the_repository_is_refused(root: Path, other: Path, log: 
         grant(elsewhere, 5)
     exchange(root, other)
     refused(log, root, RepositoryExchangedError)
+    # Also where nothing could be proven of it anyway.
+    run_sql(root, "DELETE FROM access_node")
+    refused(log, root, RepositoryExchangedError)
 
 
 def test_a_chain_made_of_a_signed_head_needs_the_entries_of_that_head(root: Path) -> None:
