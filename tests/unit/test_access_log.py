@@ -639,12 +639,12 @@ def test_what_is_remembered_is_synced_before(
     assert levels(statements) == ["COMMIT", "COMMIT"]
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 0)
     grant(log)
-    assert levels(statements) == ["FULL", "COMMIT", "NORMAL"]
+    assert levels(statements) == ["EXTRA", "COMMIT", "NORMAL"]
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 1000)
     grant(log)
     log.close()
     # The last one is of the snapshot that the memory's proof is made from.
-    assert levels(statements) == ["COMMIT", "FULL", "COMMIT", "NORMAL", "COMMIT"]
+    assert levels(statements) == ["COMMIT", "EXTRA", "COMMIT", "NORMAL", "COMMIT"]
     assert [point.size for point in memory.written] == [3, 4]
 
 
@@ -686,7 +686,7 @@ def test_every_append_is_synced_where_that_is_asked_for(tmp_path: Path) -> None:
             lambda connection, _: connection.set_trace_callback(statements.append),
         )
         grant(log, 2)
-        assert levels(statements) == ["FULL", "COMMIT", "NORMAL"] * 2
+        assert levels(statements) == ["EXTRA", "COMMIT", "NORMAL"] * 2
 
 
 @pytest.mark.usefixtures("now_and_then")
