@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from bench import load_and_store, lookup, peers
+from bench import access, load_and_store, lookup, peers
 from bench.timing import Figure
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "load-and-store": load_and_store.figures,
     "lookup": lookup.figures,
+    "access": access.figures,
     "peers": peers.figures,
 }
 

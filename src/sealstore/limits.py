@@ -183,6 +183,10 @@ REMEMBER_ACCESS_SECONDS: Final = 5
 """Seconds after which a process that appends to the access log remembers its head again: that costs
 two fsyncs, and entries of so many seconds are what nobody would miss after a rollback."""
 
+NEAR_ENTRIES: Final = 64
+"""Entries that other processes appended since one's own last append: so many are read and verified,
+which is quicker than a proof from the stored nodes; beyond, the proof is."""
+
 MAX_ENTRY_DETAILS: Final = 32
 """Details of one entry: a listing shows them on one line each."""
 

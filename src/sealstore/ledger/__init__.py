@@ -22,7 +22,11 @@ from sealstore.ledger.checkpoint import (
     open_checkpoint,
     seal_checkpoint,
 )
-from sealstore.ledger.continuity import require_extends, require_extends_access
+from sealstore.ledger.continuity import (
+    require_extends,
+    require_extends_access,
+    require_later_access,
+)
 from sealstore.ledger.entries import (
     AccessEntry,
     AccessRequest,
@@ -131,6 +135,7 @@ __all__ = [
     "prove_all",
     "require_extends",
     "require_extends_access",
+    "require_later_access",
     "revision_key",
     "seal_access_head",
     "seal_checkpoint",

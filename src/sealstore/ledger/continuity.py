@@ -140,12 +140,25 @@ def require_extends_access(
         RollbackError: it is an older state.
         LedgerTamperedError: it is a state that never followed the older one.
     """
+    require_later_access(older, newer)
+    _require_consistent(older, newer, consistency_proof)
+
+
+def require_later_access(older: AccessPoint, newer: AccessPoint) -> None:
+    """Return if ``newer`` may be a later state of the access log that ``older`` is of.
+
+    That the log begins with all that it held before is not asked: for who verifies the entries in
+    between (``merkle.verify_entries``), which shows it without a proof.
+
+    Raises:
+        RepositoryExchangedError: it is another log, or another repository's.
+        RollbackError: it is an older state.
+    """
     _require_same_repository(older, newer)
     if newer.log != older.log:
         raise RepositoryExchangedError("Another access log is where a known one was.")
     _require_not_shorter(older, newer)
     _require_not_dated_before(older, newer)
-    _require_consistent(older, newer, consistency_proof)
 
 
 def _require_same_repository(older: ChainPoint, newer: ChainPoint) -> None:
