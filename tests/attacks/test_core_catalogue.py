@@ -220,7 +220,8 @@ def test_a_huge_declared_size_in_the_row(repository: Repository, victim: Artifac
             repository.load("victim")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 1 << 20
+        # A connection's buffers are a megabyte; the claimed size is a million times that.
+        assert peak < 1 << 22
 
 
 @pytest.mark.parametrize("column", ["envelope", "user_metadata", "actor"])

@@ -12,7 +12,12 @@ import pytest
 
 from sealstore.artifact import Artifact
 from sealstore.blobs import LocalBlobStore
-from sealstore.envelope import STATEMENT_PAYLOAD_TYPE, pre_authentication_encoding, read_unverified
+from sealstore.envelope import (
+    STATEMENT_PAYLOAD_TYPE,
+    pre_authentication_encoding,
+    read_unverified,
+    seal,
+)
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
