@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ KEYS = (ADA, BOB, CLEO)
 KEYRING = Keyring.of(map(public_part, KEYS))
 ACTIVE = KEYRING.ids(State.ACTIVE)
 
-OTHER_MOVES = {
+OTHER_MOVES: dict[str, dict[str, Any]] = {
     "2a another repository": {"repository": OTHER_REPOSITORY_ID},
     "2b another name": {"name": "fraud"},
     "2b another alias": {"alias": "staging"},
@@ -181,9 +182,12 @@ def test_an_approval_is_sealed_by_a_key_of_the_keyring() -> None:
 
 
 SYMMETRIC = hmac_key(7, roles=roles(*Role))
-UNFIT = {
+UNFIT: dict[str, tuple[Callable[[bytes], bytes], Key]] = {
     "1a two signatures": (lambda e: e.replace(b"}]}", b"}," + e[e.index(b'{"keyid') :], 1), ADA),
-    "1a another type": (lambda _: seal(SETTINGS_PAYLOAD_TYPE, encode_move(MOVE), ADA.material), ADA),
+    "1a another type": (
+        lambda _: seal(SETTINGS_PAYLOAD_TYPE, encode_move(MOVE), ADA.material),
+        ADA,
+    ),
     "1b a stranger's": (lambda _: approvals(MOVE, ed25519_key(9))[0], ADA),
     "1b a changed signature": (lambda e: e.replace(b'"sig":"', b'"sig":"AAAA', 1), ADA),
     "1b a revoked key's": (lambda e: e, replace(ADA, state=State.REVOKED)),
