@@ -1,4 +1,4 @@
-"""alias and approve: moves on the command line, from a request on one machine to a load on another."""
+"""alias and approve: moves on the command line, from a request to a load of what was approved."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from sealstore import limits
 from sealstore.approval import decode_move, encode_move
 from sealstore.envelope import read_unverified
-from sealstore.keys import Key, Keyring, State
+from sealstore.keys import Key, Keyring, Role, State
 from sealstore.repository import Repository
 from tests.alias_moves import approver, move, public_part
 from tests.command_line import HOSTILE, Site
@@ -378,3 +378,90 @@ def test_the_groups_alone_show_their_help(site: Site, command: str) -> None:
         assert site.run(command, name, "--help").out.startswith(
             f"Usage: sealstore {command} {name}"
         )
+
+
+# ── approvers' keys ──────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def owner(site: Site) -> Site:
+    """The repository's own machine, before it knows any approver."""
+    site.set_keys(hmac_key())
+    return site
+
+
+def exported(desk: Desk, tmp_path: Path, *keys: Key) -> Path:
+    """What approvers send: the public parts of their keyring."""
+    file = tmp_path / f"{keys[0].key_id}.public"
+    desk(*keys).run("keys", "export", file)
+    return file
+
+
+def test_approvers_keys_come_in_and_then_their_approvals_count(
+    owner: Site, desk: Desk, tmp_path: Path
+) -> None:
+    """From two people who only ever handed over public keys, to a load of what they approved."""
+    request = tmp_path / "request"
+    for key in (ADA, BOB):
+        file = exported(desk, tmp_path, key)
+        ran = owner.run("keys", "import", file, "--role", "approve", "--yes")
+        assert f"{key.key_id}: ed25519-public, active, roles approve" in ran.out
+        assert "added 1 key to" in ran.out
+    assert [key.can_sign for key in owner.keys_kept()] == [True, False, False]
+    owner.run("alias", "protect", "production", "--approvals", "2", "--yes")
+    owner.run("approve", "request", "churn", "production", "2026-10", "--output", request)
+    files = [tmp_path / "1", tmp_path / "2"]
+    for key, file in zip((ADA, BOB), files, strict=True):
+        desk(key).run("approve", "sign", request, "--output", file, "--yes")
+    owner.run("approve", "apply", request, *files)
+    assert owner.run("show", "churn", "production", "--json").json["tag"] == "2026-10"
+
+
+def test_a_revoked_approver_is_told_to_every_client(
+    owner: Site, desk: Desk, tmp_path: Path
+) -> None:
+    """`keys revoke` of a public key goes into the settings; the alias then lacks an approval."""
+    test_approvers_keys_come_in_and_then_their_approvals_count(owner, desk, tmp_path)
+    client = Site(owner.repository, tmp_path / "client" / "keyring.json")
+    client.set_keys(*owner.keys_kept())
+    owner.run("keys", "revoke", ADA.key_id, "--yes")
+    for site in (owner, client):
+        ran = site.run("show", "churn", "production", code=1)
+        assert "1 hold" in ran.err
+        assert "revoked" in ran.err
+
+
+def test_keys_are_trusted_with_what_was_said_and_nothing_else(
+    owner: Site, desk: Desk, tmp_path: Path
+) -> None:
+    """A key that could store elsewhere approves here; one without the role stays out."""
+    both = replace(ADA, roles=frozenset(Role))
+    storer = replace(BOB, roles=frozenset({Role.STORE}))
+    file = exported(desk, tmp_path, both, storer)
+    came = owner.run("keys", "import", file, "--role", "approve", "--yes", "--json").json
+    assert [(key["keyId"], key["roles"], key["canSign"]) for key in came["added"]] == [
+        (ADA.key_id, ["approve"], False)
+    ]
+    assert came["leftOut"] == [BOB.key_id]
+    assert owner.keys_kept().get(ADA.key_id).roles == {Role.APPROVE}
+
+
+def test_a_key_that_is_here_already_stays_as_it_is(owner: Site, desk: Desk, tmp_path: Path) -> None:
+    """Nobody brings a revoked key back by sending it again; a keyring with secrets gives none."""
+    owner.set_keys(hmac_key(), replace(public_part(ADA), state=State.REVOKED))
+    before = owner.keyring.read_bytes()
+    whole = desk(ADA, hmac_key(9))
+    ran = owner.run("keys", "import", whole.keyring, "--role", "approve")
+    assert f"none of these roles: {hmac_key(9).key_id}, {ADA.key_id}" in ran.out
+    assert "added 0 keys" in ran.out
+    assert owner.keyring.read_bytes() == before
+
+
+def test_importing_keys_asks_first(owner: Site, desk: Desk, tmp_path: Path) -> None:
+    """For what they are trusted with must be said, too."""
+    file = exported(desk, tmp_path, ADA)
+    before = owner.keyring.read_bytes()
+    owner.run("keys", "import", file, "--yes", code=2)
+    owner.run("keys", "import", file, "--role", "approve", code=2)
+    owner.run("keys", "import", tmp_path / "absent", "--role", "approve", code=1)
+    assert owner.keyring.read_bytes() == before
