@@ -23,12 +23,14 @@ from sealstore.errors import (
     UsageError,
     VerificationError,
 )
+from sealstore.formats import JoblibFormat
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import HistoryEntry
 from sealstore.maintenance import audit_aliases
 from sealstore.repository import Repository
+from sealstore.statement import Import
 from tests.alias_moves import approvals, approver, changed, public_part
-from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql
+from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql, snapshot
 
 ADA, BOB, CLEO = approver(1), approver(2), approver(3)
 
@@ -511,9 +513,28 @@ def test_a_protected_alias_is_a_tag_of_no_name(churn: Repository) -> None:
         churn.load("fraud", "production")
     with pytest.raises(NotApprovedError, match="it is a tag"):
         churn.load("fraud", "production", revision=1)
+    payloads = snapshot(churn.root / "objects")
     for name in ("fraud", "fresh"):
         with pytest.raises(AliasInTheWayError, match="protected as an alias"):
             churn.store("late", name, "production")
+    assert snapshot(churn.root / "objects") == payloads, "it is refused before any work"
+
+
+def test_a_store_that_began_before_the_protection_is_refused(
+    churn: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What decides are the settings inside the transaction, whatever held when it began."""
+
+    def protect_meanwhile(self: JoblibFormat, payload: memoryview) -> tuple[Import, ...]:
+        protect(churn)
+        return genuine(self, payload)
+
+    genuine = JoblibFormat.imports
+    monkeypatch.setattr(JoblibFormat, "imports", protect_meanwhile)
+    with pytest.raises(AliasInTheWayError, match="protected as an alias"):
+        churn.store("late", "fraud", "production")
+    with pytest.raises(ArtifactNotFound):
+        churn.load("fraud")
 
 
 def test_approvers_can_be_kept_from_everything_else(churn: Repository, reopen: Reopen) -> None:
