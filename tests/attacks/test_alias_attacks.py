@@ -450,6 +450,29 @@ def test_an_entry_that_lies_shows_in_the_audit(
     churn: Repository, lie: dict[str, Any], says: str
 ) -> None:
     """The store key writes the history, too; what it says is held against approvals and rules."""
+    forge_with_entry(churn, lie, ADA, BOB)
+    findings = audit_aliases(churn)
+    assert findings
+    assert says in findings[0].message
+
+
+def test_an_entry_that_tells_the_truth_about_too_few_approvals_shows_in_the_audit(
+    churn: Repository,
+) -> None:
+    """Everything fits but their number; with one more, nothing is wrong."""
+    forge_with_entry(churn, {}, ADA)
+    assert [finding.code for finding in audit_aliases(churn)] == ["NOT_APPROVED"]
+
+
+def test_a_move_that_only_looks_forged_is_sound(churn: Repository) -> None:
+    """The same by hand, and approved by two: it is what an honest mover would have made."""
+    forge_with_entry(churn, {}, ADA, BOB)
+    assert audit_aliases(churn) == []
+    assert churn.load("churn", "production") == "bad"
+
+
+def forge_with_entry(churn: Repository, lie: dict[str, Any], *keys: Key) -> None:
+    """A third move by hand, approved by these keys, with an entry that is right but for a lie."""
     make(churn, next_move(churn), ADA, BOB)
     details = history_of(churn)
     with forged(churn) as (made, _):
@@ -462,15 +485,13 @@ def test_an_entry_that_lies_shows_in_the_audit(
             "previous_statement": details["statement"],
         }
         move = next_move(churn)
-        given = approvals(move, ADA, BOB)
-        verified = require_approvals(given, move, 2, churn.keyring, churn.keyring.ids(State.ACTIVE))
+        given = approvals(move, *keys)
+        verified = require_approvals(given, move, 0, churn.keyring, churn.keyring.ids(State.ACTIVE))
+        del details["approval_2"]
         details |= {f"approval_{n}": f"{e.key_id} {e.digest}" for n, e in enumerate(verified, 1)}
         rows = [ApprovalRow(e.digest, "churn", "production", 3, e.envelope) for e in verified]
         made.transaction.approvals.replace("churn", "production", 3, rows)
         made.append("alias", None, at=environment.now(), **(details | lie))
-    findings = audit_aliases(churn)
-    assert findings
-    assert says in findings[0].message
 
 
 def test_a_history_that_was_changed_is_not_audited_but_refused(churn: Repository) -> None:

@@ -14,6 +14,7 @@ from sealstore.errors import (
     ArtifactInUseError,
     ArtifactNotFound,
     CatalogueTamperedError,
+    IdentityMismatchError,
     ImmutableTagError,
     InvalidNameError,
     NoSigningKeyError,
@@ -308,7 +309,13 @@ def test_an_alias_means_what_is_there(churn: Repository, tag: str, revision: int
 
 
 def test_an_alias_is_moved_to_nothing_that_would_not_load(churn: Repository) -> None:
-    """Its row is gone, or its statement was changed: found out when it is moved, not by loaders."""
+    """Its row is gone, or another's: found out when it is moved, and not by those who load it."""
+    [[other]] = run_sql(
+        churn, "SELECT envelope FROM artifact WHERE tag = '2026-11' AND revision = 2"
+    )
+    run_sql(churn, "UPDATE artifact SET envelope = ? WHERE tag = '2026-10'", other)
+    with pytest.raises(IdentityMismatchError):
+        churn.set_alias("churn", "production", "2026-10")
     run_sql(churn, "UPDATE artifact SET envelope = 'x' WHERE tag = '2026-10'")
     with pytest.raises(VerificationError):
         churn.set_alias("churn", "production", "2026-10")
