@@ -1,7 +1,7 @@
 """The ledger: chains with their nodes and heads, the map, the settings' versions, the approvals.
 
-The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it said
-into the new history in the same transaction (sealstore.maintenance.migration).
+The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it
+said into the new history in the same transaction (sealstore.maintenance.migration).
 
 Revision ID: 0002
 Revises: 0001

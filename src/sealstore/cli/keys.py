@@ -24,10 +24,10 @@ _REPOSITORY_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 @click.group(
-    short_help="Make, list, rotate, retire, revoke and export keys.", no_args_is_help=False
+    short_help="Make, list, rotate, retire, revoke, export and import keys.", no_args_is_help=False
 )
 def keys() -> None:
-    """Make, list, rotate, retire, revoke and export keys.
+    """Make, list, rotate, retire, revoke, export and import keys.
 
     An active key signs and verifies. A retired key verifies what it signed. What a revoked key
     signed is refused.
@@ -331,4 +331,52 @@ def export(invocation: Invocation, file: str, public: bool, force: bool, as_json
     if left_out:
         output.line(f"left out, since HMAC keys have no public part: {', '.join(left_out)}")
     output.line("point MODEL_REPO_KEYRING to it where objects are loaded and never stored")
+    return DONE
+
+
+# ── import ───────────────────────────────────────────────────────────────────
+
+
+@keys.command("import", short_help="Add other people's public keys to the keyring.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(ROLES),
+    multiple=True,
+    required=True,
+    help="What they are trusted with here, such as approve; more than one may be given.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def import_(
+    invocation: Invocation, file: Path, roles: tuple[str, ...], yes: bool, as_json: bool
+) -> int:
+    """Add the public keys in FILE, from 'keys export', to the keyring; secrets are left behind.
+
+    Each key gets those of the given roles that it has there. A key that is here already stays as it
+    is. Compare the ids with their owners first: whoever made FILE chose what is in it.
+    """
+    from sealstore.keys import Role
+    from sealstore.maintenance import import_keys, plan_import
+
+    settings, wanted = invocation.settings(), [Role(role) for role in roles]
+    planned = plan_import(settings, file, wanted)
+    if not as_json:
+        for key in planned.added:
+            output.line(f"{key.key_id}: {_described(key)}")
+    if planned.added:
+        output.confirm(f"Trust {output.counted(len(planned.added), 'key')} so?", yes=yes)
+        planned = import_keys(settings, file, wanted)
+    if as_json:
+        added = [_key_json(key) for key in planned.added]
+        output.document({"added": added, "leftOut": list(planned.left_out)})
+        return DONE
+    if planned.left_out:
+        output.line(
+            f"left out, since they are here already, have no public part, or none of these roles:"
+            f" {', '.join(planned.left_out)}"
+        )
+    output.line(f"added {output.counted(len(planned.added), 'key')} to {settings.keyring_path}")
     return DONE

@@ -30,6 +30,7 @@ from sealstore.maintenance.key_changes import (
     revoke_key,
     rotate_key,
 )
+from sealstore.maintenance.key_importing import KeyImport, import_keys, plan_import
 from sealstore.maintenance.key_making import (
     default_repositories,
     generate_key,
@@ -70,6 +71,7 @@ __all__ = [
     "Created",
     "Finding",
     "Judged",
+    "KeyImport",
     "LegacyFile",
     "Outcome",
     "Progress",
@@ -93,6 +95,7 @@ __all__ = [
     "default_repositories",
     "find_files",
     "generate_key",
+    "import_keys",
     "initialise",
     "inspect",
     "inspect_again",
@@ -103,6 +106,7 @@ __all__ = [
     "no_progress",
     "note_key",
     "open_checkpoint_of",
+    "plan_import",
     "policy_toml",
     "protect_alias",
     "read_approvals",
