@@ -98,6 +98,10 @@ MAX_SHOWN_ARGUMENTS: Final = 8
 MAX_SHOWN_CHARACTERS: Final = 100
 """Characters of a string argument that an inspection shows: names and paths fit."""
 
+MAX_PATTERN_CHARACTERS: Final = 1_000
+"""Characters of a regular expression that is trusted to be compiled: at its worst (classes of all
+letters, whatever their case) that takes a second."""
+
 MAX_ARRAY_KINDS: Final = 1_000
 """Different pairs of dtype and shape that an inspection lists."""
 
