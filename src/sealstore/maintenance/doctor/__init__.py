@@ -24,6 +24,7 @@ from sealstore.maintenance.doctor.place import (
     check_settings,
     check_space,
 )
+from sealstore.maintenance.doctor.writing import check_writer
 from sealstore.settings import Variable
 
 __all__ = ["Check", "Level", "doctor"]
@@ -53,6 +54,7 @@ def doctor(
         checks += check_folders(root, writing=writing)
         checks += check_leftovers(root)
         checks.append(check_space(root))
+    checks.append(check_writer())
     checks.append(_versions())
     return checks
 
