@@ -53,7 +53,10 @@ MAX_PAYLOAD_BYTES: Final = 1 << 40
 """Bytes of a payload (1 TiB). A signed size above it is refused before memory is taken."""
 
 PARALLEL_HASH_BYTES: Final = 4 * MIB
-"""Payloads from this size on are read and hashed by two threads side by side."""
+"""Payloads from this size on are read and hashed by several threads side by side."""
+
+MAX_HASH_THREADS: Final = 4
+"""Threads that compute one BLAKE3 digest: from there on the memory is slower than they are."""
 
 READ_CHUNK_BYTES: Final = 4 * MIB
 """Bytes that are read before they are handed to the hash: fits a core's cache several times over
