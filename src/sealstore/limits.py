@@ -52,8 +52,12 @@ MAX_HMAC_KEY_BYTES: Final = 1024
 MAX_PAYLOAD_BYTES: Final = 1 << 40
 """Bytes of a payload (1 TiB). A signed size above it is refused before memory is taken."""
 
-PARALLEL_HASH_BYTES: Final = 4 * MIB
-"""Payloads from this size on are read and hashed by several threads side by side."""
+PARALLEL_HASH_BYTES: Final = 16 * MIB
+"""Payloads from this size on are read and hashed by two threads side by side. Smaller ones take a
+few milliseconds, which a thread that has to wait for a busy processor does not save."""
+
+MANY_THREADS_BYTES: Final = 64 * MIB
+"""Payloads from this size on have their BLAKE3 digest computed by several threads."""
 
 MAX_HASH_THREADS: Final = 4
 """Threads that compute one BLAKE3 digest: from there on the memory is slower than they are."""

@@ -62,8 +62,8 @@ def test_large_payloads_are_hashed_by_as_many_threads_as_there_are_processors(
 ) -> None:
     """Those that this process may use, up to a limit; small ones by one. The digest is the same."""
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(processors)))
-    assert threads_for(limits.PARALLEL_HASH_BYTES - 1) == 1
-    threads = threads_for(limits.PARALLEL_HASH_BYTES)
+    assert threads_for(limits.MANY_THREADS_BYTES - 1) == 1
+    threads = threads_for(limits.MANY_THREADS_BYTES)
     assert threads == min(processors, limits.MAX_HASH_THREADS)
     content = bytes(range(256)) * 20_000
     computed = PayloadHash(DigestName.BLAKE3, threads=threads)
@@ -74,8 +74,8 @@ def test_large_payloads_are_hashed_by_as_many_threads_as_there_are_processors(
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_forked_child_hashes_large_payloads(repository: Repository) -> None:
     """A process that has hashed with several threads can be forked, and its child hash so too."""
-    repository.store(bytes(2 * limits.PARALLEL_HASH_BYTES), "large", "1")
-    assert len(repository.load("large")) == 2 * limits.PARALLEL_HASH_BYTES
+    repository.store(bytes(limits.MANY_THREADS_BYTES), "large", "1")
+    assert len(repository.load("large")) == limits.MANY_THREADS_BYTES
     with multiprocessing.get_context("fork").Pool(1) as pool:
         asked = pool.apply_async(_child_hash, (4,))
         assert asked.get(timeout=60) == _child_hash(4)

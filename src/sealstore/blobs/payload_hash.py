@@ -137,7 +137,7 @@ def threads_for(size: int) -> int:
 
     Never the pool that all hashes of a process share: a forked child would wait for its threads.
     """
-    if size < limits.PARALLEL_HASH_BYTES:
+    if size < limits.MANY_THREADS_BYTES:
         return 1
     return min(len(os.sched_getaffinity(0)), limits.MAX_HASH_THREADS)
 
