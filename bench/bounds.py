@@ -56,5 +56,4 @@ def _load(path: Path) -> Callable[[], object]:
 
 def _step(what: str, step: Callable[[], object], whole: Callable[[], object]) -> Figure:
     took = compare(step, whole, budget=4)
-    detail = f"{took.ours * 1e3:.2f} ms against {took.peer * 1e3:.2f} ms"
-    return Figure(what, took.ratio, "x", None, detail)
+    return Figure(what, took.ratio, "x", None, took.detail)

@@ -142,8 +142,7 @@ def _status(key: str) -> int:
 
 
 def _ratio(what: str, measured: Comparison, target: float | None) -> Figure:
-    detail = f"{measured.ours * 1e3:.2f} ms against {measured.peer * 1e3:.2f} ms"
-    return Figure(what, measured.ratio, "x", target, detail)
+    return Figure(what, measured.ratio, "x", target, measured.detail)
 
 
 def _repository_payloads(here: Path) -> Iterator[Path]:
