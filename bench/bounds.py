@@ -1,11 +1,14 @@
-"""What bounds the figures of large arrays on this machine: writing, syncing and hashing alone."""
+"""What bounds the figures on this machine: writing, hashing and the C unpickler, each alone."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import joblib
@@ -14,6 +17,9 @@ from blake3 import blake3
 from bench import objects
 from bench.objects import MIB
 from bench.timing import Figure, compare
+from sealstore.pickling.inspection import inspect_memory
+from sealstore.pickling.reader import load_object
+from sealstore.pickling.resolution import SignedImports, imports_to_sign
 
 CHUNK_BYTES = 4 * MIB
 
@@ -48,6 +54,29 @@ def figures() -> Iterator[Figure]:
         yield _step(
             "load, 256 MB: SHA-256 alone", lambda: hashlib.sha256(octets).digest(), _load(plain)
         )
+
+    yield from _unpickling()
+
+
+def _unpickling() -> Iterator[Figure]:
+    for what, make in (
+        ("dict", objects.floats),
+        ("DataFrame", objects.frame),
+        ("HistGradientBoosting", objects.boosting),
+    ):
+        file = BytesIO()
+        joblib.dump(make(), file)
+        content, plain = file.getvalue(), pickle.dumps(joblib.load(BytesIO(file.getvalue())), 5)
+        memory = memoryview(bytearray(content))
+        signed = SignedImports(entry.name for entry in imports_to_sign(inspect_memory(memory)))
+        whole = partial(_load_again, content)
+        yield _step(f"load, {what}: pickle.loads alone", partial(pickle.loads, plain), whole)
+        engine = partial(load_object, memory, find_class=signed.resolve)
+        yield _step(f"load, {what}: the engine alone", engine, whole)
+
+
+def _load_again(content: bytes) -> object:
+    return joblib.load(BytesIO(content))
 
 
 def _load(path: Path) -> Callable[[], object]:
