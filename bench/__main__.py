@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from bench import access, load_and_store, lookup, peers
+from bench import access, bounds, load_and_store, lookup, peers
 from bench.timing import Figure
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "load-and-store": load_and_store.figures,
+    "bounds": bounds.figures,
     "lookup": lookup.figures,
     "access": access.figures,
     "peers": peers.figures,

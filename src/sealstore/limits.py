@@ -61,8 +61,15 @@ MAX_HMAC_KEY_BYTES: Final = 1024
 MAX_PAYLOAD_BYTES: Final = 1 << 40
 """Bytes of a payload (1 TiB). A signed size above it is refused before memory is taken."""
 
-PARALLEL_HASH_BYTES: Final = 4 * MIB
-"""Payloads from this size on are read and hashed by two threads side by side."""
+PARALLEL_HASH_BYTES: Final = 16 * MIB
+"""Payloads from this size on are read and hashed by two threads side by side. Smaller ones take a
+few milliseconds, which a thread that has to wait for a busy processor does not save."""
+
+MANY_THREADS_BYTES: Final = 64 * MIB
+"""Payloads from this size on have their BLAKE3 digest computed by several threads."""
+
+MAX_HASH_THREADS: Final = 4
+"""Threads that compute one BLAKE3 digest: from there on the memory is slower than they are."""
 
 READ_CHUNK_BYTES: Final = 4 * MIB
 """Bytes that are read before they are handed to the hash: fits a core's cache several times over
@@ -106,6 +113,10 @@ MAX_SHOWN_ARGUMENTS: Final = 8
 
 MAX_SHOWN_CHARACTERS: Final = 100
 """Characters of a string argument that an inspection shows: names and paths fit."""
+
+MAX_PATTERN_CHARACTERS: Final = 1_000
+"""Characters of a regular expression that is trusted to be compiled: at its worst (classes of all
+letters, whatever their case) that takes a second."""
 
 MAX_ARRAY_KINDS: Final = 1_000
 """Different pairs of dtype and shape that an inspection lists."""
