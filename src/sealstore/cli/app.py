@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "adopt": "adopting:adopt",
     "policy": "policies:policy",
     "resign": "signatures:resign",
+    "heartbeat": "signatures:heartbeat",
     "keys": "keys:keys",
     "trust": "trust:trust",
     "migrate": "setup:migrate",

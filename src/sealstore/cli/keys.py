@@ -282,33 +282,36 @@ def _roles_lost(found: Consequences) -> Iterable[str]:
 # ── export ───────────────────────────────────────────────────────────────────
 
 
-@keys.command(short_help="Write a keyring that verifies and cannot sign.")
+@keys.command(short_help="Write a keyring for those who load, or for others to import.")
 @click.argument("file", type=click.Path())
 @click.option(
     "--public",
     is_flag=True,
-    help="Public parts only. This is the only kind there is: to move secrets, copy the keyring.",
+    help="Public parts only, as without --loader: to move secrets, copy the keyring.",
+)
+@click.option(
+    "--loader",
+    is_flag=True,
+    help="With a new key of its own for whoever loads, to put its loads on record.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @output.json_option
 @pass_invocation
-def export(invocation: Invocation, file: str, public: bool, force: bool, as_json: bool) -> int:
-    """Write the Ed25519 keys' public parts to FILE: a keyring that verifies and cannot sign.
+def export(
+    invocation: Invocation, file: str, public: bool, loader: bool, force: bool, as_json: bool
+) -> int:
+    """Write the Ed25519 keys' public parts to FILE: a keyring that verifies and cannot store.
 
-    HMAC keys have no public part: who can verify with one can sign with it.
+    With --loader it can load: a new key that records accesses, and nothing else, goes with it, and
+    its public part into the keyring here. HMAC keys have no public part: who can verify with one
+    can sign with it.
     """
     from sealstore.keys import write_keyring_file
-    from sealstore.keys.sources import public_keyring
+    from sealstore.maintenance import export_for_loader, export_public
 
-    del public
+    if public and loader:
+        raise click.UsageError("--public and --loader exclude each other.")
     settings = invocation.settings()
-    keyring = settings.key_source().current()
-    exported = public_keyring(keyring)
-    if not len(exported):
-        raise click.ClickException(
-            "no key of the keyring has a public part: HMAC keys verify with the secret"
-            " that signs. 'sealstore keys generate --algorithm ed25519' makes one that has."
-        )
     target = Path(file).absolute()
     if target.resolve() == settings.keyring_path.resolve():
         raise click.UsageError("FILE is the keyring itself.")
@@ -316,21 +319,29 @@ def export(invocation: Invocation, file: str, public: bool, force: bool, as_json
         raise click.UsageError("FILE lies inside the repository, where no keyring is read.")
     if target.exists() and not force:
         raise click.ClickException(f"{target} exists; --force replaces it.")
-    write_keyring_file(target, exported)
-    left_out = [key.key_id for key in keyring if key.material.public() is None]
+    exported = export_for_loader(settings) if loader else export_public(settings)
+    write_keyring_file(target, exported.keyring)
+    own = exported.loader_key
     if as_json:
         output.document(
             {
                 "file": str(target),
-                "keys": [_key_json(key) for key in exported],
-                "leftOut": left_out,
+                "keys": [_key_json(key) for key in exported.keyring],
+                "leftOut": list(exported.left_out),
+                "loaderKeyId": None if own is None else own.key_id,
             }
         )
         return DONE
-    output.line(f"wrote {output.counted(len(exported), 'public key')} to {target}, mode 0600")
-    if left_out:
-        output.line(f"left out, since HMAC keys have no public part: {', '.join(left_out)}")
-    output.line("point MODEL_REPO_KEYRING to it where objects are loaded and never stored")
+    count = len(exported.keyring) - (own is not None)
+    output.line(f"wrote {output.counted(count, 'public key')} to {target}, mode 0600")
+    if exported.left_out:
+        ids = ", ".join(exported.left_out)
+        output.line(f"left out, since HMAC keys have no public part: {ids}")
+    if own is None:
+        output.line("who imports it can verify; a keyring that loads is made with --loader")
+    else:
+        output.line(f"with it the loader's own key {own.key_id}, which records its loads")
+        output.line("move it there, and point MODEL_REPO_KEYRING to it: it loads, and cannot store")
     return DONE
 
 

@@ -30,6 +30,7 @@ from sealstore.maintenance.key_changes import (
     revoke_key,
     rotate_key,
 )
+from sealstore.maintenance.key_exporting import KeyExport, export_for_loader, export_public
 from sealstore.maintenance.key_importing import KeyImport, import_keys, plan_import
 from sealstore.maintenance.key_making import (
     default_repositories,
@@ -71,6 +72,7 @@ __all__ = [
     "Created",
     "Finding",
     "Judged",
+    "KeyExport",
     "KeyImport",
     "LegacyFile",
     "Outcome",
@@ -93,6 +95,8 @@ __all__ = [
     "create_access_log",
     "current_point",
     "default_repositories",
+    "export_for_loader",
+    "export_public",
     "find_files",
     "generate_key",
     "import_keys",
