@@ -140,7 +140,7 @@ class ChainReader:
     def digests(self, level: int, start: int, stop: int) -> dict[int, bytes | None]:
         """The nodes of a level from index ``start`` up to ``stop``; None for what is no hash."""
         node = self._tables.node
-        statement = select(node.c.node_index, no_larger_than(node.c.digest, _HASH_BYTES)).where(
+        statement = select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES)).where(
             node.c.level == level, node.c.node_index >= start, node.c.node_index < stop
         )
         with catalogue_errors("The ledger cannot be read"):
