@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "policy": "policies:policy",
     "resign": "signatures:resign",
     "keys": "keys:keys",
+    "audit": "audit:audit",
     "trust": "trust:trust",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",

@@ -16,12 +16,14 @@ STYLE: Final = Markup("""
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 15px/1.5 system-ui, "Segoe UI", Roboto, sans-serif; }
 header, main, footer { max-width: 1120px; margin: 0 auto; padding: 0 24px; }
-header { padding-top: 36px; } footer { padding: 8px 24px 48px; color: var(--quiet); font-size: 13px; }
+header { padding-top: 36px; }
+footer { padding: 8px 24px 48px; color: var(--quiet); font-size: 13px; }
 h1 { margin: 0; font-size: 28px; letter-spacing: -0.01em; }
 h2 { margin: 0 0 12px; font-size: 17px; } h3 { margin: 16px 0 6px; font-size: 14px;
   text-transform: capitalize; }
 header p { margin: 4px 0 20px; color: var(--quiet); }
-code { font: 13px/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace; overflow-wrap: anywhere; }
+code { font: 13px/1.4 ui-monospace, "SF Mono", Menlo, Consolas, monospace;
+  overflow-wrap: anywhere; }
 section { background: var(--card); border: 1px solid var(--line); border-radius: 10px;
   padding: 20px 22px; margin: 0 0 18px; min-width: 0; }
 .verdict { border-left: 6px solid; } .sound { border-left-color: var(--granted);
@@ -48,7 +50,8 @@ svg.columns { display: block; width: 100%; height: auto; } svg text { fill: var(
 rect.granted { fill: var(--granted); } rect.refused { fill: var(--refused); }
 svg.bar { display: block; width: 100%; min-width: 90px; height: 10px; border-radius: 3px; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th { text-align: left; color: var(--quiet); font-weight: 500; font-size: 13px; white-space: nowrap; }
+th { text-align: left; color: var(--quiet); font-weight: 500; font-size: 13px;
+  white-space: nowrap; }
 th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: middle;
   overflow-wrap: anywhere; } th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child td { border-bottom: 0; } .columns-2 td:nth-child(2):has(svg) { width: 38%; }
