@@ -122,7 +122,8 @@ class ChainReader:
                 .limit(_ENTRIES_A_FETCH)
             )
             with catalogue_errors("The ledger cannot be read"):
-                found = [_entry_values(row) for row in self._connection.execute(statement)]
+                # All at once: one by one takes SQLAlchemy twice as long.
+                found = list(map(_entry_values, self._connection.execute(statement).all()))
             if found:
                 yield found
             if len(found) < _ENTRIES_A_FETCH:
@@ -137,15 +138,18 @@ class ChainReader:
             found = self._connection.execute(statement.order_by(sequence).limit(limit))
             return [int(value) for value in found.scalars()]
 
-    def digests(self, level: int, start: int, stop: int) -> dict[int, bytes | None]:
-        """The nodes of a level from index ``start`` up to ``stop``; None for what is no hash."""
+    def digests(self, level: int, start: int, stop: int) -> dict[int, object]:
+        """What is stored as nodes of a level from index ``start`` up to ``stop``, by their index.
+
+        In whatever type the driver gives, to be compared with what they should be.
+        """
         node = self._tables.node
         statement = select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES)).where(
             node.c.level == level, node.c.node_index >= start, node.c.node_index < stop
         )
         with catalogue_errors("The ledger cannot be read"):
-            found = self._connection.execute(statement.order_by(node.c.node_index))
-            return {index: as_bytes(digest) for index, digest in found}
+            found = self._connection.execute(statement.order_by(node.c.node_index)).all()
+            return dict(map(tuple, found))
 
     def count_nodes(self) -> int:
         """How many nodes there are."""
@@ -279,7 +283,9 @@ def _entry_columns(tables: ChainTables) -> list[ColumnElement[Any]]:
 def _entry_values(row: Any) -> EntryValues:
     sequence, entry, event, at, name, tag = row
     # What is no bytes is no entry: verifying the chain, or decoding this one, says so.
-    return (sequence, as_bytes(entry) or b"", event, at, name, tag)
+    if type(entry) is not bytes:
+        entry = as_bytes(entry) or b""
+    return sequence, entry, event, at, name, tag
 
 
 def _insert_all(connection: Connection, table: Any, rows: Iterable[Any]) -> None:

@@ -111,10 +111,7 @@ class AuditedChain:
         entry = decode_entry(self.name, row.entry, row.sequence)
         differences = row_differences(entry_values(row), entry)
         if differences:
-            raise LedgerTamperedError(
-                f"The row of entry {row.sequence} does not say what the entry says"
-                f" ({', '.join(differences)})."
-            )
+            raise other_columns(row.sequence, differences)
         return entry
 
 
@@ -197,6 +194,14 @@ def row_differences(values: EntryValues, entry: Entry) -> list[str]:
     names = ("event", "at", "name", "tag")
     pairs = zip(names, found, expected, strict=True)
     return [name for name, stored, right in pairs if stored != right]
+
+
+def other_columns(sequence: int, differences: Sequence[str]) -> LedgerTamperedError:
+    """A row says something else than its entry in these columns."""
+    return LedgerTamperedError(
+        f"The columns beside entry {sequence}, by which it is searched for, do not say what it says"
+        f" ({', '.join(differences)})."
+    )
 
 
 # ── where chains come from ───────────────────────────────────────────────────

@@ -9,6 +9,7 @@ from typing import Any
 
 from sealstore import limits
 from sealstore.errors import RepositoryMismatchError
+from sealstore.history_entries import CachedNodes
 from sealstore.keys import Role
 from sealstore.ledger import VerifiedCheckpoint, seal_checkpoint
 from sealstore.maintenance.auditing.chains import (
@@ -148,9 +149,10 @@ def consistency(ledger: Ledger, older: Checkpoint, newer: Checkpoint | None) -> 
     """
     [source] = ledger.chosen(chain_of(older))
     with source.open() as chain:
-        reached = chain.checkpoint if newer is None else newer
+        present = chain.checkpoint
+        reached, nodes = present if newer is None else newer, CachedNodes(chain.reader)
         # What is proven of two other states must be of this chain as well.
-        require_later(older, chain.checkpoint, proof_between(chain.reader, older, chain.checkpoint))
-        proof: Sequence[bytes] = proof_between(chain.reader, older, reached)
+        require_later(older, present, proof_between(nodes, older, present))
+        proof: Sequence[bytes] = proof_between(nodes, older, reached)
     require_later(older, reached, proof)
     return Consistency(older, reached, tuple(proof))

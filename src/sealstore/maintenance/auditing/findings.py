@@ -11,7 +11,7 @@ from sealstore.maintenance.auditing.chains import ChainName
 from sealstore.maintenance.finding import Finding
 
 MAX_SHOWN: Final = 100
-"""Findings of one chain that are told one by one: who has read a hundred knows what to do."""
+"""Rows of one chain that are told one by one: who has read of a hundred knows what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +59,18 @@ class AuditFinding:
 
 @dataclass(slots=True)
 class Findings:
-    """The findings of one chain; beyond ``MAX_SHOWN`` they are only counted.
+    """The findings of one chain.
 
     Attributes:
         chain: which.
-        shown: the first ones.
+        shown: those that are told one by one.
         count: of all.
     """
 
     chain: ChainName
     shown: list[AuditFinding] = field(default_factory=list)
     count: int = 0
+    _rows: int = 0
 
     def __iter__(self) -> Iterator[AuditFinding]:
         return iter(self.shown)
@@ -80,8 +81,7 @@ class Findings:
     def add(self, error: SealstoreError, sequence: int | None = None) -> None:
         """Take note of an error."""
         self.count += 1
-        if len(self.shown) < MAX_SHOWN:
-            self.shown.append(AuditFinding.of(error, self.chain, sequence))
+        self.shown.append(AuditFinding.of(error, self.chain, sequence))
 
     def add_tampered(
         self, message: str, sequence: int | None = None, *, hint: str | None = None
@@ -89,8 +89,23 @@ class Findings:
         """Take note of something that was tampered with."""
         self.add(LedgerTamperedError(message, hint=hint), sequence)
 
-    def drop(self, sequences: range) -> None:
-        """Forget what is said of these entries: something else says it better."""
-        kept = [each for each in self.shown if each.sequence not in sequences]
+    def add_row(self, error: SealstoreError, sequence: int) -> None:
+        """Take note of what is wrong with one of many rows; beyond ``MAX_SHOWN``, count it only.
+
+        So many edited rows cannot hide what else is wrong.
+        """
+        self._rows += 1
+        if self._rows > MAX_SHOWN:
+            self.count += 1
+        else:
+            self.add(error, sequence)
+
+    def drop(self, sequence: int) -> None:
+        """Forget what is said of an entry: something else says it better."""
+        kept = [each for each in self.shown if each.sequence != sequence]
         self.count -= len(self.shown) - len(kept)
         self.shown = kept
+
+    def sort(self) -> None:
+        """Put them in the order of the chain."""
+        self.shown.sort(key=lambda finding: finding.sequence or 0)

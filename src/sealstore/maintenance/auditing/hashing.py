@@ -17,6 +17,7 @@ from sealstore.maintenance.auditing.chains import (
     AuditedChain,
     Entry,
     decode_entry,
+    other_columns,
     row_differences,
 )
 from sealstore.maintenance.auditing.findings import MAX_SHOWN, Findings
@@ -166,15 +167,11 @@ class HashingPass:
             try:
                 entry = decode_entry(name, values[1], values[0])
             except (LedgerFormatError, LedgerTamperedError) as error:
-                self.findings.add(error, values[0])
+                self.findings.add_row(error, values[0])
                 continue
             differences = row_differences(values, entry)
             if differences:
-                self.findings.add_tampered(
-                    f"The columns beside entry {values[0]}, by which it is searched for, do not say"
-                    f" what it says ({', '.join(differences)}).",
-                    values[0],
-                )
+                self.findings.add_row(other_columns(values[0], differences), values[0])
             hear(entry)
 
     # ── what it comes to ─────────────────────────────────────────────────────
@@ -183,6 +180,7 @@ class HashingPass:
         head = self.chain.head
         for gap in self._gaps[:MAX_SHOWN]:
             self._tell_gap(gap)
+        self.findings.count += max(0, len(self._gaps) - MAX_SHOWN)
         tree = self.hashed.tree
         is_right = not self._gaps and not self._other_roots
         self.hashed.is_whole = is_right and (tree.size, tree.root()) == (head.size, self.chain.root)
@@ -203,6 +201,7 @@ class HashingPass:
             )
         if self.start.size == 0 and self.hashed.is_whole:
             self._require_no_more_nodes(head.size)
+        self.findings.sort()
 
     def _tell_gap(self, gap: range) -> None:
         size = self.chain.head.size
@@ -228,7 +227,7 @@ class HashingPass:
         if len(found) == 1:
             sequence = found.start + 1
             error = self._altered(sequence)
-            self.findings.drop(range(sequence, sequence + 1))
+            self.findings.drop(sequence)
             self.findings.add(error, sequence)
             return
         self.findings.add_tampered(

@@ -22,6 +22,7 @@ from sealstore.maintenance.auditing.chains import (
     checkpoint_of,
     decode_entry,
     entry_values,
+    other_columns,
     row_differences,
     searched_values,
 )
@@ -275,8 +276,5 @@ def _appended(chain: AuditedChain, start: Frontier, wanted: LogFilter) -> Iterat
         differences = row_differences(entry_values(row), entry)
         error = None
         if differences:
-            error = LedgerTamperedError(
-                f"The row of entry {row.sequence} does not say what the entry says"
-                f" ({', '.join(differences)})."
-            )
+            error = other_columns(row.sequence, differences)
         yield LogLine(chain.name, row.sequence, entry.at, None if error else entry, error)

@@ -123,10 +123,11 @@ def _chain(report: ChainReport) -> Markup:
     if report.map_records is not None:
         facts.append(("map", f"{report.map_records:,} records held against the history"))
     compared = [
-        f"{each.kind} of {each.size:,} entries, {_time(each.time)} UTC"
+        f"a {each.kind} of {each.size:,} entries ({_time(each.time)} UTC)"
         for each in report.compared_with
     ]
-    facts.append(("truncation", "; ".join(compared) or CUT_IS_NOT_SEEN))
+    held = f"the head was held against {' and '.join(compared)}" if compared else CUT_IS_NOT_SEEN
+    facts.append(("truncation", held))
     told = [
         element(
             "li",
@@ -212,7 +213,13 @@ def _more(count: int) -> Markup:
     return element("p", f"and {count:,} more", class_="quiet")
 
 
-def _table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, numbers: int = 0) -> Markup:
+def _table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    numbers: int = 0,
+    of: str | None = None,
+) -> Markup:
     """A table whose last ``numbers`` columns are numbers."""
     first_number = len(headers) - numbers
 
@@ -231,6 +238,7 @@ def _table(headers: Sequence[str], rows: Sequence[Sequence[object]], *, numbers:
             "table",
             element("thead", cells("th", headers)),
             element("tbody", *(cells("td", row) for row in rows)),
+            class_=of,
         ),
         class_="scroll",
     )
@@ -246,7 +254,9 @@ def _refusals(figures: Figures) -> Markup:
     headers = ("entry", "at (UTC)", "act", "reason", "artifact", "actor", "host", "context")
     count = figures.accesses.refused + figures.accesses.failed
     return _section(
-        "Refusals, the newest first", _table(headers, rows), _more(max(0, count - MAX_LISTED))
+        "Refusals, the newest first",
+        _table(headers, rows, of="entries"),
+        _more(max(0, count - MAX_LISTED)),
     )
 
 
@@ -283,7 +293,9 @@ def _changes(changes: Iterable[HistoryEntry]) -> Markup:
         for entry in newest
     ]
     headers = ("entry", "at (UTC)", "event", "artifact", "actor", "host", "key")
-    return _section("Changes of the repository, the newest first", _table(headers, rows))
+    return _section(
+        "Changes of the repository, the newest first", _table(headers, rows, of="entries")
+    )
 
 
 def _artifact(entry: HistoryEntry) -> str:

@@ -56,5 +56,6 @@ th, td { padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical
   overflow-wrap: anywhere; } th:last-child, td:last-child { padding-right: 0; }
 tbody tr:last-child td { border-bottom: 0; } .columns-2 td:nth-child(2):has(svg) { width: 38%; }
 .number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.entries td:nth-child(-n+2), .entries code { white-space: nowrap; overflow-wrap: normal; }
 @media print { body { background: #fff; } section { break-inside: avoid; } }
 """)
