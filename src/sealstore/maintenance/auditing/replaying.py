@@ -66,8 +66,10 @@ class Replay:
     It takes about 1 kB of memory for each artifact that was ever stored.
     """
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self) -> None:
+        # Told only if the history turns out to be the signed one: without an entry that somebody
+        # took out, the next ones make no sense.
+        self._impossible: list[tuple[int, str]] = []
         self._names: dict[str, _Name] = {}
         self.has_aliases = False
 
@@ -87,11 +89,8 @@ class Replay:
         name = self._names.setdefault(artifact.name, _Name())
         revisions = name.tags.setdefault(artifact.tag, [])
         if artifact.revision != len(revisions) + 1:
-            self._findings.add_tampered(
-                f"{_shown(artifact)} was stored as another revision than its tag's next,"
-                f" {len(revisions) + 1}.",
-                sequence,
-            )
+            what = f"stored as another revision than its tag's next, {len(revisions) + 1}"
+            self._impossible.append((sequence, f"{_shown(artifact)} was {what}."))
             return
         statement = bytes.fromhex(artifact.statement)
         revisions.append(_Revision(statement, sequence, name.latest))
@@ -103,9 +102,8 @@ class Replay:
         number = artifact.revision
         found = revisions[number - 1] if number <= len(revisions) else None
         if found is None or found.is_removed or found.statement.hex() != artifact.statement:
-            self._findings.add_tampered(
-                f"{_shown(artifact)} was removed, and had not been there.", sequence
-            )
+            what = f"{_shown(artifact)} was removed, and had not been there."
+            self._impossible.append((sequence, what))
             return
         found.is_removed = True
         while name.latest is not None:
@@ -120,7 +118,8 @@ class Replay:
         details = entry.details
         name, alias = details.get("name"), details.get("alias")
         if not (isinstance(name, str) and isinstance(alias, str)):
-            self._findings.add_tampered("An alias was moved, and it is not said which.")
+            what = "An alias was moved, and it is not said which."
+            self._impossible.append((entry.sequence, what))
             return
         aliases = self._names.setdefault(name, _Name()).aliases
         tag, revision, statement = (details.get(at) for at in ("tag", "revision", "statement"))
@@ -135,13 +134,19 @@ class Replay:
 
     # ── the map ──────────────────────────────────────────────────────────────
 
-    def compare(self, root: bytes, rows: MapRows) -> int:
-        """Say where the map is not what the history makes it; how many records it has.
+    def compare(self, root: bytes, rows: MapRows, findings: Findings) -> int:
+        """Say what no honest change would have made, and where the map is not what the history says.
 
         Args:
             root: the map's, of a verified head.
             rows: of the map; none of them is believed.
+            findings: where to say it.
+
+        Returns:
+            How many records the map has.
         """
+        for sequence, message in self._impossible:
+            findings.add_tampered(message, sequence)
         expected = {
             sha256(key).digest(): _digest(encode_value(value)) for _, key, value in self._values()
         }
@@ -158,24 +163,25 @@ class Replay:
                     others.add(key_hash)
         except CatalogueTamperedError as error:
             # What is not there is not what the history makes it, either; but this is the reason.
-            self._findings.add(error)
+            findings.add(error)
             return count
-        self._tell(others, set(expected), unexplained)
+        for error in self._disagreements(others, set(expected), unexplained):
+            findings.add(error)
         return count
 
-    def _tell(self, others: set[bytes], missing: set[bytes], unexplained: int) -> None:
+    def _disagreements(
+        self, others: set[bytes], missing: set[bytes], unexplained: int
+    ) -> Iterator[SealstoreError]:
         if others or missing:
             for shown, key, _ in self._values():
                 key_hash = sha256(key).digest()
                 if key_hash in others:
-                    self._findings.add(_disagreement(f"The map says something else of {shown}"))
+                    yield _disagreement(f"The map says something else of {shown}")
                 elif key_hash in missing:
-                    self._findings.add(_disagreement(f"The map says nothing of {shown}"))
+                    yield _disagreement(f"The map says nothing of {shown}")
         if unexplained:
             what = "record" if unexplained == 1 else "records"
-            self._findings.add(
-                _disagreement(f"The map has {unexplained} {what} that nothing was stored for")
-            )
+            yield _disagreement(f"The map has {unexplained} {what} that nothing was stored for")
 
     def _values(self) -> Iterator[tuple[str, bytes, Value]]:
         """Every record that the map should have: what it is about, its key, its value."""

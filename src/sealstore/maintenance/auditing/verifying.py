@@ -220,14 +220,14 @@ def verify_source(
             start, roots = _starting_point(chain, since, report)
             replay = None
             if isinstance(chain.head, Head) and start.size == 0:
-                replay = Replay(report.findings)
+                replay = Replay()
             report.start = start.size
             report.hashed = HashingPass(
                 chain, report.findings, start, roots, _hearing(replay, hear), progress
             ).run()
             # A history that is not the head's would have other things to say of the map.
             if replay is not None and report.hashed.is_whole:
-                report.map_records = _compare_map(chain, replay)
+                report.map_records = _compare_map(chain, replay, report.findings)
                 has_aliases = replay.has_aliases
     except REFUSALS as error:
         report.findings.add(error)
@@ -257,10 +257,10 @@ def _starting_point(
     return start, roots
 
 
-def _compare_map(chain: AuditedChain, replay: Replay) -> int | None:
+def _compare_map(chain: AuditedChain, replay: Replay, findings: Findings) -> int | None:
     if not isinstance(chain.head, Head) or chain.map is None:
         return None
-    return replay.compare(bytes.fromhex(chain.head.map_root), chain.map)
+    return replay.compare(bytes.fromhex(chain.head.map_root), chain.map, findings)
 
 
 def _hearing(replay: Replay | None, hear: Hear | None) -> Hear:
