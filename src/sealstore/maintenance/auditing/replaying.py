@@ -12,8 +12,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from sealstore.catalogue import MapRows
-from sealstore.errors import CatalogueTamperedError, SealstoreError
+from sealstore.errors import (
+    CatalogueTamperedError,
+    InvalidNameError,
+    LedgerFormatError,
+    SealstoreError,
+)
 from sealstore.ledger import (
     AliasName,
     AliasValue,
@@ -31,7 +38,7 @@ from sealstore.ledger import (
     verified_records,
 )
 from sealstore.maintenance.auditing.findings import Findings
-from sealstore.names import LATEST
+from sealstore.names import LATEST, Name, Tag
 
 Value = SegmentValue | RevisionValue | AliasName
 
@@ -116,26 +123,30 @@ class Replay:
     def _move_alias(self, entry: HistoryEntry) -> None:
         self.has_aliases = True
         details = entry.details
-        name, alias = details.get("name"), details.get("alias")
-        if not (isinstance(name, str) and isinstance(alias, str)):
-            what = "An alias was moved, and it is not said which."
-            self._impossible.append((entry.sequence, what))
-            return
-        aliases = self._names.setdefault(name, _Name()).aliases
+        name, alias = str(details.get("name")), str(details.get("alias"))
         tag, revision, statement = (details.get(at) for at in ("tag", "revision", "statement"))
-        before = aliases.get(alias)
-        # Whether a move was one by the rules is for ``audit_aliases`` to say.
-        aliases[alias] = AliasValue(
-            tag=tag if isinstance(tag, str) else None,
-            revision=revision if type(revision) is int else None,
-            statement=statement if isinstance(statement, str) else None,
-            move=1 if before is None else before.move + 1,
-        )
+        try:
+            known = self._names.setdefault(Name(name), _Name()).aliases
+            before = known.get(Tag.to_store(alias))
+            # Whether a move was one by the rules is for ``audit_aliases`` to say.
+            known[alias] = msgspec.convert(
+                {
+                    "kind": "alias",
+                    "tag": tag,
+                    "revision": revision,
+                    "statement": statement,
+                    "move": 1 if before is None else before.move + 1,
+                },
+                AliasValue,
+            )
+        except (InvalidNameError, LedgerFormatError, msgspec.ValidationError):
+            what = "An alias was moved, and what the entry says of it is none."
+            self._impossible.append((entry.sequence, what))
 
     # ── the map ──────────────────────────────────────────────────────────────
 
     def compare(self, root: bytes, rows: MapRows, findings: Findings) -> int:
-        """Say what no honest change would have made, and where the map is not what the history says.
+        """Say what no honest change would have made, and where the map is not what it should be.
 
         Args:
             root: the map's, of a verified head.
@@ -165,8 +176,8 @@ class Replay:
             # What is not there is not what the history makes it, either; but this is the reason.
             findings.add(error)
             return count
-        for error in self._disagreements(others, set(expected), unexplained):
-            findings.add(error)
+        for disagreement in self._disagreements(others, set(expected), unexplained):
+            findings.add(disagreement)
         return count
 
     def _disagreements(
