@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,9 @@ class Audited:
     tmp_path: Path
     _auditors: Any = None
 
-    def audit(self, *arguments: str | Path, code: int = 0, **variables: str) -> Ran:
+    def audit(
+        self, *arguments: str | Path, code: int = 0, variables: Mapping[str, str] | None = None
+    ) -> Ran:
         """Run ``sealstore audit`` as the client that knows the repository."""
         return self.site.run("audit", *arguments, code=code, request=variables)
 
@@ -45,7 +48,8 @@ class Audited:
         """Run ``sealstore audit`` as somebody who remembers nothing."""
         self._auditors = self._auditors or itertools.count()
         trust = self.tmp_path / f"auditor-{next(self._auditors)}"
-        return self.audit(*arguments, code=code, MODEL_REPO_TRUST_STATE=str(trust))
+        variables = {"MODEL_REPO_TRUST_STATE": str(trust)}
+        return self.audit(*arguments, code=code, variables=variables)
 
     def verified(self, chain: str, *arguments: str | Path, code: int = 0) -> Any:
         """What ``audit verify --json`` says of one chain."""

@@ -123,7 +123,7 @@ class Replay:
     def _move_alias(self, entry: HistoryEntry) -> None:
         self.has_aliases = True
         details = entry.details
-        name, alias = str(details.get("name")), str(details.get("alias"))
+        name, alias = _text(details.get("name")), _text(details.get("alias"))
         tag, revision, statement = (details.get(at) for at in ("tag", "revision", "statement"))
         try:
             known = self._names.setdefault(Name(name), _Name()).aliases
@@ -208,6 +208,11 @@ class Replay:
                 yield f"{name}:{alias}", map_key(name, alias), value
                 shown = f"the alias {number} of {name}"
                 yield shown, alias_key(name, number), AliasName(alias=alias)
+
+
+def _text(detail: object) -> str:
+    # No name and no tag is empty.
+    return detail if isinstance(detail, str) else ""
 
 
 def _tag_value(revisions: list[_Revision]) -> TagValue:

@@ -251,7 +251,7 @@ def _starting_point(
         # Stored hashes may be all that is wrong: then every entry is hashed, those of the
         # checkpoint among them.
         report.findings.add(error)
-        if 0 < since.size < chain.head.size:
+        if since.origin == chain.checkpoint.origin and 0 < since.size < chain.head.size:
             roots[since.size] = (bytes.fromhex(since.root), "the checkpoint")
         return Frontier(), roots
     return start, roots
