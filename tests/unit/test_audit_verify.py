@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from sealstore import environment
 from sealstore.keys import Keyring
-from sealstore.ledger import TagValue, encode_entry
+from sealstore.ledger import NoteKey, TagValue, encode_entry, seal_checkpoint
 from sealstore.maintenance.auditing import ChainName, open_ledger, verify_ledger
 from sealstore.names import Name, Tag
 from sealstore.recording import change
@@ -150,6 +151,23 @@ def test_many_entries_come_in_several_fetches(audited: Audited) -> None:
             assert audited.verified(chain)["storedHashes"] == 2 * SIZE - SIZE.bit_count()
         audited.sql("access", "DELETE FROM {}_entry WHERE sequence IN (3, 4, 9)")
         assert [place for place, _ in audited.findings("access")] == [3, 9]
+
+
+@both_chains
+def test_a_checkpoint_of_what_never_was_is_found(audited: Audited, chain: str) -> None:
+    """Two states were signed: what is there is whole, and not what the checkpoint sums up."""
+    path = audited.tmp_path / "forked.txt"
+    with open_ledger(audited.site.settings) as ledger:
+        [source] = ledger.chosen(ChainName(chain))
+        with source.open() as opened:
+            forked = replace(opened.checkpoint, size=5, root="57" * 32)
+    key = hmac_key()
+    path.write_bytes(seal_checkpoint(forked, [(NoteKey.hmac_sha256(key.key_id), key)]))
+    found = [message for _, message in audited.findings(chain, "--since", path)]
+    assert found == [
+        "The consistency proof does not lead to the older root.",
+        "The first 5 entries are not those of the checkpoint.",
+    ]
 
 
 # ── what a holder of the signing key did ─────────────────────────────────────
