@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from bench import access, bounds, load_and_store, lookup, peers
+from bench import access, audit, bounds, load_and_store, lookup, peers
 from bench.timing import Figure
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "bounds": bounds.figures,
     "lookup": lookup.figures,
     "access": access.figures,
+    "audit": audit.figures,
     "peers": peers.figures,
 }
 

@@ -52,14 +52,19 @@ def proven_entry(row: EntryRow, nodes: Nodes, head: Head) -> HistoryEntry:
 
 def history_row(entry: HistoryEntry, data: bytes) -> EntryRow:
     """The row of an entry whose bytes are ``data``."""
+    event, at, name, tag = searched_columns(entry)
+    return EntryRow(entry.sequence, data, event, at, name, tag)
+
+
+def searched_columns(entry: HistoryEntry) -> tuple[str, str, str | None, str | None]:
+    """What stands beside an entry, to be searched: event, time, name and tag."""
+    artifact = entry.artifact
+    if artifact is not None:
+        return entry.event, entry.at, artifact.name, artifact.tag
     name, tag = entry.details.get("name"), entry.details.get("tag")
-    if entry.artifact is not None:
-        name, tag = entry.artifact.name, entry.artifact.tag
-    return EntryRow(
-        sequence=entry.sequence,
-        entry=data,
-        event=entry.event,
-        at=entry.at,
-        name=name if isinstance(name, str) else None,
-        tag=tag if isinstance(tag, str) else None,
+    return (
+        entry.event,
+        entry.at,
+        name if isinstance(name, str) else None,
+        tag if isinstance(tag, str) else None,
     )

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "resign": "signatures:resign",
     "heartbeat": "signatures:heartbeat",
     "keys": "keys:keys",
+    "audit": "audit:audit",
     "trust": "trust:trust",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",

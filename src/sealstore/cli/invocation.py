@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 COMPLETION_VARIABLE: Final = "_SEALSTORE_COMPLETE"
 DONE: Final = 0
 FAILED: Final = 1
+_TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?Z?)?)?)?")
 
 
 @dataclass(slots=True)
@@ -81,6 +83,20 @@ def path_given(ctx: click.Context, parameter: click.Parameter, value: str | None
     if value == "":
         raise click.BadParameter("the path is empty.", ctx, parameter)
     return None if value is None else Path(value)
+
+
+def utc_time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """A UTC time from an option, or the beginning of one."""
+    if value is None:
+        return None
+    if not _TIME.fullmatch(value):
+        raise click.BadParameter(
+            "give a UTC time or its beginning: 2026-11, 2026-11-23, 2026-11-23T08:30.",
+            ctx,
+            parameter,
+        )
+    # Times are compared as text, and a Z would come behind every further digit.
+    return value.removesuffix("Z")
 
 
 def options_of_completion(parameters: Mapping[str, object]) -> Invocation:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from sealstore.cli import output
 from sealstore.cli.completion import complete_name, complete_tag
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
 
 if TYPE_CHECKING:
     from sealstore.artifact import Artifact
@@ -22,20 +21,6 @@ if TYPE_CHECKING:
 
 _KEY_ID_DIGITS: Final = 32
 _SHOWN_KEY_DIGITS: Final = 12
-_TIME: Final = re.compile(r"\d{4}(-\d\d(-\d\d(T\d\d(:\d\d(:\d\d(\.\d{1,6})?)?)?Z?)?)?)?")
-
-
-def _time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    if not _TIME.fullmatch(value):
-        raise click.BadParameter(
-            "give a UTC time or its beginning: 2026-11, 2026-11-23, 2026-11-23T08:30.",
-            ctx,
-            parameter,
-        )
-    # Times are compared as text, and a Z would come behind every further digit.
-    return value.removesuffix("Z")
 
 
 # ── list ─────────────────────────────────────────────────────────────────────
@@ -48,8 +33,8 @@ def _time(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @click.option("--actor", help="Only what this actor stored.")
 @click.option("--format", "format_", help="Only payloads of this format.")
 @click.option("--key", help="Only what this key signed: its id, or eight digits of it or more.")
-@click.option("--from", "from_", callback=_time, help="Only from this UTC time on: 2026-11-23.")
-@click.option("--before", callback=_time, help="Only before this UTC time.")
+@click.option("--from", "from_", callback=utc_time, help="Only from this UTC time on: 2026-11-23.")
+@click.option("--before", callback=utc_time, help="Only before this UTC time.")
 @click.option("--newest", is_flag=True, help="Only the newest revision of each tag.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")

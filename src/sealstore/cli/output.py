@@ -48,6 +48,11 @@ def document(value: object) -> None:
     click.echo(json.dumps(value, indent=2, allow_nan=False))
 
 
+def json_line(value: object) -> None:
+    """Print a JSON document on one line, in ASCII, at once: others read while this goes on."""
+    click.echo(json.dumps(value, allow_nan=False))
+
+
 def line(text: str = "", *, colour: str | None = None) -> None:
     """Print one line."""
     click.echo(_styled(printable(text), colour), color=_colours())
@@ -158,18 +163,33 @@ class _ProgressBar:
         self._watched = sys.stderr.isatty()
         self._bar: Bar | None = None
         self._tasks: dict[str, TaskID] = {}
+        # When a phase was first told of, and how far it was then.
+        self._first: dict[str, tuple[float, int]] = {}
 
     def update(self, what: str, done: int, total: int, /) -> None:
         if not self._watched or time.monotonic() - self._started < _PATIENCE_SECONDS:
             return
         if self._bar is None:
             from rich.progress import Progress as Bar
+            from rich.progress import TextColumn
 
-            self._bar = Bar(console=_console(stderr=True), transient=True)
+            columns = (*Bar.get_default_columns(), TextColumn("{task.fields[speed]}"))
+            self._bar = Bar(*columns, console=_console(stderr=True), transient=True)
             self._bar.start()
         if what not in self._tasks:
-            self._tasks[what] = self._bar.add_task(what)
-        self._bar.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = self._bar.add_task(what, speed="")
+            self._first[what] = (time.monotonic(), done)
+        speed = self._speed(what, done)
+        self._bar.update(self._tasks[what], completed=done, total=total, speed=speed)
+
+    def _speed(self, what: str, done: int) -> str:
+        since, before = self._first[what]
+        seconds = time.monotonic() - since
+        if not seconds:
+            return ""
+        speed = int((done - before) / seconds)
+        # The one phase that counts bytes: see ``maintenance.Progress``.
+        return f"{size_text(speed) if what == 'payloads' else f'{speed:,}'}/s"
 
     def stop(self) -> None:
         if self._bar is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Annotated, Final, TypeVar
 
@@ -96,6 +97,8 @@ def require_stored_tag(tag: str) -> None:
     _require(Tag.to_store, tag)
 
 
+# A ledger says the same names over and over, and checking one takes longer than decoding its entry.
+@functools.lru_cache(maxsize=1_024)
 def _require(rules: Callable[[str], object], text: str) -> None:
     try:
         rules(text)

@@ -1,0 +1,222 @@
+"""audit: the ledger for whoever has to answer for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sealstore.cli import output
+from sealstore.cli.audit_documents import (
+    check_proof,
+    checkpoint,
+    consistency,
+    export,
+    prove,
+)
+from sealstore.cli.audit_log import log
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
+
+if TYPE_CHECKING:
+    from sealstore.ledger import AccessCheckpoint, HistoryCheckpoint
+    from sealstore.maintenance.auditing import AuditReport, ChainName, ChainReport
+    from sealstore.settings import Settings
+
+CHAINS = ("history", "access")
+
+
+@click.group(short_help="Read, verify, prove and report what was changed and loaded.")
+def audit() -> None:
+    """Read, verify, prove and report the ledger.
+
+    Two chains: the history says what changed the repository, the access log what was loaded,
+    verified, exported and inspected, by whom, and what was refused.
+    """
+
+
+# ── verify ───────────────────────────────────────────────────────────────────
+
+
+@audit.command(short_help="Verify every entry against the signed heads.")
+@click.option("--chain", type=click.Choice([*CHAINS, "both"]), help="[default: both]")
+@click.option(
+    "--since",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="CHECKPOINT",
+    help="Only what was appended since this checkpoint; that nothing before it was rewritten or"
+    " cut off is proven. Once for each chain.",
+)
+@click.option(
+    "--export",
+    "exported",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Verify a file of 'audit export' instead; no repository is asked.",
+)
+@output.json_option
+@pass_invocation
+def verify(
+    invocation: Invocation,
+    chain: str | None,
+    since: tuple[Path, ...],
+    exported: Path | None,
+    as_json: bool,
+) -> int:
+    """Hash every entry, and hold it, its row, stored hashes and the map against the signed head.
+
+    Entries that were changed, removed, moved or added are found and named, and so are entries that
+    were cut off at the end. That they were cut off together with the head, in whose place an older
+    one was put, is found only against something that was kept: the checkpoint of --since, or what
+    this client remembers (the trust state). Where neither is there, this command says so.
+
+    The exit code is 1 if anything is wrong.
+    """
+    from sealstore.maintenance.auditing import AuditReport, verify_export, verify_ledger
+
+    settings = invocation.settings()
+    points = _checkpoints(settings, since)
+    with output.progress() as progress:
+        if exported is not None:
+            if chain is not None:
+                raise click.UsageError("--chain does not go with --export: the file says which.")
+            found = verify_export(
+                settings, exported, since=_only(list(points.values())), progress=progress
+            )
+            report = AuditReport([found])
+        else:
+            wanted = _chain_to_verify(chain, points)
+            report = verify_ledger(settings, chain=wanted, since=points, progress=progress)
+    if as_json:
+        output.document(report.to_json())
+    else:
+        _show(report)
+    return DONE if report.is_sound else FAILED
+
+
+def _checkpoints(
+    settings: Settings, paths: tuple[Path, ...]
+) -> dict[ChainName, HistoryCheckpoint | AccessCheckpoint]:
+    from sealstore.maintenance.auditing import chain_of, read_checkpoint
+
+    points: dict[ChainName, HistoryCheckpoint | AccessCheckpoint] = {}
+    for path in paths:
+        point = read_checkpoint(settings, path).checkpoint
+        if chain_of(point) in points:
+            raise click.UsageError("Two checkpoints are of one chain: give the older one.")
+        points[chain_of(point)] = point
+    return points
+
+
+def _only(
+    points: list[HistoryCheckpoint | AccessCheckpoint],
+) -> HistoryCheckpoint | AccessCheckpoint | None:
+    if len(points) > 1:
+        raise click.UsageError("An export is of one chain: give one checkpoint.")
+    return points[0] if points else None
+
+
+def _chain_to_verify(chain: str | None, points: Mapping[ChainName, object]) -> ChainName | None:
+    from sealstore.maintenance.auditing import ChainName
+
+    if chain in CHAINS:
+        wanted = ChainName(chain)
+        if points and wanted not in points:
+            raise click.UsageError(f"No checkpoint that was given is of the chain {wanted}.")
+        return wanted
+    # Who gives the checkpoint of one chain asks for that chain.
+    return next(iter(points)) if chain is None and len(points) == 1 else None
+
+
+def _show(report: AuditReport) -> None:
+    output.findings([finding.finding for finding in report.findings])
+    for chain in report.chains:
+        output.line(_described(chain), colour="red" if chain.findings else "green")
+        for text in _notes(chain):
+            output.note(text)
+
+
+def _described(report: ChainReport) -> str:
+    if report.head is None or report.hashed is None:
+        return f"{report.chain}: REFUSED"
+    hashed = report.hashed
+    word = "verified" if not report.findings else f"{report.findings.count} REFUSED"
+    seconds = hashed.hashing_seconds + hashed.decoding_seconds
+    since = f" since {report.start:,}" if report.start else ""
+    entries = "entry" if hashed.entries == 1 else "entries"
+    records = "" if report.map_records is None else f", {report.map_records:,} records of the map"
+    return (
+        f"{report.chain}: {word}: {hashed.entries:,} {entries}{since} of {report.head.size:,},"
+        f" {hashed.nodes:,} stored hashes{records} in {seconds:.2f} s"
+        f" ({report.entries_per_second:,.0f} entries/s)"
+    )
+
+
+def _notes(report: ChainReport) -> list[str]:
+    from sealstore.maintenance.auditing import CUT_IS_NOT_SEEN
+
+    more = report.findings.count - len(report.findings.shown)
+    notes = [f"{report.chain}: {more:,} findings more"] if more else []
+    if not report.compared_with:
+        return [*notes, f"{report.chain}: {CUT_IS_NOT_SEEN}"]
+    compared = " and ".join(
+        f"a {each.kind} of {each.size:,} entries ({output.time_text(each.time)} UTC)"
+        for each in report.compared_with
+    )
+    return [*notes, f"{report.chain}: the head was held against {compared}"]
+
+
+# ── report ───────────────────────────────────────────────────────────────────
+
+
+@audit.command(short_help="Draw a page: loads and refusals over time.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--from", "from_", callback=utc_time, help="Count only from this UTC time on.")
+@click.option("--before", callback=utc_time, help="Count only before this UTC time.")
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@pass_invocation
+def report(
+    invocation: Invocation, file: Path, from_: str | None, before: str | None, force: bool
+) -> int:
+    """Verify the ledger, and draw loads and refusals over time, by artifact, key, host and actor.
+
+    FILE is one HTML page without scripts, which fetches nothing. The exit code is 1 if the ledger
+    does not verify; the page then says so on top.
+    """
+    from sealstore.maintenance.auditing import write_report
+
+    with output.progress() as progress:
+        found = write_report(
+            invocation.settings(), file, since=from_, until=before, force=force, progress=progress
+        )
+    _show(found)
+    output.note(f"drawn: {file}")
+    return DONE if found.is_sound else FAILED
+
+
+# ── init ─────────────────────────────────────────────────────────────────────
+
+
+@audit.command(short_help="Make an access log where loaders may write.")
+@output.json_option
+@pass_invocation
+def init(invocation: Invocation, as_json: bool) -> int:
+    """Make the access log that MODEL_REPO_ACCESS_LOG_URL names, where there is none yet.
+
+    A repository has one of its own. Loaders that mount the repository read-only, or that are not to
+    share a log, each get one by this.
+    """
+    from sealstore.maintenance import create_access_log
+
+    location = create_access_log(invocation.settings())
+    if as_json:
+        output.document({"location": location})
+    else:
+        output.line(f"made the access log {location}")
+    return DONE
+
+
+for command in (log, checkpoint, prove, check_proof, consistency, export):
+    audit.add_command(command)
