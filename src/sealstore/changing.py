@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sealstore import environment
+from sealstore import environment, mirror_files
 from sealstore.artifact import Artifact
 from sealstore.assembly import Parts
 from sealstore.catalogue import ArtifactRow
@@ -23,6 +23,7 @@ from sealstore.errors import (
     KeyringError,
     LedgerTamperedError,
     RevokedKeyError,
+    SealstoreError,
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.ledger import EntryArtifact, RevisionValue, TagValue
@@ -31,7 +32,7 @@ from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import verified_in
 from sealstore.recording import Change, change, entry_artifact
 from sealstore.state import RepositoryState
-from sealstore.storing import mirror
+from sealstore.storing import mirror, warn
 from sealstore.verification import Proven
 
 # ── removing ─────────────────────────────────────────────────────────────────
@@ -53,6 +54,8 @@ def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactR
         if not removed:
             raise _not_found()
         _refuse_meant(made, name, tag, removed)
+    for each in removed:
+        _put_mirror_away(parts, each)
     return tuple(removed)
 
 
@@ -65,6 +68,14 @@ def _refuse_meant(made: Change, name: Name, tag: Tag, removed: Sequence[Artifact
                 f"The alias {alias} of {name} means {tag}@{value.revision}, so that it cannot be"
                 " removed."
             )
+
+
+def _put_mirror_away(parts: Parts, ref: ArtifactRef) -> None:
+    try:
+        mirror_files.put_mirror_away(parts.root, ref)
+    except SealstoreError as error:
+        # The artifact is removed, as the head says; 'sealstore gc' puts its mirror away later.
+        warn(f"{ref}: {error.message}")
 
 
 def _remove_revision(made: Change, name: Name, tag: Tag, revision: int) -> bool:

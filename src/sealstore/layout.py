@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import limits
+from sealstore.blobs.folder_walk import OPEN_FOLDER
 from sealstore.errors import (
     RepositoryExistsError,
     RepositoryLayoutError,
@@ -30,7 +31,6 @@ REPOSITORY_FILE: Final = "repository.json"
 STATEMENTS_FOLDER: Final = "statements"
 _FOLDER_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
-_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def new_repository_id() -> str:
@@ -144,7 +144,7 @@ _CREATION_LEFTOVERS: Final = re.compile(
 def _is_in_use(folder: int, name: str) -> bool:
     if name in ("objects", STATEMENTS_FOLDER):
         try:
-            inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
+            inner = os.open(name, OPEN_FOLDER, dir_fd=folder)
         except OSError:
             return True
         try:
@@ -221,7 +221,7 @@ def _open_mirror_folder(root: Path, ref: ArtifactRef) -> int:
         try:
             with suppress(FileExistsError):
                 os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)
-            inner = os.open(segment, _OPEN_FOLDER, dir_fd=folder)
+            inner = os.open(segment, OPEN_FOLDER, dir_fd=folder)
         finally:
             os.close(folder)
         folder = inner

@@ -160,6 +160,11 @@ class Repository:
         return self._parts.state.known().policies
 
     @property
+    def parts(self) -> Parts:
+        """What the repository consists of; for maintenance."""
+        return self._parts
+
+    @property
     def catalogue(self) -> Catalogue:
         """The catalogue: unverified; for maintenance."""
         return self._parts.catalogue

@@ -144,6 +144,12 @@ def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]
     return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 
 
+def duration(text: str) -> int | None:
+    """The seconds that a text such as ``90``, ``90m``, ``36h`` or ``7d`` means; None for others."""
+    match = _DURATION.fullmatch(text)
+    return None if match is None else int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
 def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ...]) -> str:
     value = given.get(variable, "").strip().lower() or allowed[0]
     if value not in allowed:
@@ -157,13 +163,13 @@ def _seconds(given: Mapping[str, str], variable: Variable) -> int | None:
     value = given.get(variable, "").strip()
     if not value:
         return None
-    match = _DURATION.fullmatch(value)
-    if match is None:
+    seconds = duration(value)
+    if seconds is None:
         raise ConfigurationError(
             f"{variable} is not a duration.",
             hint="set it to a number of seconds, or to one with a unit: 90s, 15m, 36h, 7d.",
         )
-    return int(match[1]) * _UNIT_SECONDS[match[2]]
+    return seconds
 
 
 def _repository_id(given: Mapping[str, str]) -> str | None:

@@ -130,7 +130,7 @@ def _store_staged(
         metadata=wanted.metadata,
     )
     # 5
-    verified, envelope = _record(parts, draft, digests)
+    verified, envelope = _record(parts, draft, digests, staged)
     artifact = Artifact(verified)
     if outcome is CommitOutcome.MENDED:
         warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
@@ -139,9 +139,13 @@ def _store_staged(
     return artifact
 
 
-def _record(parts: Parts, draft: Predicate, digests: Digests) -> tuple[VerifiedStatement, bytes]:
+def _record(
+    parts: Parts, draft: Predicate, digests: Digests, staged: StagedBlob
+) -> tuple[VerifiedStatement, bytes]:
     name, tag = Name(draft.name), Tag.to_store(draft.tag)
     with change(parts, draft.stored_by) as (made, state):
+        # Nothing needed the payload until now: it may have been collected since it was committed.
+        staged.secure()
         # In the transaction: the settings may have changed since the payload was inspected.
         state.policies.check(draft.imports)
         _refuse_protected(state.document, tag)

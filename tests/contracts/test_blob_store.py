@@ -12,7 +12,14 @@ import pytest
 from blake3 import blake3
 
 from sealstore import limits
-from sealstore.blobs import BlobStore, CommitOutcome, DigestName, LocalBlobStore
+from sealstore.blobs import (
+    BlobStore,
+    CommitOutcome,
+    DigestName,
+    FileKind,
+    LocalBlobStore,
+    StoredFile,
+)
 from sealstore.errors import (
     PayloadDigestError,
     PayloadMissingError,
@@ -330,3 +337,61 @@ def test_processes_that_store_one_payload_make_it_once(place: Place) -> None:
     """The same across processes."""
     assert sum(run_all([(put_many, (place.store(),))] * 4)) == 50
     assert len(list(place.store().sha256s())) == 50
+
+
+# ── collecting ───────────────────────────────────────────────────────────────
+
+
+def payload_files(store: BlobStore) -> list[StoredFile]:
+    return [file for file in store.files() if file.kind is FileKind.PAYLOAD]
+
+
+def test_a_payload_is_found_and_removed(store: BlobStore) -> None:
+    """What was found is removed once; another of the same bytes that came since is not."""
+    digests, _ = put(store, b"payload")
+    kept, _ = put(store, b"kept")
+    found = {file.found.name: file for file in payload_files(store)}
+    assert set(found) == {digests.sha256, kept.sha256}
+    with store.removing() as remove:
+        assert remove(found[digests.sha256])
+        assert not remove(found[digests.sha256])
+    assert list(store.sha256s()) == [kept.sha256]
+    put(store, b"payload")
+    with store.removing() as remove:
+        assert not remove(found[digests.sha256])
+    assert get(store, digests, 7) == b"payload"
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize("was_there", [False, True])
+@pytest.mark.parametrize("size", [0, 10, 3 * limits.MIB])
+def test_a_payload_that_was_collected_is_there_again(
+    store: BlobStore, place: Place, was_there: bool, size: int
+) -> None:
+    """Removed between its commit and its record, new or not, it is put back before the latter."""
+    data = some_bytes(size)
+    if was_there:
+        put(place.store(), data)
+    with store.stage() as staged:
+        staged.write(data)
+        digests, _ = staged.finish()
+        staged.commit()
+        for _ in range(2):
+            place.take(digests.sha256)
+            staged.secure()
+        before = payload_files(store)
+        staged.secure()
+        assert payload_files(store) == before
+    store.check(digests, size)
+    assert [file.found.name for file in store.files() if file.kind is FileKind.STAGING] == []
+
+
+def test_other_bytes_that_came_in_between_are_moved_aside(store: BlobStore, place: Place) -> None:
+    """Whatever took the payload's place before it is on record gives way to it."""
+    with store.stage() as staged:
+        staged.write(b"payload")
+        digests, _ = staged.finish()
+        staged.commit()
+        place.plant(digests.sha256, b"another")
+        staged.secure()
+    assert get(store, digests, 7) == b"payload"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
+from sealstore.blobs.folder_walk import FoundFile
 from sealstore.blobs.memory import VerifiedPayload
 from sealstore.blobs.payload_hash import DigestName
 from sealstore.statement import Digests
@@ -19,6 +21,34 @@ class CommitOutcome(Enum):
     ALREADY_THERE = "already there"
     MENDED = "mended"
     """Wrong bytes lay under the payload's name; they were moved aside."""
+
+
+class FileKind(Enum):
+    """What a file among the payloads is."""
+
+    PAYLOAD = "payload"
+    """A regular file whose name is a SHA-256, in its place; its content may be anything."""
+    FOLDER = "folder"
+    """One of the store's own."""
+    STAGING = "staging"
+    """A payload that was being written."""
+    SET_ASIDE = "set aside"
+    """What lay in a payload's place, with wrong bytes."""
+    FOREIGN = "foreign"
+    """Nothing that the store made."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file among the payloads.
+
+    Attributes:
+        kind: what it is.
+        found: as it was found.
+    """
+
+    kind: FileKind
+    found: FoundFile
 
 
 class StagedBlob(Protocol):
@@ -53,6 +83,17 @@ class StagedBlob(Protocol):
 
         Raises:
             StorageError: the storage refused; nothing that was there has changed.
+        """
+        ...
+
+    def secure(self) -> None:
+        """Return once the committed payload is under its SHA-256, whoever removed it since.
+
+        For the transaction that puts the payload on record: payloads are collected in such a
+        transaction only, so that from here on the record keeps it.
+
+        Raises:
+            StorageError: the storage refused.
         """
         ...
 
@@ -96,6 +137,20 @@ class BlobStore(Protocol):
 
     def sha256s(self) -> Iterator[str]:
         """The names of all payloads, in no particular order."""
+        ...
+
+    def files(self) -> Iterator[StoredFile]:
+        """Everything that the store holds, payloads or not, as it is."""
+        ...
+
+    def removing(self) -> AbstractContextManager[Callable[[StoredFile], bool]]:
+        """A function that removes a file if it is still as it was found; says whether it was.
+
+        On leaving, what was removed is removed durably.
+
+        Raises:
+            StorageError: the storage refused.
+        """
         ...
 
     def close(self) -> None:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from sealstore import limits
-from sealstore.blobs.contract import CommitOutcome, StagedBlob
+from sealstore.blobs.contract import CommitOutcome, StagedBlob, StoredFile
+from sealstore.blobs.folder_walk import OPEN_FOLDER, Removals, walk
+from sealstore.blobs.local_names import SHA256_NAME, kind_of
 from sealstore.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.blobs.payload_hash import DigestName, PayloadHash, hashing_aside, threads_for
 from sealstore.blobs.reading import hash_file, read_hashed, read_sealed
@@ -34,11 +35,11 @@ PAYLOAD_MODE: Final = 0o440
 _FOLDER_MODE: Final = 0o750
 _WRITE_BUFFER_BYTES: Final = limits.MIB
 _SYNC_EARLY_BYTES: Final = 64 * limits.MIB
-_OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a planted FIFO must not wait for a writer.
 _OPEN_PAYLOAD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
+"""What a file system puts into its root, where objects/ is a mount of its own."""
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
-_SHA256_NAME: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class LocalBlobStore:
@@ -102,8 +103,38 @@ class LocalBlobStore:
             for folder in sorted(os.listdir(self._root / "objects")):
                 if len(folder) == 2:
                     for name in sorted(os.listdir(self._root / "objects" / folder)):
-                        if _SHA256_NAME.fullmatch(name) and name.startswith(folder):
+                        if SHA256_NAME.fullmatch(name) and name.startswith(folder):
                             yield name
+
+    def files(self) -> Iterator[StoredFile]:
+        """See ``BlobStore.files``."""
+        with _storage_errors("The payloads cannot be listed"):
+            objects = self._open_objects()
+            try:
+                for found in walk(objects, 1, skipped=_SYSTEM_FOLDERS):
+                    yield StoredFile(kind_of(found), found)
+            finally:
+                os.close(objects)
+
+    @contextmanager
+    def removing(self) -> Iterator[Callable[[StoredFile], bool]]:
+        """See ``BlobStore.removing``."""
+        with _storage_errors("A payload cannot be removed"):
+            objects = self._open_objects()
+        try:
+            removals = Removals(objects)
+
+            def remove(file: StoredFile) -> bool:
+                with _storage_errors("A payload cannot be removed"):
+                    return removals.remove(file.found)
+
+            try:
+                yield remove
+            finally:
+                with _storage_errors("The removal of payloads cannot be made durable"):
+                    removals.sync()
+        finally:
+            os.close(objects)
 
     def close(self) -> None:
         """See ``BlobStore.close``: no handle is held between calls."""
@@ -111,7 +142,7 @@ class LocalBlobStore:
     def _open_objects(self) -> int:
         root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            return os.open("objects", _OPEN_FOLDER, dir_fd=root)
+            return os.open("objects", OPEN_FOLDER, dir_fd=root)
         finally:
             os.close(root)
 
@@ -123,7 +154,7 @@ class LocalBlobStore:
         with _storage_errors("The payload cannot be read"):
             try:
                 folders.append(self._open_objects())
-                folders.append(os.open(name[:2], _OPEN_FOLDER, dir_fd=folders[0]))
+                folders.append(os.open(name[:2], OPEN_FOLDER, dir_fd=folders[0]))
                 descriptor = _open_regular(name, folders[1])
             except FileNotFoundError:
                 raise PayloadMissingError("The payload is not in the repository.") from None
@@ -163,6 +194,8 @@ class LocalStagedBlob:
         self._temporary_name: str | None = None
         self._descriptor = self._open()
         self._digests: Digests | None = None
+        self._placed: tuple[int, int] | None = None
+        self._was_linked = False
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
         """See ``StagedBlob.write``."""
@@ -222,6 +255,22 @@ class LocalStagedBlob:
                 os.close(folder)
         return outcome
 
+    def secure(self) -> None:
+        """See ``StagedBlob.secure``."""
+        digests, size = self.finish()
+        name = digests.sha256
+        with _storage_errors("The payload cannot be stored"):
+            folder = self._open_fan_out(name[:2])
+            try:
+                if self._is_in_place(name, folder):
+                    return
+                if self._was_linked and self._temporary_name is None:
+                    self._copy_to_another()
+                self._link(name, folder, size)
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
     def discard(self) -> None:
         """Close the file, which then vanishes unless it was linked."""
         os.close(self._descriptor)
@@ -274,7 +323,7 @@ class LocalStagedBlob:
             pass
         else:
             os.fsync(self._objects)
-        return os.open(folder, _OPEN_FOLDER, dir_fd=self._objects)
+        return os.open(folder, OPEN_FOLDER, dir_fd=self._objects)
 
     def _link(self, name: str, folder: int, size: int) -> CommitOutcome:
         outcome = CommitOutcome.NEW
@@ -294,7 +343,29 @@ class LocalStagedBlob:
                     os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
                 outcome = CommitOutcome.MENDED
             else:
+                self._was_linked = True
+                self._placed = _inode(os.fstat(self._descriptor))
                 return outcome
+
+    def _is_in_place(self, name: str, folder: int) -> bool:
+        """Whether the name is still that of the file that was linked, or found to be the same."""
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return self._placed is not None and _inode(status) == self._placed
+
+    def _copy_to_another(self) -> None:
+        """Go on with a copy: a nameless file gets a name once, and never again."""
+        old, done = self._descriptor, 0
+        self._descriptor = self._open()
+        try:
+            while count := os.sendfile(self._descriptor, old, done, self._size - done):
+                done += count
+            os.fchmod(self._descriptor, PAYLOAD_MODE)
+            os.fsync(self._descriptor)
+        finally:
+            os.close(old)
 
     def _is_same_payload(self, name: str, folder: int, size: int) -> bool:
         try:
@@ -308,11 +379,16 @@ class LocalStagedBlob:
                 return False
             # Whoever put it there (a copy, a restored backup) may not have synced it.
             os.fsync(descriptor)
+            self._placed = _inode(os.fstat(descriptor))
             return True
         except PayloadSizeError:
             return False
         finally:
             os.close(descriptor)
+
+
+def _inode(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _open_regular(name: str, folder: int) -> int:

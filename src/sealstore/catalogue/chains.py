@@ -237,6 +237,12 @@ class MapRows:
                         found[position] = content
         return found
 
+    def count(self) -> int:
+        """How many rows of the map there are."""
+        with catalogue_errors("The map cannot be read"):
+            found = self._connection.execute(select(func.count()).select_from(map_row))
+            return int(found.scalar_one())
+
     def get(self, position: int) -> bytes | None:
         """The content of one row."""
         return self.fetch([position]).get(position)

@@ -25,6 +25,7 @@ from sealstore.catalogue.tables import artifact, history
 from sealstore.catalogue.writers_queue import writers_queue
 from sealstore.names import ArtifactRef
 
+_ROWS_A_FETCH: Final = 500
 _ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
@@ -126,9 +127,25 @@ class Reading:
     """
 
     def __init__(self, connection: Connection) -> None:
+        self._connection = connection
         self.history = ChainReader(connection, history)
         self.map = MapRows(connection)
         self.approvals = ApprovalRows(connection)
+
+    def artifacts(self) -> Iterator[ArtifactRow]:
+        """The row of every artifact, in no particular order."""
+        statement = select(*ARTIFACT_COLUMNS).execution_options(stream_results=True)
+        with catalogue_errors("The catalogue cannot be read"):
+            for page in self._connection.execute(statement).partitions(_ROWS_A_FETCH):
+                yield from map(artifact_row, page)
+
+    def claims(self) -> Iterator[tuple[object, object]]:
+        """Sequence and statement's digest that each artifact's row claims, in no order."""
+        columns = select(artifact.c.sequence, artifact.c.statement_digest)
+        statement = columns.execution_options(stream_results=True)
+        with catalogue_errors("The catalogue cannot be read"):
+            for page in self._connection.execute(statement).partitions(_ROWS_A_FETCH):
+                yield from ((sequence, digest) for sequence, digest in page)
 
 
 class WriteTransaction:

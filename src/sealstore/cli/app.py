@@ -35,6 +35,8 @@ COMMANDS: Final = {
     "keys": "keys:keys",
     "audit": "audit:audit",
     "trust": "trust:trust",
+    "fsck": "upkeep:fsck",
+    "gc": "upkeep:gc",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",
     "completion": "completion:completion",

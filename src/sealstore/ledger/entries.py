@@ -23,7 +23,7 @@ from sealstore.ledger.documents import (
 )
 from sealstore.statement import Positive, Sha256Hex, UtcTime, Who
 
-Event = Literal["create", "store", "remove", "resign", "settings", "key", "alias"]
+Event = Literal["create", "store", "remove", "resign", "settings", "key", "alias", "gc"]
 """What can change a repository."""
 
 _EVENTS_OF_ARTIFACTS: Final = frozenset({"store", "remove", "resign"})

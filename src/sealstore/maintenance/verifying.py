@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealstore.artifact import Artifact
 from sealstore.catalogue import ListFilter
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
     KeyringError,
-    PayloadDigestError,
     SealstoreError,
     StorageError,
     VerificationError,
 )
 from sealstore.maintenance.finding import Finding, claimed_ref
+from sealstore.maintenance.payload_hashing import DistinctPayloads, hash_payloads
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.maintenance.walk import walk_rows
-from sealstore.names import ArtifactRef, request
+from sealstore.names import request
 from sealstore.repository import Repository
-from sealstore.statement import Digests
 
 MEGABYTE = 1_000_000
 _REPORT_EVERY = 200
@@ -113,14 +107,15 @@ def verify_all(
         CatalogueError, KeyringError: the database or the keyring failed.
     """
     report = VerifyReport()
-    payloads = _Payloads()
+    payloads = DistinctPayloads()
     total = repository.catalogue.count(conditions or ListFilter())
     progress("statements", 0, total)
     try:
         for row in walk_rows(repository, conditions):
             report.artifacts += 1
             try:
-                payloads.add(repository.verify_row(row))
+                artifact = repository.verify_row(row)
+                payloads.add(artifact.digests, artifact.size, artifact.ref)
             except KeyringError:
                 raise
             except SealstoreError as error:
@@ -130,78 +125,8 @@ def verify_all(
     except CatalogueTamperedError as error:
         # What could be walked to is verified all the same; the report is not clean either way.
         report.findings.append(Finding.of(error))
-    _hash_payloads(repository, payloads, report, progress, threads or os.cpu_count() or 1)
+    hashing = hash_payloads(repository.blobs, payloads, progress=progress, threads=threads)
+    report.payloads = hashing.payloads
+    report.hashed_bytes, report.hashing_seconds = hashing.hashed_bytes, hashing.seconds
+    report.findings += [Finding.of(error, str(owner)) for owner, error in hashing.refusals]
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Payload:
-    digests: Digests
-    size: int
-
-
-class _Payloads:
-    """The distinct payloads that verified statements vouch for, and whose they are."""
-
-    def __init__(self) -> None:
-        self.owners: dict[_Payload, list[ArtifactRef]] = {}
-        self.bytes = 0
-
-    def add(self, artifact: Artifact) -> None:
-        payload = _Payload(artifact.digests, artifact.size)
-        owners = self.owners.get(payload)
-        if owners is None:
-            self.owners[payload] = owners = []
-            self.bytes += payload.size
-        owners.append(artifact.ref)
-
-
-def _hash_payloads(
-    repository: Repository,
-    payloads: _Payloads,
-    report: VerifyReport,
-    progress: Progress,
-    threads: int,
-) -> None:
-    waiting: Iterator[tuple[_Payload, list[ArtifactRef]]] = iter(payloads.owners.items())
-    lock = threading.Lock()
-    passed_bytes = 0
-
-    def work() -> None:
-        nonlocal passed_bytes
-        while True:
-            with lock:
-                payload, owners = next(waiting, (None, ()))
-            if payload is None:
-                return
-            error = _check(repository, payload)
-            with lock:
-                passed_bytes += payload.size
-                report.payloads += 1
-                if error is None or isinstance(error, PayloadDigestError):
-                    report.hashed_bytes += payload.size
-                if error is not None:
-                    report.findings += [Finding.of(error, str(owner)) for owner in owners]
-                progress("payloads", passed_bytes, payloads.bytes)
-
-    progress("payloads", 0, payloads.bytes)
-    started = time.perf_counter()
-    with ThreadPoolExecutor(threads, thread_name_prefix="sealstore-verify") as pool:
-        workers = [pool.submit(work) for _ in range(threads)]
-        try:
-            for worker in workers:
-                worker.result()
-        finally:
-            # After an error or an interruption the others finish the payload in hand, no more.
-            with lock:
-                waiting = iter(())
-    report.hashing_seconds = time.perf_counter() - started
-
-
-def _check(repository: Repository, payload: _Payload) -> SealstoreError | None:
-    try:
-        repository.blobs.check(payload.digests, payload.size)
-    except (VerificationError, StorageError) as error:
-        # A bad sector under one payload must not hide what is wrong with the others.
-        return error
-    return None
