@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Protocol
@@ -10,6 +10,9 @@ from typing import Protocol
 from sealstore.blobs.memory import VerifiedPayload
 from sealstore.blobs.payload_hash import DigestName
 from sealstore.statement import Digests
+
+Write = Callable[[memoryview], object]
+"""Takes the next bytes."""
 
 
 class CommitOutcome(Enum):
@@ -91,6 +94,20 @@ class BlobStore(Protocol):
 
         Raises:
             As ``read``.
+        """
+        ...
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """Hand a payload on piece by piece, and return if both digests hold.
+
+        Args:
+            digests: the signed digests.
+            size: the signed size in bytes; nothing is handed on where the payload has another.
+            write: gets each piece, which is valid until it returns. Nothing is verified before this
+                method has returned: what was written then is the payload, else it is nothing.
+
+        Raises:
+            As ``read``; and what ``write`` raises.
         """
         ...
 

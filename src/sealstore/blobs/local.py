@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import limits
-from sealstore.blobs.contract import CommitOutcome, StagedBlob
+from sealstore.blobs.contract import CommitOutcome, StagedBlob, Write
 from sealstore.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.blobs.payload_hash import DigestName, PayloadHash, hashing_aside, threads_for
 from sealstore.blobs.reading import hash_file, read_hashed, read_sealed
@@ -95,6 +95,11 @@ class LocalBlobStore:
         """See ``BlobStore.check``."""
         with self._open_payload(digests, size) as descriptor:
             hash_file(descriptor, size).require(digests)
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """See ``BlobStore.copy``."""
+        with self._open_payload(digests, size) as descriptor:
+            hash_file(descriptor, size, write).require(digests)
 
     def sha256s(self) -> Iterator[str]:
         """See ``BlobStore.sha256s``."""

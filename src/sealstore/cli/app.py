@@ -34,6 +34,7 @@ COMMANDS: Final = {
     "heartbeat": "signatures:heartbeat",
     "keys": "keys:keys",
     "trust": "trust:trust",
+    "bundle": "bundles:bundle",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",
     "completion": "completion:completion",
