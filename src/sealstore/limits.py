@@ -245,3 +245,21 @@ a head that may be an hour or more old is not judged by five minutes."""
 TRUST_TIME_STEP_SECONDS: Final = 3_600
 """Seconds by which the clock must be past the newest time seen before that alone is written down:
 a write at each load would cost more than the load."""
+
+# ── bundles ──────────────────────────────────────────────────────────────────
+
+MAX_BUNDLE_ARTIFACTS: Final = 10_000
+"""Artifacts of one bundle: more than anybody carries to another site at once."""
+
+MAX_BUNDLE_INDEX_BYTES: Final = 32 * MIB
+"""Bytes of a bundle's index: some 3 kB for each of its artifacts, with the longest names."""
+
+MAX_BUNDLE_EVIDENCE_BYTES: Final = 256 * MIB
+"""Bytes of all that a bundle holds beside index and payloads, which is read into memory at once:
+25 kB for each artifact."""
+
+MAX_BUNDLE_KEYS_BYTES: Final = 1 * MIB
+"""Bytes of the public keys that a bundle carries as hints."""
+
+MAX_PROOF_HASHES: Final = 64
+"""Hashes of an inclusion or a consistency proof: a tree of 2^63 entries needs no more."""

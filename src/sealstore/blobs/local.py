@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import limits
-from sealstore.blobs.contract import CommitOutcome, StagedBlob, StoredFile
+from sealstore.blobs.contract import CommitOutcome, StagedBlob, StoredFile, Write
 from sealstore.blobs.folder_walk import OPEN_FOLDER, Removals, walk
 from sealstore.blobs.local_names import SHA256_NAME, kind_of
 from sealstore.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
@@ -96,6 +96,11 @@ class LocalBlobStore:
         """See ``BlobStore.check``."""
         with self._open_payload(digests, size) as descriptor:
             hash_file(descriptor, size).require(digests)
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """See ``BlobStore.copy``."""
+        with self._open_payload(digests, size) as descriptor:
+            hash_file(descriptor, size, write).require(digests)
 
     def sha256s(self) -> Iterator[str]:
         """See ``BlobStore.sha256s``."""

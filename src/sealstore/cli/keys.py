@@ -152,6 +152,7 @@ def _key_json(key: Key) -> dict[str, Any]:
         "repositories": "any" if repositories is None else sorted(repositories),
         "created": key.created.isoformat(),
         "canSign": key.can_sign,
+        "fingerprint": key.fingerprint,
     }
 
 
@@ -364,10 +365,11 @@ def export(
 def import_(
     invocation: Invocation, file: Path, roles: tuple[str, ...], yes: bool, as_json: bool
 ) -> int:
-    """Add the public keys in FILE, from 'keys export', to the keyring; secrets are left behind.
+    """Add the public keys in FILE to the keyring; secrets are left behind.
 
-    Each key gets those of the given roles that it has there. A key that is here already stays as it
-    is. Compare the ids with their owners first: whoever made FILE chose what is in it.
+    FILE comes from 'keys export', or is a bundle: its keys are for its repository only. Each key
+    gets those of the given roles that it has there. A key that is here already stays as it is.
+    Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
     """
     from sealstore.keys import Role
     from sealstore.maintenance import import_keys, plan_import
@@ -377,6 +379,7 @@ def import_(
     if not as_json:
         for key in planned.added:
             output.line(f"{key.key_id}: {_described(key)}")
+            output.line(f"  fingerprint {key.fingerprint}")
     if planned.added:
         output.confirm(f"Trust {output.counted(len(planned.added), 'key')} so?", yes=yes)
         planned = import_keys(settings, file, wanted)

@@ -26,6 +26,7 @@ from sealstore.ledger.continuity import (
     require_extends,
     require_extends_access,
     require_later_access,
+    require_not_older,
 )
 from sealstore.ledger.entries import (
     AccessEntry,
@@ -140,6 +141,7 @@ __all__ = [
     "require_extends",
     "require_extends_access",
     "require_later_access",
+    "require_not_older",
     "revision_key",
     "seal_access_head",
     "seal_checkpoint",

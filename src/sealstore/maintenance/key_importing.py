@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sealstore.bundles import is_bundle
 from sealstore.keys import Key, Keyring, Role, read_keyring_file
 from sealstore.keys.sources import public_keyring
+from sealstore.maintenance.bundling.checking import bundle_keys
 from sealstore.maintenance.keyring_file import keyring_change, keys_in_file
 from sealstore.settings import Settings
 
@@ -31,28 +33,36 @@ def plan_import(settings: Settings, path: Path, roles: Iterable[Role]) -> KeyImp
 
     Args:
         settings: names the keyring.
-        path: a keyring that somebody has exported.
+        path: a keyring that somebody has exported, or a bundle.
         roles: what its keys are trusted with here. A key gets those of them that it has there.
 
     Raises:
         KeyringError: one of the keyrings cannot be used.
+        BundleFormatError: the bundle is damaged.
     """
-    exported = read_keyring_file(path, outside=settings.path)
+    exported = _keys_of_others(settings, path)
     return _plan(keys_in_file(settings), exported, frozenset(roles))
 
 
 def import_keys(settings: Settings, path: Path, roles: Iterable[Role]) -> KeyImport:
-    """Add the public keys of an exported keyring; what is here already stays as it is.
+    """Add the public keys of an exported keyring or a bundle; what is here already stays as it is.
 
     Raises:
         KeyringError, StorageError: as ``plan_import``; or the keyring cannot be written.
     """
-    exported = read_keyring_file(path, outside=settings.path)
+    exported = _keys_of_others(settings, path)
     with keyring_change(settings) as change:
         planned = _plan(change.keyring, exported, frozenset(roles))
         if planned.added:
             change.write(Keyring.of([*change.keyring, *planned.added]))
     return planned
+
+
+def _keys_of_others(settings: Settings, path: Path) -> Keyring:
+    if path.is_file() and is_bundle(path):
+        # Anybody may have made the file: its keys are for a person to compare.
+        return Keyring.of(bundle_keys(path))
+    return read_keyring_file(path, outside=settings.path)
 
 
 def _plan(present: Keyring, exported: Keyring, roles: frozenset[Role]) -> KeyImport:
