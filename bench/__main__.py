@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from bench import audit, load_and_store, lookup, peers
+from bench import access, audit, bounds, load_and_store, lookup, peers
 from bench.timing import Figure
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "load-and-store": load_and_store.figures,
+    "bounds": bounds.figures,
     "lookup": lookup.figures,
+    "access": access.figures,
     "audit": audit.figures,
     "peers": peers.figures,
 }

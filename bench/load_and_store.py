@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -11,9 +12,14 @@ from pathlib import Path
 import joblib
 
 from bench import objects
-from bench.timing import Figure, compare
+from bench.objects import MIB
+from bench.timing import Comparison, Figure, compare
+from sealstore.blobs import DigestName
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
+from sealstore.pickling.inspection import inspect_memory
+from sealstore.pickling.reader import load_object
+from sealstore.pickling.resolution import SignedImports, imports_to_sign
 from sealstore.repository import Repository
 
 
@@ -26,6 +32,8 @@ class Case:
         make: makes it.
         load, store: the targets; None where nothing is promised.
         load_ms: target of the whole load in milliseconds.
+        is_large: whether it is an array that fills memory: its peak is measured, and to inspect it
+            and to load it from memory are both next to nothing.
     """
 
     name: str
@@ -33,17 +41,23 @@ class Case:
     load: float | None = None
     store: float | None = None
     load_ms: float | None = None
+    is_large: bool = False
 
 
 CASES = (
     Case("linear model", objects.linear_model, load_ms=0.8),
-    Case("HistGradientBoosting, 200 iterations", objects.boosting),
-    Case("RandomForest, 100 trees", objects.forest),
-    Case("DataFrame, 100,000 rows with an object column", objects.frame),
-    Case("dict of 200,000 floats", objects.floats),
-    Case("20,000 small arrays", objects.small_arrays),
-    Case("array of 256 MB", objects.array(256), load=1.5),
+    Case("HistGradientBoosting, 200 iterations", objects.boosting, load=0.4, store=0.8),
+    Case("RandomForest, 100 trees", objects.forest, load=0.6, store=1.3),
+    Case("DataFrame, 100,000 rows with an object column", objects.frame, load=0.1),
+    Case("dict of 200,000 floats", objects.floats, load=0.15, store=0.4),
+    Case("20,000 small arrays", objects.small_arrays, load=0.3, store=0.8),
+    Case("array of 256 MB", objects.array(256), load=1.1, store=1.4, is_large=True),
+    Case("array of 1 GB", objects.array(1024), load=1.1, store=1.4, is_large=True),
 )
+INSPECTION = 1.5
+"""At most, for each second that loading the same payload takes."""
+PEAK_MEMORY = 1.1
+"""At most, for each byte of a large payload."""
 
 
 def figures(*, only: str = "") -> Iterator[Figure]:
@@ -52,12 +66,16 @@ def figures(*, only: str = "") -> Iterator[Figure]:
     with tempfile.TemporaryDirectory(prefix="sealstore-bench-") as folder:
         here = Path(folder)
         with Repository.create(here / "repository", keyring=keyring) as repository:
-            for case in CASES:
-                if only in case.name:
-                    yield from _measure(case, here, repository)
+            settings = dataclasses.replace(repository.settings, digest=DigestName.SHA256)
+            with Repository.open(repository.root, keyring=keyring, settings=settings) as checked:
+                for case in CASES:
+                    if only in case.name:
+                        yield from _measure(case, here, repository, checked)
 
 
-def _measure(case: Case, here: Path, repository: Repository) -> Iterator[Figure]:
+def _measure(
+    case: Case, here: Path, repository: Repository, by_sha256: Repository
+) -> Iterator[Figure]:
     obj = case.make()
     plain = here / "plain.joblib"
 
@@ -71,22 +89,60 @@ def _measure(case: Case, here: Path, repository: Repository) -> Iterator[Figure]
 
     def store_ours() -> None:
         # A fresh tag each time; the same payload would not be written again.
-        payload = next(_repository_payloads(here), None)
-        if payload is not None:
+        for payload in _repository_payloads(here):
             payload.unlink()
         repository.store(obj, "bench", f"run-{next(counter)}")
 
     stored = compare(store_ours, store_plain)
-    detail = f"{stored.ours * 1e3:.2f} ms against {stored.peer * 1e3:.2f} ms"
-    yield Figure(f"store: {case.name}", stored.ratio, "x", case.store, detail)
-
+    yield _ratio(f"store: {case.name}", stored, case.store)
     loaded = compare(lambda: repository.load("bench"), lambda: joblib.load(plain))
-    detail = f"{loaded.ours * 1e3:.2f} ms against {loaded.peer * 1e3:.2f} ms"
-    yield Figure(f"load: {case.name}", loaded.ratio, "x", case.load, detail)
+    yield _ratio(f"load: {case.name}", loaded, case.load)
     if case.load_ms is not None:
         yield Figure(f"load: {case.name}", loaded.ours * 1e3, "ms", case.load_ms, "in all")
+    loaded = compare(lambda: by_sha256.load("bench"), lambda: joblib.load(plain), budget=3)
+    yield _ratio(f"load, SHA-256: {case.name}", loaded, None)
+    yield from _inspection(case, here)
+    if case.is_large:
+        yield _peak_memory(case, repository)
     for payload in _repository_payloads(here):
         payload.unlink()
+
+
+def _inspection(case: Case, here: Path) -> Iterator[Figure]:
+    [payload] = _repository_payloads(here)
+    memory = memoryview(bytearray(payload.read_bytes()))
+    signed = SignedImports(entry.name for entry in imports_to_sign(inspect_memory(memory)))
+    inspected = compare(
+        lambda: inspect_memory(memory),
+        lambda: load_object(memory, find_class=signed.resolve),
+        budget=3,
+    )
+    target = None if case.is_large else INSPECTION
+    yield _ratio(f"inspection to loading: {case.name}", inspected, target)
+
+
+def _peak_memory(case: Case, repository: Repository) -> Figure:
+    size = repository.get("bench").size
+    # Resets the peak to what is resident now (man 5 proc, clear_refs).
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    loaded = repository.load("bench")
+    peak = _status("VmHWM") - before
+    del loaded
+    detail = f"{peak / MIB:.0f} MiB for a payload of {size / MIB:.0f} MiB"
+    return Figure(f"peak memory of a load: {case.name}", peak / size, "x", PEAK_MEMORY, detail)
+
+
+def _status(key: str) -> int:
+    """Bytes that ``/proc/self/status`` shows under ``key``."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise LookupError(key)
+
+
+def _ratio(what: str, measured: Comparison, target: float | None) -> Figure:
+    return Figure(what, measured.ratio, "x", target, measured.detail)
 
 
 def _repository_payloads(here: Path) -> Iterator[Path]:

@@ -1,7 +1,7 @@
-"""The ledger: chains with their nodes and heads, the map, the settings' versions, the approvals.
+"""The ledger: chains, nodes, heads, the map, the settings' versions; approvals and origins.
 
-The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it said
-into the new history in the same transaction (sealstore.maintenance.migration).
+The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it
+said into the new history in the same transaction (sealstore.maintenance.migration).
 
 Revision ID: 0002
 Revises: 0001
@@ -54,6 +54,11 @@ def upgrade() -> None:
             sa.Column("id", _sequence(), primary_key=True, autoincrement=False),
             sa.Column("envelope", sa.LargeBinary, nullable=False),
         )
+    op.create_table(
+        "origin",
+        sa.Column("sequence", _sequence(), primary_key=True, autoincrement=False),
+        sa.Column("envelope", sa.LargeBinary, nullable=False),
+    )
     op.create_table(
         "map_row",
         sa.Column("position", _sequence(), primary_key=True, autoincrement=False),

@@ -1,7 +1,7 @@
 """What sealstore is for, shown on a real model: ``python -m sealstore.demo`` (or ``make demo``).
 
 A scikit-learn model is trained, stored, listed, verified, loaded and used. Then the repository is
-attacked four times, and each attack is refused before anything of it runs. Everything happens in a
+attacked five times, and each attack is refused before anything of it runs. Everything happens in a
 temporary folder, with a key of its own; nothing of the user's configuration is read or written.
 """
 
@@ -23,7 +23,7 @@ from sealstore.errors import SealstoreError
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
 from sealstore.repository import Repository
-from sealstore.settings import PREFIX
+from sealstore.settings import PREFIX, Variable
 
 NAME, TAG = "churn", "2026-11"
 
@@ -54,6 +54,8 @@ def main() -> int:
     print(f"sealstore's demo, with scikit-learn {sklearn.__version__}\n")
     with tempfile.TemporaryDirectory(prefix="sealstore-demo-") as folder:
         here = Path(folder)
+        # What this client remembers of the repository goes with the demo.
+        os.environ[Variable.TRUST_STATE] = str(here / "trust")
         keyring = Keyring.of([new_key(HmacSha256.generate())])
         _store_and_load(here / "repository", keyring)
         refused = [attack(here, keyring) for attack in _ATTACKS]
@@ -87,6 +89,11 @@ def _store_and_load(root: Path, keyring: Keyring) -> None:
         loaded = repository.load(NAME, TAG)
         _say("load", f"{(time.perf_counter() - began) * 1e3:.1f} ms, verified first")
         same = (loaded.predict(test_in) == model.predict(test_in)).all()
+        with repository.access_log.read() as log:
+            _say(
+                "record",
+                f"{log.head().head.size} accesses, in a chain that {len(keyring)} key signs",
+            )
         _say("predict", f"{len(test_in)} predictions, equal to the trained model's: {same}")
 
 
@@ -131,13 +138,25 @@ def _plant_pickle(here: Path, keyring: Keyring) -> bool:
         return refused and mark.exists()
 
 
-_ATTACKS = (_flip_payload, _flip_envelope, _flip_row, _plant_pickle)
+def _put_back_an_older_repository(here: Path, keyring: Keyring) -> bool:
+    with _attacked(here) as root:
+        older = here / "older"
+        shutil.copytree(root, older)
+        with Repository.open(root, keyring=keyring) as repository:
+            repository.store("a better model", NAME, TAG)
+        shutil.rmtree(root)
+        older.rename(root)
+        return _refuses("put back an older repository, genuine in every bit", root, keyring)
+
+
+_ATTACKS = (_flip_payload, _flip_envelope, _flip_row, _plant_pickle, _put_back_an_older_repository)
 
 
 @contextmanager
 def _attacked(here: Path) -> Iterator[Path]:
     """A copy of the repository, for one attack."""
-    root = here / "attacked"
+    # Each in a place of its own: this client remembers what it saw where.
+    root = here / f"attacked-{len(list(here.glob('trust/*.json')))}"
     shutil.copytree(here / "repository", root)
     try:
         yield root

@@ -266,6 +266,12 @@ class ArtifactInUseError(SealstoreError):
     )
 
 
+class BundleRefusedError(SealstoreError):
+    """A genuine bundle that cannot be made, or does not belong into this repository."""
+
+    code = "BUNDLE_REFUSED"
+
+
 class ImmutableTagError(SealstoreError):
     """The repository was created with immutable tags and this tag exists."""
 
@@ -357,13 +363,14 @@ class EnvelopeFormatError(VerificationError):
 
 
 class UnknownKeyError(VerificationError):
-    """The envelope names a key that the keyring does not hold."""
+    """The envelope names a key that the keyring does not hold: ``key_id``, where one was named."""
 
     code = "UNKNOWN_KEY"
     default_hint = (
         "if the signer is one that you trust, add its key to the keyring; 'sealstore keys list'"
         " shows which are there."
     )
+    key_id: str = ""
 
 
 class RevokedKeyError(VerificationError):
@@ -535,6 +542,16 @@ class PayloadDigestError(VerificationError):
     """The payload's digest is not the one that was signed."""
 
     code = "PAYLOAD_DIGEST"
+
+
+class BundleFormatError(VerificationError):
+    """A file that is not one bundle, or one that was damaged."""
+
+    code = "BUNDLE_FORMAT"
+    default_hint = (
+        "copy the file again, or have the bundle made again; if a newer release of sealstore made"
+        " it, install that release."
+    )
 
 
 class UnsignedImportError(VerificationError):

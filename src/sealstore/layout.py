@@ -1,8 +1,10 @@
 """The repository's folder: ``repository.json`` and the mirror of the envelopes.
 
 ``repository.json`` is the envelope of the signed settings. The mirror
-``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt; nothing is ever loaded
-by way of it. Its folders are walked with ``O_NOFOLLOW``, so that no planted link leads out.
+``statements/<name>/<tag>/<revision>.json`` lets a lost catalogue be rebuilt, and
+``origins/<name>/<tag>/<revision>.json`` shows the statement that an imported artifact had where it
+comes from; nothing is ever loaded by way of them. Their folders are walked with ``O_NOFOLLOW``, so
+that no planted link leads out.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from sealstore.names import ArtifactRef
 
 REPOSITORY_FILE: Final = "repository.json"
 STATEMENTS_FOLDER: Final = "statements"
+ORIGINS_FOLDER: Final = "origins"
 _FOLDER_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
 
@@ -180,7 +183,14 @@ def mirror_path(ref: ArtifactRef) -> str:
     return f"{STATEMENTS_FOLDER}/{ref.name}/{ref.tag}/{ref.revision}.json"
 
 
-def write_mirror(root: Path, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> bool:
+def write_mirror(
+    root: Path,
+    ref: ArtifactRef,
+    envelope: bytes,
+    *,
+    replace: bool = False,
+    folder: str = STATEMENTS_FOLDER,
+) -> bool:
     """Mirror an envelope.
 
     Args:
@@ -188,6 +198,7 @@ def write_mirror(root: Path, ref: ArtifactRef, envelope: bytes, *, replace: bool
         ref: with its revision.
         envelope: the bytes.
         replace: whether an envelope that is there gives way (a new signature).
+        folder: of the mirror: of the repository's own statements, or of those of origins.
 
     Returns:
         Whether a foreign file was in the way; it was moved aside.
@@ -196,11 +207,11 @@ def write_mirror(root: Path, ref: ArtifactRef, envelope: bytes, *, replace: bool
         StorageError: the file system refused, or a link stood in the path.
     """
     with storage_errors("The statement cannot be mirrored"):
-        folder = _open_mirror_folder(root, ref)
+        opened = _open_mirror_folder(root, folder, ref)
         try:
-            return _place(folder, f"{ref.revision}.json", envelope, replace=replace)
+            return _place(opened, f"{ref.revision}.json", envelope, replace=replace)
         finally:
-            os.close(folder)
+            os.close(opened)
 
 
 @contextmanager
@@ -215,9 +226,9 @@ def storage_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-def _open_mirror_folder(root: Path, ref: ArtifactRef) -> int:
+def _open_mirror_folder(root: Path, mirror: str, ref: ArtifactRef) -> int:
     folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    for segment in (STATEMENTS_FOLDER, ref.name, ref.tag):
+    for segment in (mirror, ref.name, ref.tag):
         try:
             with suppress(FileExistsError):
                 os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)

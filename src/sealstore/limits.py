@@ -61,8 +61,15 @@ MAX_HMAC_KEY_BYTES: Final = 1024
 MAX_PAYLOAD_BYTES: Final = 1 << 40
 """Bytes of a payload (1 TiB). A signed size above it is refused before memory is taken."""
 
-PARALLEL_HASH_BYTES: Final = 4 * MIB
-"""Payloads from this size on are read and hashed by two threads side by side."""
+PARALLEL_HASH_BYTES: Final = 16 * MIB
+"""Payloads from this size on are read and hashed by two threads side by side. Smaller ones take a
+few milliseconds, which a thread that has to wait for a busy processor does not save."""
+
+MANY_THREADS_BYTES: Final = 64 * MIB
+"""Payloads from this size on have their BLAKE3 digest computed by several threads."""
+
+MAX_HASH_THREADS: Final = 4
+"""Threads that compute one BLAKE3 digest: from there on the memory is slower than they are."""
 
 READ_CHUNK_BYTES: Final = 4 * MIB
 """Bytes that are read before they are handed to the hash: fits a core's cache several times over
@@ -106,6 +113,10 @@ MAX_SHOWN_ARGUMENTS: Final = 8
 
 MAX_SHOWN_CHARACTERS: Final = 100
 """Characters of a string argument that an inspection shows: names and paths fit."""
+
+MAX_PATTERN_CHARACTERS: Final = 1_000
+"""Characters of a regular expression that is trusted to be compiled: at its worst (classes of all
+letters, whatever their case) that takes a second."""
 
 MAX_ARRAY_KINDS: Final = 1_000
 """Different pairs of dtype and shape that an inspection lists."""
@@ -183,6 +194,10 @@ REMEMBER_ACCESS_SECONDS: Final = 5
 """Seconds after which a process that appends to the access log remembers its head again: that costs
 two fsyncs, and entries of so many seconds are what nobody would miss after a rollback."""
 
+NEAR_ENTRIES: Final = 64
+"""Entries that other processes appended since one's own last append: so many are read and verified,
+which is quicker than a proof from the stored nodes; beyond, the proof is."""
+
 MAX_ENTRY_DETAILS: Final = 32
 """Details of one entry: a listing shows them on one line each."""
 
@@ -230,3 +245,21 @@ a head that may be an hour or more old is not judged by five minutes."""
 TRUST_TIME_STEP_SECONDS: Final = 3_600
 """Seconds by which the clock must be past the newest time seen before that alone is written down:
 a write at each load would cost more than the load."""
+
+# ── bundles ──────────────────────────────────────────────────────────────────
+
+MAX_BUNDLE_ARTIFACTS: Final = 10_000
+"""Artifacts of one bundle: more than anybody carries to another site at once."""
+
+MAX_BUNDLE_INDEX_BYTES: Final = 32 * MIB
+"""Bytes of a bundle's index: some 3 kB for each of its artifacts, with the longest names."""
+
+MAX_BUNDLE_EVIDENCE_BYTES: Final = 256 * MIB
+"""Bytes of all that a bundle holds beside index and payloads, which is read into memory at once:
+25 kB for each artifact."""
+
+MAX_BUNDLE_KEYS_BYTES: Final = 1 * MIB
+"""Bytes of the public keys that a bundle carries as hints."""
+
+MAX_PROOF_HASHES: Final = 64
+"""Hashes of an inclusion or a consistency proof: a tree of 2^63 entries needs no more."""

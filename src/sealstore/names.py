@@ -18,6 +18,8 @@ LATEST: Final = "latest"
 _PUNCTUATION: Final = frozenset("._-+=, ()[]")
 _FIRST_PUNCTUATION: Final = frozenset("_")
 _LAST_FORBIDDEN: Final = frozenset(". ")
+_REVISION_DIGITS: Final = 19
+"""Digits of ``limits.MAX_SEQUENCE``."""
 
 
 class _Segment(str):
@@ -107,6 +109,24 @@ def request(name: str, tag: str, revision: int | None = None) -> ArtifactRef:
                 hint="name the tag whose revision you want.",
             )
     return ref
+
+
+def parse_request(text: str) -> ArtifactRef:
+    """The reference that ``NAME``, ``NAME:TAG`` or ``NAME:TAG@REVISION`` is; ``latest`` by default.
+
+    Raises:
+        InvalidNameError: it is none.
+    """
+    # No name or tag has either of these characters.
+    name, _, rest = text.partition(":")
+    tag, at, digits = rest.partition("@")
+    if not at:
+        return request(name, tag or LATEST)
+    if not (digits.isascii() and digits.isdecimal() and len(digits) <= _REVISION_DIGITS):
+        raise InvalidNameError(
+            "A revision is a whole number from 1 on.", hint="write NAME:TAG@REVISION: churn:v1@2."
+        )
+    return request(name, tag, int(digits))
 
 
 def _broken_rule(text: str) -> str | None:

@@ -11,7 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from sealstore import aliasing, changing, creating, environment, loading, proving, storing
+from sealstore import (
+    aliasing,
+    changing,
+    creating,
+    environment,
+    loading,
+    origins,
+    proving,
+    storing,
+)
 from sealstore.access import AccessLog
 from sealstore.accessing import access
 from sealstore.aliasing import Alias, Wanted
@@ -25,6 +34,7 @@ from sealstore.keys import Keyring
 from sealstore.ledger import HistoryEntry
 from sealstore.loading import MmapMode, about
 from sealstore.names import ArtifactRef, Name, Tag, request
+from sealstore.origins import KeptOrigin
 from sealstore.policies import Policies
 from sealstore.recording import change_settings, record_key_change, renew_heads
 from sealstore.settings import Settings
@@ -295,6 +305,19 @@ class Repository:
         ref = request(name, tag, revision)
         with about(ref):
             return proving.find(self._parts, ref).artifact
+
+    def origin(
+        self, name: str, tag: str = "latest", *, revision: int | None = None
+    ) -> KeptOrigin | None:
+        """Where an imported artifact comes from, as the proven history has it; None if it is none.
+
+        Raises:
+            LedgerTamperedError, CatalogueTamperedError: what is on record of it was changed.
+            Otherwise as ``load``, up to the payload.
+        """
+        ref = request(name, tag, revision)
+        with about(ref):
+            return origins.kept_origin(self._parts, proving.find(self._parts, ref))
 
     def verify(
         self,

@@ -186,19 +186,26 @@ def decode(data: bytes) -> Statement:
     return statement
 
 
-def decode_canonical(data: bytes, decoder: msgspec.json.Decoder[Decoded], what: str) -> Decoded:
+def decode_canonical(
+    data: bytes,
+    decoder: msgspec.json.Decoder[Decoded],
+    what: str,
+    *,
+    limit: int = limits.MAX_STATEMENT_BYTES,
+) -> Decoded:
     """Decode signed JSON of which there is exactly one spelling.
 
     Args:
-        data: the bytes, at most ``limits.MAX_STATEMENT_BYTES``.
+        data: the bytes.
         decoder: says the type, with unknown fields forbidden.
         what: what the bytes are, for the error's text.
+        limit: how many bytes it may have.
 
     Raises:
         StatementFormatError: too long, nested too deeply, not the type, or not the bytes that
             encoding the result gives: a key that is there twice, white space, other escapes.
     """
-    if len(data) > limits.MAX_STATEMENT_BYTES:
+    if len(data) > limit:
         raise StatementFormatError(f"The {what} has {len(data)} bytes, more than allowed.")
     try:
         decoded = decoder.decode(data)

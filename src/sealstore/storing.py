@@ -23,12 +23,14 @@ from sealstore.errors import (
     warn_caller,
 )
 from sealstore.formats import Format, JoblibFormat
+from sealstore.history_entries import Detail
 from sealstore.keys import Role
 from sealstore.meaning import note_stored, tag_value
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.proving import answer
-from sealstore.recording import change, entry_artifact
+from sealstore.recording import Change, change, entry_artifact
 from sealstore.signed_settings import RepositorySettings
+from sealstore.state import RepositoryState
 from sealstore.statement import (
     Digests,
     Import,
@@ -142,29 +144,57 @@ def _store_staged(
 def _record(
     parts: Parts, draft: Predicate, digests: Digests, staged: StagedBlob
 ) -> tuple[VerifiedStatement, bytes]:
-    name, tag = Name(draft.name), Tag.to_store(draft.tag)
     with change(parts, draft.stored_by) as (made, state):
         # Nothing needed the payload until now: it may have been collected since it was committed.
         staged.secure()
-        # In the transaction: the settings may have changed since the payload was inspected.
-        state.policies.check(draft.imports)
-        _refuse_protected(state.document, tag)
-        held = tag_value(made, name, tag)
-        if held is not None and held.revision is not None and state.document.immutable_tags:
-            raise _immutable()
-        revision = 1 if held is None else held.highest + 1
-        predicate = msgspec.structs.replace(draft, revision=revision, sequence=made.sequence)
-        envelope = seal_statement(make_statement(predicate, digests), made.signer)
-        # What was signed is opened as a load would open it: nothing else is put on record.
-        verified = open_statement(envelope, state.keyring)
-        row = ArtifactRow.of(verified, envelope)
-        made.transaction.insert_artifact(row)
-        note_stored(made, name, tag, revision, verified.digest)
-        made.append("store", entry_artifact(verified), at=draft.created)
+        return record_store(made, state, draft, digests)
+
+
+def record_store(
+    made: Change, state: RepositoryState, draft: Predicate, digests: Digests, **details: Detail
+) -> tuple[VerifiedStatement, bytes]:
+    """Sign a statement of a stored payload, and put it on record as its tag's next revision.
+
+    Args:
+        made: the change.
+        state: what the head that it extends vouches for.
+        draft: what to say; revision and sequence are given here.
+        digests: of the payload.
+        details: what else the history's entry says.
+
+    Returns:
+        The statement, and its envelope.
+
+    Raises:
+        PolicyError, ImmutableTagError, AliasInTheWayError: it does not belong here.
+        CatalogueTamperedError, CatalogueError: as ``change``.
+    """
+    name, tag = Name(draft.name), Tag.to_store(draft.tag)
+    # In the transaction: the settings may have changed since the payload was inspected.
+    state.policies.check(draft.imports)
+    _refuse_protected(state.document, tag)
+    held = tag_value(made, name, tag)
+    if held is not None and held.revision is not None and state.document.immutable_tags:
+        raise _immutable()
+    revision = 1 if held is None else held.highest + 1
+    predicate = msgspec.structs.replace(draft, revision=revision, sequence=made.sequence)
+    envelope = seal_statement(make_statement(predicate, digests), made.signer)
+    # What was signed is opened as a load would open it: nothing else is put on record.
+    verified = open_statement(envelope, state.keyring)
+    made.transaction.insert_artifact(ArtifactRow.of(verified, envelope))
+    note_stored(made, name, tag, revision, verified.digest)
+    made.append("store", entry_artifact(verified), at=draft.created, **details)
     return verified, envelope
 
 
-def mirror(parts: Parts, ref: ArtifactRef, envelope: bytes, *, replace: bool = False) -> None:
+def mirror(
+    parts: Parts,
+    ref: ArtifactRef,
+    envelope: bytes,
+    *,
+    replace: bool = False,
+    folder: str = layout.STATEMENTS_FOLDER,
+) -> None:
     """Mirror an envelope that is on record; what goes wrong is a warning.
 
     Args:
@@ -172,9 +202,10 @@ def mirror(parts: Parts, ref: ArtifactRef, envelope: bytes, *, replace: bool = F
         ref: with its revision.
         envelope: the bytes.
         replace: whether an envelope that is there gives way.
+        folder: of the mirror, as for ``layout.write_mirror``.
     """
     try:
-        if layout.write_mirror(parts.root, ref, envelope, replace=replace):
+        if layout.write_mirror(parts.root, ref, envelope, replace=replace, folder=folder):
             warn(f"{ref}: another file lay in the statement's place; moved aside.")
     except StorageError as error:
         # The artifact is stored; only its mirror, which no load reads, is missing.

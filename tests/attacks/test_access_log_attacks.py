@@ -19,6 +19,7 @@ from sealstore.access import AccessLog
 from sealstore.errors import (
     AccessLogError,
     AccessLogNotFoundError,
+    CatalogueTamperedError,
     EnvelopeFormatError,
     KeyRoleError,
     LedgerFormatError,
@@ -212,17 +213,15 @@ def test_a_planted_entry_stops_the_next_append(root: Path, log: AccessLog, seque
             audited(log)
 
 
-def test_a_trigger_that_swallows_entries_costs_one(root: Path, log: AccessLog) -> None:
-    """Where an entry did not stay, nothing more is granted."""
+def test_a_trigger_that_swallows_entries_is_found_first(root: Path, log: AccessLog) -> None:
+    """The schema is compared in the very transaction; also by whom it was compared before."""
+    assert grant(log) == ENTRIES + 1
     run_sql(
         root,
         "CREATE TRIGGER swallow AFTER INSERT ON access_entry BEGIN"
         " DELETE FROM access_entry WHERE sequence = new.sequence; END",
     )
-    with pytest.raises((LedgerTamperedError, AccessLogError)):
-        grant(log, 2)
-    with pytest.raises(LedgerTamperedError):
-        grant(log)
+    refused(log, root, CatalogueTamperedError)
 
 
 # ── nodes and frontier ───────────────────────────────────────────────────────
@@ -245,10 +244,24 @@ def test_poisoned_nodes_reach_no_root(root: Path, knowing: AccessLog) -> None:
     ],
 )
 def test_poisoned_nodes_prove_nothing(root: Path, knowing: AccessLog, poison: str) -> None:
-    """A head of another process needs a proof; without one it is not taken for a later state."""
+    """A head that is far ahead needs a proof; without one it is not taken for a later state."""
+    memory = Memory(AccessCheckpoint.of(head_of(knowing)))
     with closing(open_log(root)) as another:
-        grant(another, 2)
+        grant(another, limits.NEAR_ENTRIES + 1)
     run_sql(root, poison)
+    refused(knowing, root, LedgerTamperedError)
+    with closing(open_log(root, memory=memory)) as client:
+        refused(client, root, LedgerTamperedError)
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_an_edit_of_what_others_just_appended_stops_the_next_append(
+    root: Path, knowing: AccessLog, edit: str
+) -> None:
+    """What is new to a process it verifies itself, entry by entry."""
+    with closing(open_log(root)) as another:
+        grant(another, 3)
+    run_sql(root, edit.format(n=ENTRIES + 2))
     refused(knowing, root, LedgerTamperedError)
 
 
@@ -437,6 +450,12 @@ def test_another_log_of_the_repository_is_refused(root: Path, other: Path, log: 
     with closing(open_log(other)) as elsewhere:
         grant(elsewhere, 5)
     exchange(root, other)
+    refused(log, root, RepositoryExchangedError)
+    # Also where nothing could be proven of it anyway, and where it is far longer.
+    run_sql(root, "DELETE FROM access_node")
+    refused(log, root, RepositoryExchangedError)
+    with closing(open_log(root)) as elsewhere:
+        grant(elsewhere, limits.NEAR_ENTRIES)
     refused(log, root, RepositoryExchangedError)
 
 

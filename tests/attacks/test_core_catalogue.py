@@ -12,7 +12,7 @@ import pytest
 from sealstore import limits
 from sealstore.artifact import Artifact
 from sealstore.catalogue.tables import artifact as artifact_table
-from sealstore.catalogue.tables import history as history_table
+from sealstore.catalogue.tables import history as history_tables
 from sealstore.envelope import read_unverified
 from sealstore.errors import (
     ArtifactNotFound,
@@ -128,16 +128,18 @@ def test_a_text_that_is_no_utf_8(repository: Repository, victim: Artifact, colum
     ("column", "value"),
     [
         (column.name, value)
-        for column in history_table.columns
+        for column in history_tables.entry.columns
         for value in (None, -1, (1 << 63) - 1, 1.5, "x", b"x", "\x1b[31m")
         if value is not None or column.nullable
+        # SQLite keeps only whole numbers where a row has its own.
+        if type(value) is int or not column.primary_key
     ],
 )
 def test_a_history_edited_by_raw_sql(
     repository: Repository, victim: Artifact, column: str, value: object
 ) -> None:
     """Loads do not depend on it; a store makes the right number of it or refuses."""
-    update = f"UPDATE history SET {column} = ? WHERE sequence = ?"
+    update = f"UPDATE history_entry SET {column} = ? WHERE sequence = ?"
     run_sql(repository, update, value, victim.sequence)
     assert repository.load("victim", "v1") == MODEL
     before = current(repository)
@@ -211,12 +213,15 @@ def test_a_huge_declared_size_in_the_row(repository: Repository, victim: Artifac
     """The signed size counts; the row's is compared with it and nothing is made of it."""
     for size in (1 << 40, (1 << 63) - 1, -1, 0):
         change_row(repository, victim, size=size)
+        with pytest.raises(CatalogueTamperedError, match=r"\(size\)"):
+            repository.load("victim")
         tracemalloc.start()
         with pytest.raises(CatalogueTamperedError, match=r"\(size\)"):
             repository.load("victim")
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak < 1 << 20
+        # A connection's buffers are a megabyte; the claimed size is a million times that.
+        assert peak < 1 << 22
 
 
 @pytest.mark.parametrize("column", ["envelope", "user_metadata", "actor"])
@@ -227,10 +232,22 @@ def test_a_huge_value_in_a_row(repository: Repository, victim: Artifact, column:
         expression = f"CAST({expression} AS TEXT)"
     assert set_raw(repository, column, expression)
     tracemalloc.start()
-    with pytest.raises(CatalogueError, match="too big"):
+    # An envelope's length is asked for first: a larger one is not fetched at all.
+    expected = (
+        (EnvelopeFormatError, "exactly one")
+        if column == "envelope"
+        else (
+            CatalogueError,
+            "too big",
+        )
+    )
+    with pytest.raises(expected[0], match=expected[1]):
         repository.load("victim")
-    with pytest.raises(CatalogueError, match="too big"):
-        repository.list()
+    if column == "envelope":
+        assert [type(each.error) for each in repository.list().refused] == [EnvelopeFormatError]
+    else:
+        with pytest.raises(CatalogueError, match="too big"):
+            repository.list()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < limits.MAX_ROW_BYTES
@@ -240,22 +257,21 @@ def test_a_huge_value_in_a_row(repository: Repository, victim: Artifact, column:
 # ── missing rows ─────────────────────────────────────────────────────────────
 
 
-def test_rows_that_are_gone_are_not_found(repository: Repository, victim: Artifact) -> None:
-    """A deleted row is a missing artifact."""
+def test_rows_that_are_gone_are_missed(repository: Repository, victim: Artifact) -> None:
+    """A deleted row is no missing artifact: the head vouches for one."""
     run_sql(repository, "DELETE FROM artifact WHERE name = 'victim'")
-    with pytest.raises(ArtifactNotFound):
-        repository.load("victim", "v1")
+    for tag in ("v1", "latest"):
+        with pytest.raises(CatalogueTamperedError, match="has no row of it"):
+            repository.load("victim", tag)
 
 
-def test_a_row_that_names_no_artifact_is_neither_listed_nor_removed(
-    repository: Repository, victim: Artifact
-) -> None:
-    """A refusal of the family, and nothing is deleted before it."""
+def test_a_row_that_names_no_artifact_is_refused(repository: Repository, victim: Artifact) -> None:
+    """What is removed is what the head vouches for; the row goes on being refused."""
     repository.store("two", "victim", "v1")
     change_row(repository, victim, revision="x")
-    before = current(repository)
-    with pytest.raises(CatalogueTamperedError, match="names no artifact"):
-        repository.remove("victim", "v1")
-    assert current(repository) == before
+    removed = repository.remove("victim", "v1")
+    assert removed == (request("victim", "v1", 1), request("victim", "v1", 2))
+    assert len(current(repository)) == 2
     assert [type(each.error) for each in repository.list().refused] == [CatalogueTamperedError]
-    assert repository.remove("victim", "v1", revision=2) == (request("victim", "v1", 2),)
+    with pytest.raises(ArtifactNotFound):
+        repository.load("victim")

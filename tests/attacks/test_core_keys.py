@@ -12,8 +12,15 @@ import pytest
 
 from sealstore.artifact import Artifact
 from sealstore.blobs import LocalBlobStore
-from sealstore.envelope import STATEMENT_PAYLOAD_TYPE, pre_authentication_encoding, read_unverified
+from sealstore.envelope import (
+    STATEMENT_PAYLOAD_TYPE,
+    pre_authentication_encoding,
+    read_unverified,
+    seal,
+)
 from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
     EnvelopeFormatError,
     KeyringPermissionsError,
     KeyRoleError,
@@ -47,7 +54,6 @@ from tests.sealstore_fixtures import (
     payload_path,
     put_payload,
     roles,
-    run_sql,
     scope,
     sealed,
     statement,
@@ -76,18 +82,30 @@ def unlimited(key: Key) -> Key:
     return replace(hmac_key(), material=key.material)
 
 
-@pytest.mark.parametrize(
-    ("held", "refusal"),
-    [
-        ([], UnknownKeyError),
-        ([replace(FRESH, state=State.REVOKED)], RevokedKeyError),
-        ([replace(FRESH, roles=roles())], KeyRoleError),
-        ([replace(FRESH, roles=roles(Role.ADMIN, Role.ACCESS, Role.APPROVE))], KeyRoleError),
-        ([replace(FRESH, scope=scope(OTHER_REPOSITORY_ID))], KeyRoleError),
-        ([replace(FRESH, scope=scope())], KeyRoleError),
-    ],
-    ids=["unknown", "revoked", "no role", "other roles", "another repository", "no repository"],
-)
+def withheld(key: Key) -> Key:
+    """The key to verify with: what is recorded in these tests, another one signs."""
+    return replace(key, is_withheld=True)
+
+
+def sign_with(repository: Repository, artifact: Artifact, key: Key) -> None:
+    """Put another key's genuine signature under a statement, and into the row what it says."""
+    payload = read_unverified(envelope_of(repository, artifact)).payload
+    envelope = seal(STATEMENT_PAYLOAD_TYPE, payload, unlimited(key))
+    change_row(repository, artifact, envelope=envelope, key_id=key.key_id)
+
+
+MAY_NOT = [
+    ([], UnknownKeyError),
+    ([replace(FRESH, state=State.REVOKED)], RevokedKeyError),
+    ([replace(FRESH, roles=roles())], KeyRoleError),
+    ([replace(FRESH, roles=roles(Role.ADMIN, Role.ACCESS, Role.APPROVE))], KeyRoleError),
+    ([replace(FRESH, scope=scope(OTHER_REPOSITORY_ID))], KeyRoleError),
+    ([replace(FRESH, scope=scope())], KeyRoleError),
+]
+WHY = ["unknown", "revoked", "no role", "other roles", "another repository", "no repository"]
+
+
+@pytest.mark.parametrize(("held", "refusal"), MAY_NOT, ids=WHY)
 def test_a_malicious_artifact_signed_by_a_key_that_may_not(
     repository: Repository,
     reopen: Reopen,
@@ -95,23 +113,53 @@ def test_a_malicious_artifact_signed_by_a_key_that_may_not(
     held: list[Key],
     refusal: type[SealstoreError],
 ) -> None:
-    """Everything fits, the signature is genuine, and nothing of it runs."""
+    """Everything fits, the signature is genuine, and nothing of it is there: no head knows it."""
     plant(repository, trap, FRESH)
-    reader = reopen(hmac_key(), *held)
+    reader = reopen(hmac_key(), *map(withheld, held))
     for read in (reader.load, reader.get, reader.verify, reader.read_payload):
-        with pytest.raises(refusal, match=r"^planted:v1: "):
+        with pytest.raises(ArtifactNotFound, match=r"^planted:v1: "):
             read("planted", "v1")
-    assert [type(each.error) for each in reader.list().refused] == [refusal]
+    assert [type(each.error) for each in reader.list().refused] == [CatalogueTamperedError]
+    with pytest.raises(CatalogueTamperedError, match="has the sequence 99"):
+        reader.store("more", "m", "v1")
+    assert refusal.code
     assert not trap.sprung
 
 
-def test_the_trap_would_spring_if_the_key_were_trusted(
-    repository: Repository, reopen: Reopen, tmp_path: Path
+@pytest.mark.parametrize(("held", "refusal"), MAY_NOT, ids=WHY)
+def test_a_genuine_statement_signed_by_a_key_that_may_not(
+    repository: Repository,
+    reopen: Reopen,
+    victim: Artifact,
+    held: list[Key],
+    refusal: type[SealstoreError],
 ) -> None:
-    """The planted artifact of the tests above is refused for its key and for nothing else."""
-    open_trap = Trap(tmp_path / "sprung")
-    plant(repository, open_trap, FRESH)
-    assert reopen(hmac_key(), FRESH).verify("planted").key_id == FRESH.key_id
+    """The head vouches for the statement; whose signature is under it counts all the same."""
+    sign_with(repository, victim, FRESH)
+    reader = reopen(hmac_key(), *map(withheld, held))
+    for read in (reader.load, reader.get, reader.verify, reader.read_payload):
+        with pytest.raises(refusal, match=r"^victim:v1: "):
+            read("victim", "v1")
+    assert [type(each.error) for each in reader.list().refused] == [refusal]
+
+
+def test_the_statement_would_be_loaded_if_the_key_were_trusted(
+    repository: Repository, reopen: Reopen, victim: Artifact
+) -> None:
+    """The artifact of the test above is refused for its key and for nothing else."""
+    sign_with(repository, victim, FRESH)
+    reader = reopen(hmac_key(), withheld(FRESH))
+    assert reader.verify("victim").key_id == FRESH.key_id
+    assert reader.load("victim") == MODEL
+
+
+def test_a_malicious_artifact_signed_by_a_trusted_key_that_no_head_vouches_for(
+    repository: Repository, reopen: Reopen, trap: Trap
+) -> None:
+    """A signature says who; that it was stored here, only the history does."""
+    plant(repository, trap, FRESH)
+    with pytest.raises(ArtifactNotFound):
+        reopen(hmac_key(), withheld(FRESH)).load("planted", "v1")
 
 
 @pytest.mark.parametrize("named", [hmac_key(), ed25519_key(3)])
@@ -122,26 +170,20 @@ def test_a_signature_of_one_key_under_the_id_of_another(
     envelope = sealed(FRESH, victim.digests).replace(FRESH.key_id.encode(), named.key_id.encode())
     change_row(repository, victim, envelope=envelope, key_id=named.key_id)
     with pytest.raises(SignatureInvalidError):
-        reopen(hmac_key(), ed25519_key(3), FRESH).load("victim")
+        reopen(hmac_key(), withheld(ed25519_key(3)), withheld(FRESH)).load("victim")
 
 
 def test_the_id_of_a_revoked_key_replaced_by_that_of_a_good_one(
-    repository: Repository, reopen: Reopen, trap: Trap
+    repository: Repository, reopen: Reopen, victim: Artifact
 ) -> None:
     """A leaked key is not washed by another key's id."""
     leaked = replace(FRESH, state=State.REVOKED)
-    plant(repository, trap, FRESH)
-    [row] = [refused.row for refused in reopen(hmac_key(), leaked).list().refused]
-    envelope = row.envelope.replace(FRESH.key_id.encode(), hmac_key().key_id.encode())
-    run_sql(
-        repository,
-        "UPDATE artifact SET envelope = ?, key_id = ? WHERE sequence = ?",
-        envelope,
-        hmac_key().key_id,
-        row.sequence,
-    )
+    sign_with(repository, victim, FRESH)
+    signed = envelope_of(repository, victim)
+    envelope = signed.replace(FRESH.key_id.encode(), hmac_key().key_id.encode())
+    change_row(repository, victim, envelope=envelope, key_id=hmac_key().key_id)
     with pytest.raises(SignatureInvalidError):
-        reopen(hmac_key(), leaked).load("planted")
+        reopen(hmac_key(), leaked).load("victim")
 
 
 @pytest.mark.invariant(7)
@@ -165,9 +207,9 @@ def test_hmac_under_the_public_bytes_of_an_ed25519_key(
                 )
             )
             change_row(repository, victim, envelope=envelope)
-            for keys in ((hmac_key(), FRESH), (hmac_key(), replace(FRESH, material=public))):
+            for key in (FRESH, replace(FRESH, material=public)):
                 with pytest.raises((SignatureInvalidError, UnknownKeyError)):
-                    reopen(*keys).load("victim")
+                    reopen(hmac_key(), withheld(key)).load("victim")
 
 
 @pytest.mark.invariant(7)
@@ -192,7 +234,7 @@ def test_a_blank_signature(
     envelope = sealed(key).replace(base64.b64encode(genuine), base64.b64encode(signature))
     change_row(repository, victim, envelope=envelope)
     with pytest.raises(SignatureInvalidError):
-        reopen(hmac_key(), FRESH).load("victim")
+        reopen(hmac_key(), withheld(FRESH)).load("victim")
 
 
 @pytest.mark.parametrize("material", [bytes([1]) + bytes(31), bytes(32)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +17,14 @@ from sealstore.errors import (
     IdentityMismatchError,
     KeyRoleError,
     PayloadDigestError,
+    RepositoryExchangedError,
+    RepositoryLayoutError,
     RepositoryMismatchError,
     SealstoreError,
     SignatureInvalidError,
 )
 from sealstore.keys import Keyring, Role
 from sealstore.layout import REPOSITORY_FILE
-from sealstore.names import request
 from sealstore.repository import Repository
 from tests.sealstore_fixtures import (
     MODEL,
@@ -172,18 +174,23 @@ def test_a_row_renamed(repository: Repository, victim: Artifact) -> None:
     ):
         change_row(repository, victim, **columns)
         name, tag, revision = asked
-        refuse(repository, IdentityMismatchError, name, tag, revision=revision)
+        refuse(repository, ArtifactNotFound, name, tag, revision=revision)
+        refuse(repository, CatalogueTamperedError, "victim", "v1", revision=1)
+        assert len(repository.list().refused) == 1
     change_row(repository, victim, revision=1)
     assert repository.load("victim", "v1") == MODEL
 
 
 def test_an_old_row_made_the_latest_by_its_sequence(repository: Repository) -> None:
-    """Which row is the latest is read from a column that the statement signs."""
+    """Which artifact is the latest is proven; a row that claims it is passed over, and named."""
     old = repository.store(TWIN, "m", "v1")
     repository.store(MODEL, "m", "v2")
     change_row(repository, old, sequence=1_000_000)
-    refuse(repository, CatalogueTamperedError, "m", "latest")
+    assert repository.load("m", "latest") == MODEL
     assert repository.load("m", "v2") == MODEL
+    refuse(repository, CatalogueTamperedError, "m", "v1")
+    with pytest.raises(CatalogueTamperedError, match="sequence 1000000"):
+        repository.store(MODEL, "m", "v3")
 
 
 def test_the_mirror_of_another_artifact(repository: Repository, victim: Artifact) -> None:
@@ -222,14 +229,14 @@ def replace_payload_of(repository: Repository, artifact: Artifact, source: Repos
 def test_a_whole_catalogue_of_another_repository(
     repository: Repository, other_repository: Repository, keyring: Keyring
 ) -> None:
-    """All rows, all payloads and all envelopes of another repository are refused one by one."""
+    """All rows, all payloads and all envelopes of another repository are worth nothing here."""
     foreign = other_repository.store(TWIN, "foreign", "v1")
     replace_payload_of(repository, foreign, other_repository)
     insert_row(
         repository,
         consistent_row(envelope_of(other_repository, foreign), hmac_key()) | {"sequence": 50},
     )
-    refuse(repository, IdentityMismatchError, "foreign", "v1")
+    refuse(repository, ArtifactNotFound, "foreign", "v1")
     assert [refused.row.name for refused in repository.list().refused] == ["foreign"]
     with Repository.open(other_repository.root, keyring=keyring) as opened:
         assert opened.load("foreign") == TWIN
@@ -242,17 +249,44 @@ def test_the_settings_of_another_repository(
     keyring: Keyring,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A repository that calls itself another one has no artifacts; MODEL_REPO_ID tells at once."""
-    genuine = (repository.root / REPOSITORY_FILE).read_bytes()
+    """The settings are the ones that the head names, whatever the file says."""
     shutil.copy(other_repository.root / REPOSITORY_FILE, repository.root / REPOSITORY_FILE)
+    monkeypatch.setenv("MODEL_REPO_ID", REPOSITORY_ID)
     with Repository.open(repository.root, keyring=keyring) as opened:
-        refuse(opened, IdentityMismatchError, victim.name, victim.tag)
+        assert opened.load(victim.name, victim.tag) == MODEL
+    [[genuine]] = run_sql(repository, "SELECT envelope FROM settings")
+    for planted in (None, (other_repository.root / REPOSITORY_FILE).read_bytes()[:-1]):
+        run_sql(repository, "DELETE FROM settings")
+        if planted is not None:
+            run_sql(repository, "INSERT INTO settings VALUES (1, ?)", planted)
+        with pytest.raises(RepositoryLayoutError, match="not the ones that its signed head names"):
+            Repository.open(repository.root, keyring=keyring)
+    run_sql(repository, "UPDATE settings SET envelope = ?", genuine)
+
+
+def test_a_whole_repository_of_the_same_keys_in_this_ones_place(
+    repository: Repository, other_repository: Repository, keyring: Keyring, tmp_path: Path
+) -> None:
+    """A client that was here before knows the difference, and so does MODEL_REPO_ID."""
+    other_repository.store(TWIN, "victim", "v1")
+    for each in (repository, other_repository):
+        each.close()
+    repository.root.rename(tmp_path / "aside")
+    shutil.copytree(other_repository.root, repository.root)
+    with pytest.raises(RepositoryExchangedError):
+        Repository.open(repository.root, keyring=keyring)
+    shutil.rmtree(repository.root)
+    (tmp_path / "aside").rename(repository.root)
+
+
+def test_another_repository_than_the_configured_one_at_first_use(
+    other_repository: Repository, keyring: Keyring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A client that remembers nothing goes by MODEL_REPO_ID."""
+    monkeypatch.setenv("MODEL_REPO_TRUST_STATE", str(tmp_path / "a new client"))
     monkeypatch.setenv("MODEL_REPO_ID", REPOSITORY_ID)
     with pytest.raises(RepositoryMismatchError):
-        Repository.open(repository.root, keyring=keyring)
-    (repository.root / REPOSITORY_FILE).write_bytes(genuine)
-    with Repository.open(repository.root, keyring=keyring) as opened:
-        assert opened.load("victim") == MODEL
+        Repository.open(other_repository.root, keyring=keyring)
 
 
 @pytest.mark.parametrize("changes", [{"roles": roles(Role.STORE)}, {"scope": scope("0" * 32)}])
@@ -267,28 +301,33 @@ def test_settings_signed_by_a_key_that_may_not(
 def test_settings_with_immutable_tags_switched_off(
     repository: Repository, keyring: Keyring
 ) -> None:
-    """The settings are signed: no bit of them is turned by an editor."""
+    """The settings are signed: no bit of them is turned by an editor, in the catalogue or out."""
     path = repository.root / REPOSITORY_FILE
     envelope = path.read_bytes()
+    [[kept]] = run_sql(repository, "SELECT envelope FROM settings")
     start = envelope.index(b'"payload":"') + len(b'"payload":"')
     for position in range(start, start + 100, 7):
         changed = bytearray(envelope)
         changed[position] = ord("A") if changed[position] != ord("A") else ord("B")
         path.write_bytes(changed)
+        run_sql(repository, "UPDATE settings SET envelope = ?", bytes(changed)[:-1])
         with pytest.raises(SignatureInvalidError):
             Repository.open(repository.root, keyring=keyring)
+    run_sql(repository, "UPDATE settings SET envelope = ?", kept)
+    # One of the two is enough, and the head says which.
+    Repository.open(repository.root, keyring=keyring).close()
     path.write_bytes(envelope)
 
 
 def test_a_statement_that_nobody_stored_but_a_genuine_key_signed(
     repository: Repository, victim: Artifact
 ) -> None:
-    """A signature over a payload that is not there hands out nothing."""
+    """A signature alone hands out nothing: no head vouches for it."""
     envelope = seal_statement(statement(name="ghost", tag="v1", sequence=77), hmac_key())
     insert_row(repository, consistent_row(envelope, hmac_key()))
-    with pytest.raises(SealstoreError, match="not in the repository"):
-        repository.load("ghost", "v1")
-    with pytest.raises(ArtifactNotFound):
-        repository.load("ghost", "v2")
-    assert repository.get("ghost").ref == request("ghost", "v1", 1)
+    for tag in ("v1", "v2", "latest"):
+        refuse(repository, ArtifactNotFound, "ghost", tag)
+        with pytest.raises(ArtifactNotFound):
+            repository.get("ghost", tag)
+    assert [refused.row.name for refused in repository.list().refused] == ["ghost"]
     assert repository.load(victim.name) == MODEL

@@ -56,7 +56,7 @@ def test_metadata_and_actors_with_terminal_markup(repository: Repository, text: 
     assert again.stored_by.actor == text
     assert repository.load("m") == 1
     assert [found.ref for found in repository.list(actor=text).artifacts] == [stored.ref]
-    assert repository.history("m")[0].actor == text
+    assert repository.history("m")[0].by.actor == text
     assert statement_path(repository, stored).name == "1.json"
 
 

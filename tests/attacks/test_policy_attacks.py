@@ -19,6 +19,7 @@ from sealstore.pickling.inspection import inspect_memory
 from sealstore.pickling.policy import Policy
 from sealstore.pickling.policy_entry import NAMED, Entry, is_name
 from sealstore.pickling.resolution import imports_to_sign
+from sealstore.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE
 from sealstore.pickling.verdicts import Level, Source, Verdict
 from sealstore.statement import Import, ImportUse
 
@@ -34,8 +35,15 @@ def entry(name: str, use: str = NAMED, arguments: tuple[str, ...] | None = None)
 
 
 def verdict(*entries: Import) -> Verdict:
-    """What the standard policy thinks of the first of these."""
-    return POLICY.judge(entries)[0]
+    """What the standard policy thinks of the first of these; its check must come to the same."""
+    judged = POLICY.judge(entries)
+    try:
+        POLICY.check(entries)
+    except errors.PolicyError:
+        assert any(each.is_refused for each in judged)
+    else:
+        assert not any(each.is_refused for each in judged)
+    return judged[0]
 
 
 def verdicts_on(payload: bytes) -> list[Verdict]:
@@ -141,6 +149,7 @@ GOOD_ARGUMENTS = [
     ("copyreg:_reconstructor", "called", ("global mine:A", "global builtins:float", "float")),
     ("copyreg:_reconstructor", "called", ("global mine:A", "global builtins:int", "int 1")),
     ("copyreg:_reconstructor", "called", ("global mine:A", "global builtins:str", "str 'a'")),
+    ("fractions:Fraction", "called", ("fraction",)),
     ("functools:partial", "called", ("global numpy:clip",)),
     ("functools:partial", "built", ("global numpy:clip", "tuple", "dict", "none")),
     ("functools:partial", "built", ("global numpy:clip", "tuple", "dict", "dict")),
@@ -151,6 +160,7 @@ GOOD_ARGUMENTS = [
     ("operator:itemgetter", "called", ("int 1",)),
     ("operator:itemgetter", "called", ("str 'age'", "str 'sex'")),
     ("operator:itemgetter", "called", ("int 1", "int 2")),
+    ("re:_compile", "called", ("pattern", "int")),
 ]
 """For each alternative of ``pinned.json``, arguments that no other alternative fits."""
 
@@ -186,6 +196,10 @@ BAD_ARGUMENTS = [
     ("copyreg:_reconstructor", "called", ("result mine:a", "global builtins:object", "none")),
     ("copyreg:_reconstructor", "called", ("global os:X", "global builtins:object", "none")),
     ("copyreg:_reconstructor", NAMED, None),
+    ("fractions:Fraction", "called", ("str '1e999999999'",)),
+    ("fractions:Fraction", "called", ("result decimal:Decimal",)),
+    ("fractions:Fraction", NAMED, None),
+    ("functools:partial", "called", ("global numpy:memmap",)),
     ("functools:partial", "called", ("global os:system",)),
     ("functools:partial", "called", ("global builtins:getattr",)),
     ("functools:partial", "called", ("made mine:Thing",)),
@@ -199,6 +213,9 @@ BAD_ARGUMENTS = [
     ("logging:getLogger", "built", ("dict",)),
     ("operator:itemgetter", "called", ("result mine:make",)),
     ("operator:itemgetter", NAMED, None),
+    ("re:_compile", "called", ("str '((((' and more", "int 0")),
+    ("re:_compile", "called", ("str 'x'", "result re:RegexFlag")),
+    ("re:_compile", NAMED, None),
 ]
 """For each entry of ``pinned.json``, arguments and uses that turn it against the loader."""
 
@@ -394,6 +411,13 @@ def test_code_in_the_state_of_a_users_own_distribution_is_refused() -> None:
     assert (judged.name, judged.level) == ("mine:Mine", Level.DANGEROUS)
     [harmless] = verdicts_on(made_of("mine:Mine") + pushed({KEY: TEMPLATE}) + b"b.")
     assert harmless.level is Level.UNKNOWN
+
+
+def test_code_in_the_state_of_a_trusted_class_is_refused() -> None:
+    """Wherever a state with such code turns up, it is not what the class was trusted for."""
+    name = "scipy.stats._kde:gaussian_kde"
+    assert not verdict(entry(name, "built", ("dict",))).is_refused
+    assert verdict(entry(name, "built", (WITH_ANOTHER_TEMPLATE,))).is_refused
 
 
 # ── lists that bound the policy ──────────────────────────────────────────────

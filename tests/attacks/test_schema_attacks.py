@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from sealstore import limits
+from sealstore.access.place import ACCESS_FILE
 from sealstore.artifact import Artifact
 from sealstore.catalogue import catalogue_engine
-from sealstore.catalogue.engine import reading
+from sealstore.catalogue.engine import reading, reading_any_schema, writing
 from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
 from sealstore.keys import Keyring
@@ -223,6 +225,33 @@ def test_planted_while_the_repository_is_open(
     assert dump(repository.root) == planted
 
 
+def test_more_views_than_memory_should_hold(repository: Repository, keyring: Keyring) -> None:
+    """SQLite gives up while it parses them, not after it has."""
+    plant_in(repository.root, "thousands_of_views")
+    for use in (
+        lambda: repository.store(MODEL, "fresh", "v1"),
+        lambda: Repository.open(repository.root, keyring=keyring),
+    ):
+        with pytest.raises(CatalogueTamperedError, match="far larger"):
+            use()
+
+
+def test_a_trigger_in_the_access_log(repository: Repository, victim: Artifact) -> None:
+    """A load whose record somebody else's program would edit hands out nothing."""
+    assert repository.load(victim.name) == MODEL
+    with closing(sqlite3.connect(repository.root / ACCESS_FILE, isolation_level=None)) as log:
+        log.execute(
+            "CREATE TRIGGER planted AFTER INSERT ON access_entry"
+            " BEGIN DELETE FROM access_entry; END"
+        )
+        before = log.execute("SELECT * FROM access_entry").fetchall()
+        for _ in range(2):
+            refused(lambda: repository.load(victim.name))
+        assert log.execute("SELECT * FROM access_entry").fetchall() == before != []
+        log.execute("DROP TRIGGER planted")
+    assert repository.load(victim.name) == MODEL
+
+
 def test_a_definition_that_is_gigantic(repository: Repository, keyring: Keyring) -> None:
     """SQLite gives up before it has parsed it."""
     ones = "+".join("1" * (limits.MAX_SCHEMA_SQL_BYTES // 2))
@@ -345,6 +374,19 @@ def test_a_cookie_that_is_set_back(
     refused(lambda: repository.load(victim.name))
     attacker.execute(f"PRAGMA schema_version={before}")
     refused(lambda: repository.load(victim.name))
+    refused(lambda: repository.store(MODEL, "fresh", "v1"))
+
+
+@pytest.mark.parametrize("use", [reading_any_schema, partial(writing, any_schema=True)])
+def test_a_cookie_that_is_set_back_after_something_was_parsed_unchecked(
+    repository: Repository, attacker: sqlite3.Connection, use: Callable[..., Any]
+) -> None:
+    """What has to work on any schema remembers nothing."""
+    before = cookie(attacker)
+    attacker.execute(EDIT)
+    with use(repository._parts.catalogue.engine) as connection:
+        connection.exec_driver_sql("SELECT count(*) FROM artifact").scalar()
+    attacker.execute(f"PRAGMA schema_version={before}")
     refused(lambda: repository.store(MODEL, "fresh", "v1"))
 
 

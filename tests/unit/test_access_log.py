@@ -33,9 +33,11 @@ from sealstore.errors import (
     SchemaVersionError,
     StorageError,
 )
-from sealstore.keys import Key, Keyring, Role, State
+from sealstore.keys import Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.sources import public_keyring
 from sealstore.ledger import AccessCheckpoint, AccessRequest, HistoryCheckpoint
+from sealstore.maintenance import create_access_log
+from sealstore.repository import Repository
 from sealstore.settings import Settings
 from sealstore.trust import TrustStore, folder_location
 from tests import ledger_trees
@@ -58,6 +60,7 @@ from tests.sealstore_fixtures import (
     hmac_key,
     roles,
     scope,
+    snapshot,
 )
 
 OpenLog = Callable[..., AccessLog]
@@ -151,7 +154,11 @@ def test_several_processes_continue_one_chain(open_any: OpenLog) -> None:
     logs = [open_any(), open_any(), open_any()]
     for number in range(1, 41):
         assert grant(logs[number * number % 3]) == number
-    assert [entry.sequence for entry in audited(logs[0])] == list(range(1, 41))
+    # From so far behind, by a proof.
+    assert grant(logs[0], limits.NEAR_ENTRIES + 1) == 41 + limits.NEAR_ENTRIES
+    assert grant(logs[1]) == 42 + limits.NEAR_ENTRIES
+    sequences = [entry.sequence for entry in audited(logs[0])]
+    assert sequences == list(range(1, 43 + limits.NEAR_ENTRIES))
 
 
 def test_each_process_signs_with_a_key_of_its_own(tmp_path: Path) -> None:
@@ -342,6 +349,30 @@ def test_an_impossible_url_is_refused_by_the_variables_name(tmp_path: Path, url:
     assert "s3cret" not in repr(settings)
 
 
+def test_loaders_of_a_repository_make_a_log_of_their_own(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """By one command, once; the repository's own log and everything else stay as they are."""
+    write_keyring_file(tmp_path / "keyring.json", Keyring.of([hmac_key()]))
+    settings = Settings.from_environment(
+        {
+            "MODEL_REPO_PATH": str(repository.root),
+            "MODEL_REPO_KEYRING": str(tmp_path / "keyring.json"),
+            "MODEL_REPO_ACCESS_LOG_URL": f"sqlite:///{tmp_path}/loads.sqlite3",
+        }
+    )
+    before = snapshot(repository.root)
+    assert create_access_log(settings) == f"file://{tmp_path}/loads.sqlite3"
+    with pytest.raises(AccessLogExistsError):
+        create_access_log(settings)
+    assert snapshot(repository.root) == before
+    repository.store([1], "churn", "v1")
+    with Repository.open(settings=settings) as loader:
+        assert loader.load("churn", actor="job 7") == [1]
+        assert [entry.by.actor for entry in audited(loader.access_log)] == ["job 7"]
+    assert audited(repository.access_log) == []
+
+
 # ── making one ───────────────────────────────────────────────────────────────
 
 
@@ -359,12 +390,15 @@ def test_a_log_begins_with_a_signed_head_and_an_id_of_its_own(tmp_path: Path) ->
 
 
 def test_a_log_is_not_made_where_one_is(open_any: OpenLog) -> None:
-    """Nothing of it changes."""
+    """Nothing of it changes, be it empty or not."""
     log = open_any()
-    grant(log, 2)
-    with pytest.raises(AccessLogExistsError):
-        log.create()
-    assert len(audited(log)) == 2
+    for entries in range(2):
+        before = head_of(log)
+        with pytest.raises(AccessLogExistsError):
+            log.create()
+        assert head_of(log) == before
+        assert len(audited(log)) == entries
+        grant(log)
 
 
 def test_a_log_that_lost_its_head_is_not_begun_anew(tmp_path: Path, log: AccessLog) -> None:
@@ -605,12 +639,12 @@ def test_what_is_remembered_is_synced_before(
     assert levels(statements) == ["COMMIT", "COMMIT"]
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 0)
     grant(log)
-    assert levels(statements) == ["FULL", "COMMIT", "NORMAL"]
+    assert levels(statements) == ["EXTRA", "COMMIT", "NORMAL"]
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 1000)
     grant(log)
     log.close()
     # The last one is of the snapshot that the memory's proof is made from.
-    assert levels(statements) == ["COMMIT", "FULL", "COMMIT", "NORMAL", "COMMIT"]
+    assert levels(statements) == ["COMMIT", "EXTRA", "COMMIT", "NORMAL", "COMMIT"]
     assert [point.size for point in memory.written] == [3, 4]
 
 
@@ -652,7 +686,7 @@ def test_every_append_is_synced_where_that_is_asked_for(tmp_path: Path) -> None:
             lambda connection, _: connection.set_trace_callback(statements.append),
         )
         grant(log, 2)
-        assert levels(statements) == ["FULL", "COMMIT", "NORMAL"] * 2
+        assert levels(statements) == ["EXTRA", "COMMIT", "NORMAL"] * 2
 
 
 @pytest.mark.usefixtures("now_and_then")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 
 import pytest
 from blake3 import blake3
 
 from sealstore import limits
 from sealstore.blobs import DigestName, PayloadHash
-from sealstore.blobs.payload_hash import hashing_aside
+from sealstore.blobs.payload_hash import hashing_aside, threads_for
 from sealstore.repository import Repository
 
 
@@ -43,12 +45,57 @@ def test_a_failure_while_hashing_is_not_lost(
 ) -> None:
     """An error of the thread that hashes fails the store, which then stores nothing."""
 
-    def update(self: PayloadHash, data: memoryview) -> None:
+    def update(data: memoryview) -> None:
         raise MemoryError
 
     content = bytes(limits.PARALLEL_HASH_BYTES)
     with repository.blobs.stage() as staged, monkeypatch.context() as patched:
-        patched.setattr(PayloadHash, "update", update)
+        patched.setattr(PayloadHash, "updates", lambda computed: [update, len])
         with pytest.raises(MemoryError):
             staged.write(content)
     assert list(repository.blobs.sha256s()) == []
+
+
+@pytest.mark.parametrize("processors", [1, 2, 3, 64])
+def test_large_payloads_are_hashed_by_as_many_threads_as_there_are_processors(
+    processors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that this process may use, up to a limit; small ones by one. The digest is the same."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(processors)))
+    assert threads_for(limits.MANY_THREADS_BYTES - 1) == 1
+    threads = threads_for(limits.MANY_THREADS_BYTES)
+    assert threads == min(processors, limits.MAX_HASH_THREADS)
+    content = bytes(range(256)) * 20_000
+    computed = PayloadHash(DigestName.BLAKE3, threads=threads)
+    computed.update(memoryview(content))
+    assert computed.hexdigest(DigestName.BLAKE3) == blake3(content).hexdigest()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_child_hashes_large_payloads(repository: Repository) -> None:
+    """A process that has hashed with several threads can be forked, and its child hash so too."""
+    repository.store(bytes(limits.MANY_THREADS_BYTES), "large", "1")
+    assert len(repository.load("large")) == limits.MANY_THREADS_BYTES
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        asked = pool.apply_async(_child_hash, (4,))
+        assert asked.get(timeout=60) == _child_hash(4)
+
+
+def _child_hash(threads: int) -> str:
+    computed = PayloadHash(DigestName.BLAKE3, threads=threads)
+    computed.update(memoryview(bytes(range(256)) * 100_000))
+    return computed.hexdigest(DigestName.BLAKE3)
+
+
+def test_a_very_large_write_is_synced_early(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the other threads hash; commit() syncs all of it before the payload has a name."""
+    synced: list[int] = []
+    monkeypatch.setattr("sealstore.blobs.local._SYNC_EARLY_BYTES", limits.PARALLEL_HASH_BYTES)
+    monkeypatch.setattr("os.fdatasync", synced.append)
+    with repository.blobs.stage() as staged:
+        staged.write(bytes(limits.PARALLEL_HASH_BYTES - 1))
+        assert synced == []
+        staged.write(bytes(limits.PARALLEL_HASH_BYTES))
+        assert len(synced) == 1

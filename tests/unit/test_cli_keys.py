@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.envelope import read_unverified
+from sealstore.errors import NoSigningKeyError
 from sealstore.keys import HmacSha256, Role, State, read_hmac_key_file, read_keyring_file
 from sealstore.maintenance import settings_key_id
 from sealstore.repository import Repository
@@ -420,6 +421,30 @@ def test_an_exported_keyring_verifies_and_cannot_sign(
     assert secret.hex() not in target.read_text()
     site.run("--keyring", target, "verify", "--all")
     site.run("--keyring", target, "remove", "x", "1", "--yes", code=1)
+
+
+@pytest.mark.invariant(5)
+def test_a_loaders_keyring_loads_records_and_cannot_store(site: Site, tmp_path: Path) -> None:
+    """Its own key is for that alone, and the repository's owner knows it from then on."""
+    site.set_keys(FIRST, ed25519_key(2))
+    site.run("heartbeat")
+    site.run("resign", "--settings")
+    with Repository.open(settings=site.settings) as owner:
+        owner.store([1], "x", "1")
+        target = tmp_path / "loader.json"
+        ran = site.run("keys", "export", "--loader", target, "--json").json
+        own = ran["loaderKeyId"]
+        assert {key["keyId"] for key in ran["keys"]} == {ed25519_key(2).key_id, own}
+        [made] = [key for key in read_keyring_file(target, outside=None) if key.key_id == own]
+        assert (made.can_sign, set(made.roles)) == (True, {Role.ACCESS})
+        assert not site.keys_kept().get(own).can_sign
+        keyring = read_keyring_file(target, outside=None)
+        with Repository.open(site.repository, keyring=keyring) as loader:
+            assert loader.load("x") == [1]
+            with pytest.raises(NoSigningKeyError):
+                loader.store([2], "x", "1")
+        assert owner.load("x") == [1]
+    assert site.run("keys", "export", "--loader", "--public", tmp_path / "no.json", code=2)
 
 
 def test_an_export_without_hmac_keys_leaves_nothing_out(site: Site, tmp_path: Path) -> None:

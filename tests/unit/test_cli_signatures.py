@@ -49,6 +49,41 @@ def test_artifacts_of_retired_keys_are_signed_anew(site: Site, repository: Repos
     assert site.run("resign").out == f"signed 0 artifacts with key {NEW.key_id}\n"
 
 
+def test_one_artifact_of_a_revoked_key_is_accepted_by_its_payload(
+    site: Site, repository: Repository
+) -> None:
+    """An admin names it, with the digest of the payload that is known to be genuine."""
+    wanted = repository.get("x", "1")
+    site.set_keys(OLD, NEW)
+    site.run("keys", "revoke", OLD.key_id, "--yes")
+    named = ["resign", "--artifact", "x:1@1"]
+    assert "--accept" in site.run(*named, code=1).err
+    assert "another one" in site.run(*named, "--accept", "0" * 64, code=1).err
+    site.run("verify", "x", "1", code=1)
+    ran = site.run(*named, "--accept", wanted.digests.sha256, "--json").json
+    assert (ran["keyId"], ran["statementSha256"]) == (NEW.key_id, wanted.verified.digest)
+    assert "is signed with key" in site.run(*named).out
+    site.run("verify", "x", "1")
+    [entry] = site.run("history", "--limit", "1", "--json").json["entries"]
+    assert entry["details"] == {"old_key": OLD.key_id, "accepted_by": NEW.key_id}
+    for wrong in (["--key", NEW.key_id], ["--settings"]):
+        site.run(*named, *wrong, code=2)
+    for wrong in (["--artifact", "x"], ["--accept", "x"]):
+        site.run("resign", *wrong, code=2)
+
+
+def test_a_heartbeat_changes_the_time_of_the_head_alone(site: Site, repository: Repository) -> None:
+    """Clients that ask for a young head get one; no entry is added."""
+    before = repository.state.head
+    ran = site.run("heartbeat", "--json").json
+    assert ran["size"] == before.size
+    assert ran["time"] > before.time
+    assert f"{before.size} entries" in site.run("heartbeat").out
+    assert len(site.run("history", "--json").json["entries"]) == before.size
+    site.variables["MODEL_REPO_MAX_AGE"] = "1h"
+    site.run("verify", "x")
+
+
 def test_a_chosen_keys_artifacts_are_signed_anew(site: Site) -> None:
     """`--key` takes an active key too, and the newest one has nothing to do."""
     site.set_keys(OLD, NEW)

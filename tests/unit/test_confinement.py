@@ -118,6 +118,17 @@ LITTLE = Allowance(memory=256 * limits.MIB, cpu_seconds=60, seconds=300)
 DEEP = b")" + b"\x85" * 3_000_000
 
 
+def test_an_inspection_is_bounded_unless_told_otherwise() -> None:
+    """Memory, processor time and time: what is not given is that of ``sealstore.limits``."""
+    assert Allowance() == Allowance(
+        memory=limits.INSPECTION_MEMORY_BYTES,
+        cpu_seconds=limits.INSPECTION_CPU_SECONDS,
+        seconds=limits.INSPECTION_SECONDS,
+    )
+    assert limits.INSPECTION_MEMORY_BYTES <= 4 * limits.GIB
+    assert limits.INSPECTION_CPU_SECONDS <= limits.INSPECTION_SECONDS <= 900
+
+
 @pytest.mark.parametrize(
     ("content", "allowed"),
     [

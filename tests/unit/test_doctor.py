@@ -18,6 +18,7 @@ from sealstore.catalogue.inspection import database_place, journal_mode
 from sealstore.keys import Role, State
 from sealstore.maintenance import migration
 from sealstore.maintenance.doctor import database, place
+from sealstore.pickling import framing
 from sealstore.repository import Repository
 from sealstore.settings import Variable
 from tests.command_line import FORBIDDEN, HOSTILE, Site
@@ -108,6 +109,17 @@ def test_versions_are_told(site: Site) -> None:
     assert versions["SQLite"] == sqlite3.sqlite_version
     for name in ("Python", "OpenSSL", "SQLAlchemy", "cryptography", "joblib"):
         assert versions[name][0].isdigit()
+
+
+def test_what_joblib_has_to_write_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the fast writer cannot be used, the doctor says for what objects, and why."""
+    assert details(site, "writer") == [{"fallbacks": 0}]
+    monkeypatch.setattr(framing, "_SENTINEL_BYTES", bytes(100))
+    told = note(site)
+    assert told["topic"] == "writer"
+    assert told["details"]["fallbacks"] == len(told["details"]["reasons"]) == 5
+    assert "joblib writes, as well and more slowly: small arrays (an array inside" in told["text"]
+    assert told["fix"]
 
 
 # ── configuration ────────────────────────────────────────────────────────────

@@ -6,8 +6,10 @@ import collections
 import copyreg
 import datetime
 import decimal
+import fractions
 import functools
 import pickle
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -335,6 +337,70 @@ def test_only_latin1_of_a_text_is_evaluated() -> None:
         found = uses(proto(4) + encode + arguments + b"R.")
         assert ("called", ("str", "str 'latin1'")) not in found["_codecs:encode"]
     assert reasons(proto(4) + encode + values("\u1234", "latin1") + b"\x86R.") == ["malformed"]
+
+
+def test_slices_in_one_another_are_refused() -> None:
+    """To free a million of them would overflow the stack; picklers of slices write none."""
+    assert uses(pickle.dumps([slice(1, None), slice("a", "b", 2)])).keys() == {"builtins:slice"}
+    inner = name("builtins", "slice") + b"\x94" + values(1) + b"\x85R"
+    assert reasons(proto(4) + inner + b".") == []
+    assert reasons(proto(4) + b"h\x000" + inner + b".") == ["malformed"]
+    for arguments in (b"\x85", values(2) + b"\x86"):
+        nested = inner + b"\x940h\x00h\x01" + arguments + b"R."
+        assert reasons(proto(4) + nested) == ["limit"]
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_fractions_and_patterns_are_told_from_expensive_ones(protocol: int) -> None:
+    """What a pickler writes is shown as such; digits by exponent and endless patterns are not."""
+    item = [
+        fractions.Fraction(-3, 4),
+        fractions.Fraction(5),
+        re.compile("[a-z]+"),
+        re.compile(b"x"),
+    ]
+    found = uses(pickle.dumps(item, protocol))
+    assert found["re:_compile"] == [("called", ("pattern", "int"))]
+    assert found["fractions:Fraction"] == [("called", ("fraction",))]
+    older = uses(proto(4) + name("fractions", "Fraction") + values("-3/4") + b"\x85R.")
+    assert older["fractions:Fraction"] == [("called", ("fraction",))]
+    for wrong in (
+        "1e9",
+        "1e999999999",
+        "1.5",
+        "1/2/3",
+        " 1",
+        "1\n",
+        "1_0",
+        "\u0661",
+        "1" * 4_001,
+        "",
+    ):
+        shown = uses(proto(4) + name("fractions", "Fraction") + values(wrong) + b"\x85R.")
+        assert ("called", ("fraction",)) not in shown["fractions:Fraction"], wrong
+    for arguments in ((1,), ("1", "2"), (True, 2)):
+        shown = uses(proto(4) + name("fractions", "Fraction") + b"(" + values(*arguments) + b"tR.")
+        assert ("called", ("fraction",)) not in shown["fractions:Fraction"]
+
+
+def test_patterns_that_take_long_to_compile_are_shown_as_texts() -> None:
+    """So that no policy takes one for a pattern that it trusts."""
+    compile_ = name("re", "_compile")
+    longest = "x" * limits.MAX_PATTERN_CHARACTERS
+    for pattern, flags, is_pattern in (
+        (longest, 0, True),
+        (longest.encode(), 0, True),
+        (longest + "x", 0, False),
+        (b"x" + longest.encode(), 0, False),
+        (None, 0, False),
+        ("x", "0", False),
+        ("x", True, False),
+    ):
+        shown = uses(proto(4) + compile_ + values(pattern, flags) + b"\x86R.")["re:_compile"]
+        assert (shown == [("called", ("pattern", "int"))]) is is_pattern
+    assert uses(proto(4) + compile_ + values("x") + b"\x85R.")["re:_compile"] == [
+        ("called", ("str 'x'",))
+    ]
 
 
 def test_reconstructor_and_newobj_in_other_forms_are_calls() -> None:

@@ -642,3 +642,13 @@ def test_numpy_is_not_imported_to_judge_it() -> None:
     content = joblib_dumped([np.arange(3), np.float64(1), np.array([None])])
     assert isinstance(judged(pickle.dumps(np.dtype("f8"))), PickledDtype)
     assert inspect_memory(memoryview(content)).findings == ()
+
+
+def test_a_length_that_numpy_cannot_count_is_refused() -> None:
+    """An array without elements may be as long as 64 bits count, and no longer."""
+    for length, expected in (
+        (limits.MAX_ARRAY_LENGTH, []),
+        (limits.MAX_ARRAY_LENGTH + 1, ["array"]),
+    ):
+        made = frame(wrapper(shape=values((length, 0)))) + b"\x01\xff."
+        assert reasons(proto(4) + made) == expected

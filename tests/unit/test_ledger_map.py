@@ -19,6 +19,7 @@ from sealstore.errors import (
 )
 from sealstore.ledger import (
     EMPTY_MAP_ROOT,
+    alias_key,
     map_key,
     positions_of,
     prove,
@@ -62,8 +63,10 @@ def test_a_name_with_a_tag_is_one_key_and_no_other() -> None:
     keys += [
         revision_key(name, tag, number) for name in names for tag in names for number in (1, 11)
     ]
+    keys += [alias_key(name, number) for name in names for number in (1, 11)]
     assert len(set(keys)) == len(keys)
     assert map_key("churn", "2026-11") == b"segment\0churn\x002026-11"
+    assert alias_key("ä", 12) == "alias\0ä\x0012".encode()
     assert revision_key("ä", "1", 12) == "revision\0ä\x001\x0012".encode()
     most = limits.MAX_SEQUENCE
     assert revision_key("a", "b", most) == b"revision\0a\0b\0%d" % most
@@ -100,6 +103,16 @@ def test_what_is_no_revision_has_no_key(revision: Any) -> None:
     """Revisions are whole numbers from 1 on."""
     with pytest.raises(InvalidNameError, match="whole number"):
         revision_key("churn", "2026-11", revision)
+
+
+@pytest.mark.parametrize("number", [0, -1, True, 1.0, "1", None, limits.MAX_ALIASES + 1])
+def test_what_is_no_number_of_an_alias_has_no_key(number: Any) -> None:
+    """A name's aliases are numbered from 1 on, and are not many."""
+    with pytest.raises(InvalidNameError, match="numbered"):
+        alias_key("churn", number)
+    with pytest.raises(InvalidNameError):
+        alias_key("a/b", 1)
+    assert alias_key("churn", limits.MAX_ALIASES) == b"alias\0churn\0%d" % limits.MAX_ALIASES
 
 
 def test_a_key_is_proven_by_one_row_of_each_level() -> None:

@@ -11,12 +11,14 @@ import pytest
 from sealstore import limits
 from sealstore.errors import LedgerFormatError
 from sealstore.ledger import (
+    AliasName,
     AliasValue,
     LatestValue,
     PreviousLatest,
     RevisionValue,
     SegmentValue,
     TagValue,
+    decode_alias_name,
     decode_revision,
     decode_segment,
     encode_value,
@@ -174,6 +176,35 @@ def test_no_other_bytes_are_a_revisions_value(data: bytes) -> None:
     """Unknown, missing or contradicting fields and other kinds are refused."""
     with pytest.raises(LedgerFormatError):
         decode_revision(data)
+
+
+ALIAS_NAME = AliasName(alias="production")
+
+
+@pytest.mark.parametrize("value", [ALIAS_NAME, AliasName(alias=LONGEST_TAG)])
+def test_the_name_of_an_alias_comes_back(value: AliasName) -> None:
+    """Decoding what was encoded gives an equal value."""
+    assert decode_alias_name(encode_value(value)) == value
+    assert encode_value(ALIAS_NAME) == b'{"kind":"alias-name","alias":"production"}'
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        spelled(ALIAS_NAME, alias="latest"),
+        spelled(ALIAS_NAME, alias="a/b"),
+        spelled(ALIAS_NAME, alias=None),
+        spelled(ALIAS_NAME, more=1),
+        spelled(ALIAS_VALUE),
+        spelled(TAG_VALUE),
+        encode_value(ALIAS_NAME) + b" ",
+        b"",
+    ],
+)
+def test_no_other_bytes_are_the_name_of_an_alias(data: bytes) -> None:
+    """Unknown, missing or contradicting fields and other kinds are refused."""
+    with pytest.raises(LedgerFormatError):
+        decode_alias_name(data)
 
 
 def test_latest_stands_under_latest_and_nothing_else_does() -> None:

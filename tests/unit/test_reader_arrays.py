@@ -19,6 +19,9 @@ from tests.engine import (
     loaded,
     name,
     proto,
+    reasons,
+    resolve,
+    uses,
     values,
     wrapper,
     wrapper_state,
@@ -42,6 +45,45 @@ def test_a_class_that_joblib_never_writes_is_refused() -> None:
     """Only the three classes whose arrays joblib writes itself are taken for one."""
     for module, kind in [("numpy", "recarray"), ("numpy", "float64"), ("builtins", "list")]:
         refused(array_file(subclass=name(module, kind)), "class")
+
+
+MAPPED = [("numpy", "memmap"), ("numpy.core.memmap", "memmap"), ("numpy._core.memmap", "memmap")]
+
+
+@pytest.mark.parametrize(("module", "kind"), MAPPED)
+def test_an_array_of_a_mapped_file_becomes_a_plain_one(module: str, kind: str) -> None:
+    """As with joblib; the class, which opens files, is not even looked up."""
+    content = array_file(subclass=name(module, kind))
+    looked_up: list[str] = []
+
+    def find_class(module: str, kind: str) -> Any:
+        looked_up.append(f"{module}:{kind}")
+        return resolve(module, kind)
+
+    array = loaded(content, find_class)
+    assert (type(array), array.tolist()) == (np.ndarray, [1.5])
+    assert set(looked_up) == {"numpy:dtype", "numpy:ndarray"}
+    assert reasons(content) == []
+    assert uses(content).keys() == {"numpy:dtype", "numpy:ndarray"}
+
+
+@pytest.mark.parametrize(("module", "kind"), MAPPED)
+def test_the_class_of_mapped_files_is_for_nothing_else(module: str, kind: str) -> None:
+    """Neither called nor made nor kept nor changed: it would open whatever file it is told."""
+    mapped = name(module, kind)
+    array = frame(b"]\x94(" + wrapper(subclass=mapped + b"\x94")) + ONE_F8
+    for content in (
+        proto(4) + mapped + b".",
+        proto(4) + mapped + values("x") + b"\x85R.",
+        proto(4) + mapped + values("x") + b"\x85\x81.",
+        proto(4) + mapped + values({"x": 1}) + b"b.",
+        proto(4) + mapped + b"N" + values({"x": 1}) + b"\x86b.",
+        proto(4) + array + mapped + b"e.",
+        proto(4) + array + b"]" + mapped + b"ae.",
+    ):
+        with pytest.raises(PayloadFormatError):
+            loaded(content)
+        assert reasons(content) != []
 
 
 def test_something_that_is_no_dtype_is_refused() -> None:

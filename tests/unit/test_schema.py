@@ -16,15 +16,18 @@ from sqlalchemy.schema import CreateTable
 from sealstore import limits
 from sealstore.catalogue import catalogue_engine, require_current_schema, schema_revision, upgrade
 from sealstore.catalogue.engine import reading, writing
+from sealstore.catalogue.failures import catalogue_errors
+from sealstore.catalogue.migrations import upgrading
 from sealstore.catalogue.schema import (
     alembic_version,
     bounded_parsing,
     expected_sqlite_schema,
     normalised,
+    require_checked_schema,
     require_shipped_schema,
 )
-from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
-from sealstore.errors import CatalogueTamperedError, SchemaVersionError
+from sealstore.catalogue.tables import SCHEMA_REVISIONS, access, metadata
+from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
 
 FILE = "catalogue.sqlite3"
 TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"
@@ -182,6 +185,26 @@ def test_what_is_planted_in_an_older_schema_is_not_migrated(
     assert schema_revision(engine) == revision
 
 
+def test_a_migration_that_was_rolled_back_is_not_remembered(engine: Engine, tmp_path: Path) -> None:
+    """What another process makes under the cookie that it would have had is looked at."""
+    cookies: list[int] = []
+
+    def give_up() -> None:
+        with upgrading(engine) as begun:
+            version = begun.transaction._connection.exec_driver_sql("PRAGMA schema_version")
+            cookies.append(version.scalar_one())
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        give_up()
+    other = catalogue_engine(tmp_path, create=True)
+    upgrade(other)
+    other.dispose()
+    run(tmp_path, TRIGGER, f"PRAGMA schema_version={cookies[0]}")
+    with pytest.raises(CatalogueTamperedError, match="trigger 'planted'"):
+        require_current_schema(engine)
+
+
 def test_many_differences_are_counted(engine: Engine, tmp_path: Path) -> None:
     """An error names some of them, and stays one that can be read."""
     upgrade(engine)
@@ -220,8 +243,28 @@ def test_a_database_of_postgresql_without_tables(tmp_path: Path, postgresql_url:
     require_current_schema(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    # Each connection is asked once.
+    # For reading, each connection is asked once.
     engine.dispose()
     with pytest.raises(SchemaVersionError, match="newer schema"):
         require_current_schema(engine)
+    engine.dispose()
+
+
+@pytest.mark.postgresql
+def test_a_user_of_postgresql_without_privileges(tmp_path: Path, postgresql_url: str) -> None:
+    """Who may not write to a table is told that, and not that somebody changed it."""
+    engine = catalogue_engine(tmp_path, postgresql_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        for statement in (
+            "CREATE ROLE loader",
+            "GRANT USAGE ON SCHEMA public TO loader",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO loader",
+            "GRANT INSERT ON access_entry TO loader",
+            "SET LOCAL ROLE loader",
+        ):
+            connection.execute(text(statement))
+        require_checked_schema(connection, [access.entry])
+        with pytest.raises(CatalogueError, match="lacks a privilege"), catalogue_errors("Writing"):
+            require_checked_schema(connection, metadata.sorted_tables)
     engine.dispose()

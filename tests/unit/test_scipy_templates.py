@@ -5,28 +5,14 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from sealstore.pickling.scipy_templates import (
-    WITH_ANOTHER_TEMPLATE,
-    WITH_SCIPYS_TEMPLATE,
-    is_scipys_template,
-    states_of,
-)
+from sealstore.pickling.scipy_templates import is_scipys_template
 
-KEY = "_parse_arg_template"
 DISTRIBUTIONS = {
     name: distribution
     for name, distribution in sorted(vars(stats).items())
     if isinstance(distribution, stats.rv_continuous | stats.rv_discrete)
 }
 TEMPLATE = stats.beta._parse_arg_template
-
-
-def shown(state: object, module: str = "mine") -> object:
-    """What an inspection says of a state that an instance of a class of ``module`` is given."""
-    states = states_of(module)
-    states.append(state)
-    [kept] = states
-    return getattr(kept, "_sealstore_shown_as", kept)
 
 
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
@@ -80,28 +66,3 @@ class Text(str):
 def test_any_other_template_is_not_scipys(template: object) -> None:
     """Not a character may differ, wherever it stands."""
     assert not is_scipys_template(template)
-
-
-def test_a_state_is_judged_when_it_is_given() -> None:
-    """A dict that is changed afterwards does not take back what was said of it."""
-    state = {KEY: "import os"}
-    states = states_of("scipy.stats._continuous_distns")
-    states.append(state)
-    state[KEY] = TEMPLATE
-    assert [getattr(kept, "_sealstore_shown_as", None) for kept in states] == [
-        WITH_ANOTHER_TEMPLATE
-    ]
-
-
-def test_what_is_said_of_a_state() -> None:
-    """A dict with scipy's template, one with another, and everything else as it is."""
-    assert shown({KEY: TEMPLATE}) == WITH_SCIPYS_TEMPLATE
-    assert shown({KEY: 1}) == WITH_ANOTHER_TEMPLATE
-    for state in ({}, {"a": 1}, (), [(KEY, "x")], None):
-        assert shown(state) is state
-
-
-@pytest.mark.parametrize("module", ["numpy", "sklearn.tree._tree", "collections", "pandas"])
-def test_where_no_distributions_are_no_state_is_looked_at(module: str) -> None:
-    """Their states come by the thousand, and are kept at the speed of a list."""
-    assert type(states_of(module)) is list

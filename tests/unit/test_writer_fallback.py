@@ -16,6 +16,7 @@ from sealstore.pickling import framing, writer
 from sealstore.pickling.framing import FramedOutput
 from sealstore.pickling.writer import DumpReport, dump_object, fallback_counts
 from sealstore.pickling.writer_arrays import ArrayPickler
+from sealstore.pickling.writer_trial import trial
 from tests.joblib_files import (
     METHODS,
     MemorySink,
@@ -44,16 +45,20 @@ def other_c_pickler(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("compress", [0, 3, *METHODS])
-def test_joblib_writes_what_the_c_pickler_cannot(compress: Any, other_c_pickler: str) -> None:
-    """The sink begins anew and gets joblib's own file, in the same protocol; it is counted."""
+def test_joblib_writes_what_the_c_pickler_cannot(
+    compress: Any, other_c_pickler: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sink begins anew and gets joblib's own file, in the same protocol; counted and logged."""
     inner = array_of_objects(
         np.asfortranarray(np.zeros((200, 300))), np.zeros(20_000, "M8[s]"), np.zeros(9_000, "i4,f8")
     )
     obj = {"arrays": [np.arange(5.0), np.zeros(100_000)], "objects": inner}
     before = fallback_counts().get(other_c_pickler, 0)
+    caplog.clear()
     content, report = dumped(obj, compress)
     assert report == DumpReport("joblib", other_c_pickler)
     assert fallback_counts()[other_c_pickler] == before + 1
+    assert caplog.messages == [f"joblib writes an object of type dict: {other_c_pickler}"]
     assert content == joblib_dumped(obj, compress, protocol=5)
     assert fingerprint(stock_loaded(content)) == fingerprint(
         stock_loaded(joblib_dumped(obj, compress))
@@ -206,3 +211,22 @@ def test_numpy_that_arrives_with_the_object_leaves_the_arrays_to_joblib(
     assert report == DumpReport("joblib", reason)
     assert b"NumpyArrayWrapper" in content
     assert np.array_equal(stock_loaded(content).parts[0], np.arange(3))
+
+
+def test_a_trial_tells_what_joblib_has_to_write_here(other_c_pickler: str) -> None:
+    """Whoever runs it knows before the first store, and why: arrays, and nothing else."""
+    found = trial()
+    assert found.pop("built-in objects") is None
+    assert found.pop("compressed objects") is None
+    assert len(found) == 5
+    assert None not in found.values()
+    assert found["small arrays"] == other_c_pickler
+
+
+def test_a_trial_where_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The C pickler writes every kind; without numpy, what there is."""
+    found = trial()
+    assert len(found) == 7
+    assert set(found.values()) == {None}
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert trial() == {"built-in objects": None, "compressed objects": None}

@@ -92,6 +92,8 @@ REQUIRED: dict[str, Callable[[], list[Any]]] = {
 
 
 ALSO: dict[str, dict[str, Any]] = {
+    "ClassifierChain": {"estimator": linear_model.LogisticRegression(max_iter=20)},
+    "RegressorChain": {"estimator": linear_model.Ridge()},
     "SelfTrainingClassifier": {"estimator": neighbors.KNeighborsClassifier()},
     "TSNE": {"perplexity": 5},
 }

@@ -90,6 +90,9 @@ def _alternatives(use: str, lists: set[tuple[str, ...]]) -> list[list[str]] | No
     """The arguments that ``use`` is trusted with, None for any."""
     if (WITH_SCIPYS_TEMPLATE,) in lists:
         return [[WITH_SCIPYS_TEMPLATE]]
+    if use == "built" and lists == {("dict",)}:
+        # The attributes. A pair of dicts, for one, would set slots, and more than slots.
+        return [["dict"]]
     takes_names = any(argument.startswith("global ") for found in lists for argument in found)
     return sorted(map(list, lists)) if use == "called" and takes_names else None
 

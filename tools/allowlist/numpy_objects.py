@@ -39,8 +39,6 @@ def _types() -> Iterator[tuple[str, object]]:
     for name in ("floating", "complexfloating", "flexible", "character"):
         yield f"the type {name}", getattr(np, name)
     yield "the type ndarray", np.ndarray
-    # What joblib's wrapper names for an array that lay in a mapped file.
-    yield "the type memmap", np.memmap
     yield "the type dtype", np.dtype
     for code in ("M8[D]", "m8[s]", "S3", "U3", "V3", ">i4", "f4,i2", "(2,3)f8", "O"):
         yield f"dtype {code}", np.dtype(code)

@@ -5,9 +5,11 @@ Nothing here reads a file or a database; nodes come from whoever asks.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from sealstore import limits
 from sealstore.errors import (
     AccessLogNotFoundError,
     LedgerTamperedError,
@@ -23,6 +25,8 @@ from sealstore.ledger import (
     consistency_proof,
     open_access_head,
     require_extends_access,
+    require_later_access,
+    verify_entries,
 )
 from sealstore.ledger.proofs import Nodes
 
@@ -76,6 +80,36 @@ def open_log_head(
             f"This is an access log of repository {verified.head.repository}, not of {repository}."
         )
     return verified
+
+
+class StoredChain(Nodes, Protocol):
+    """What is stored of the log; none of it is believed."""
+
+    def entries(self, start: int, stop: int) -> Iterable[bytes]:
+        """The entries from index ``start`` up to ``stop``, counted from 0."""
+        ...
+
+
+def followed(known: SeenHead, head: AccessHead, chain: StoredChain) -> Frontier:
+    """The frontier of ``head``, if it is a later state of what this process has seen, or the same.
+
+    Of few entries that are new, each is verified; of many, a proof is made from the stored nodes.
+
+    Args:
+        known: what this process has seen.
+        head: a verified head.
+        chain: what is stored.
+
+    Raises:
+        RepositoryExchangedError, RollbackError, LedgerTamperedError: as ``require_extended``; or
+            the new entries are not the ones that the head sums up.
+    """
+    if head.size - known.head.size > limits.NEAR_ENTRIES:
+        require_extended(known.head, head, chain)
+        return head.tree()
+    require_later_access(known.head, head)
+    entries = chain.entries(known.head.size, head.size)
+    return verify_entries(entries, head.size, bytes.fromhex(head.root), start=known.tree)
 
 
 def require_extended(older: AccessHead | AccessCheckpoint, newer: AccessHead, nodes: Nodes) -> None:

@@ -19,6 +19,7 @@ from sealstore.access.appending import Event, append
 from sealstore.access.heads import (
     SeenHead,
     first_head,
+    followed,
     next_head,
     open_log_head,
     present_envelope,
@@ -315,10 +316,9 @@ class AccessLog:
             seen = known
         else:
             head = open_log_head(envelope, keyring, self._repository, *accepted).head
-            seen = SeenHead(envelope, head, head.tree(), keyring)
-        # 2
-        if known is not None and known is not seen:
-            require_extended(known.head, seen.head, rows)
+            # 2
+            tree = head.tree() if known is None else followed(known, head, rows)
+            seen = SeenHead(envelope, head, tree, keyring)
         if remembered is not None:
             require_extended(remembered, seen.head, rows)
         # 3

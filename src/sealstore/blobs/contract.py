@@ -13,6 +13,9 @@ from sealstore.blobs.memory import VerifiedPayload
 from sealstore.blobs.payload_hash import DigestName
 from sealstore.statement import Digests
 
+Write = Callable[[memoryview], object]
+"""Takes the next bytes."""
+
 
 class CommitOutcome(Enum):
     """What committing a staged payload found."""
@@ -132,6 +135,20 @@ class BlobStore(Protocol):
 
         Raises:
             As ``read``.
+        """
+        ...
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """Hand a payload on piece by piece, and return if both digests hold.
+
+        Args:
+            digests: the signed digests.
+            size: the signed size in bytes; nothing is handed on where the payload has another.
+            write: gets each piece, which is valid until it returns. Nothing is verified before this
+                method has returned: what was written then is the payload, else it is nothing.
+
+        Raises:
+            As ``read``; and what ``write`` raises.
         """
         ...
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import limits
-from sealstore.blobs.contract import CommitOutcome, StagedBlob, StoredFile
+from sealstore.blobs.contract import CommitOutcome, StagedBlob, StoredFile, Write
 from sealstore.blobs.folder_walk import OPEN_FOLDER, Removals, walk
 from sealstore.blobs.local_names import SHA256_NAME, kind_of
 from sealstore.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
-from sealstore.blobs.payload_hash import DigestName, PayloadHash, hashing_aside
+from sealstore.blobs.payload_hash import DigestName, PayloadHash, hashing_aside, threads_for
 from sealstore.blobs.reading import hash_file, read_hashed, read_sealed
 from sealstore.errors import (
     PayloadFileError,
@@ -34,6 +34,7 @@ from sealstore.statement import Digests
 PAYLOAD_MODE: Final = 0o440
 _FOLDER_MODE: Final = 0o750
 _WRITE_BUFFER_BYTES: Final = limits.MIB
+_SYNC_EARLY_BYTES: Final = 64 * limits.MIB
 # O_NONBLOCK: opening a planted FIFO must not wait for a writer.
 _OPEN_PAYLOAD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
@@ -83,7 +84,7 @@ class LocalBlobStore:
     ) -> VerifiedPayload:
         """See ``BlobStore.read``."""
         with self._open_payload(digests, size) as descriptor:
-            computed = PayloadHash(check)
+            computed = PayloadHash(check, threads=threads_for(size))
             if sealed and size and HAS_SEALED_MEMORY:
                 memory = read_sealed(descriptor, size, computed)
             else:
@@ -95,6 +96,11 @@ class LocalBlobStore:
         """See ``BlobStore.check``."""
         with self._open_payload(digests, size) as descriptor:
             hash_file(descriptor, size).require(digests)
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """See ``BlobStore.copy``."""
+        with self._open_payload(digests, size) as descriptor:
+            hash_file(descriptor, size, write).require(digests)
 
     def sha256s(self) -> Iterator[str]:
         """See ``BlobStore.sha256s``."""
@@ -304,6 +310,10 @@ class LocalStagedBlob:
                 chunk = view[start : start + limits.READ_CHUNK_BYTES]
                 hash_next(chunk)
                 self._write_all(chunk)
+            if len(view) >= _SYNC_EARLY_BYTES:
+                # What commit() would wait for, while the other threads still hash.
+                with _storage_errors("The payload cannot be written"):
+                    os.fdatasync(self._descriptor)
 
     def _write_all(self, view: memoryview) -> None:
         with _storage_errors("The payload cannot be written"):

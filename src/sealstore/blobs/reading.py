@@ -6,6 +6,7 @@ import mmap
 import os
 
 from sealstore import limits
+from sealstore.blobs.contract import Write
 from sealstore.blobs.memory import PayloadMemory
 from sealstore.blobs.payload_hash import PayloadHash, hashing_aside
 from sealstore.errors import PayloadSizeError
@@ -69,8 +70,16 @@ def copy_sealed(descriptor: int, size: int) -> tuple[int, PayloadMemory]:
         raise
 
 
-def hash_file(descriptor: int, size: int) -> PayloadHash:
-    """Both digests of the first ``size`` bytes of a file, in constant memory.
+def hash_file(
+    descriptor: int, size: int, write: Write | None = None, *, offset: int = 0
+) -> PayloadHash:
+    """Both digests of ``size`` bytes of a file, in constant memory.
+
+    Args:
+        descriptor: of the file.
+        size: bytes to hash.
+        write: gets the very bytes that are hashed, piece by piece; each until it returns.
+        offset: where in the file they begin.
 
     Raises:
         PayloadSizeError: the file has fewer.
@@ -80,8 +89,10 @@ def hash_file(descriptor: int, size: int) -> PayloadHash:
     buffer = memoryview(mmap.mmap(-1, limits.READ_CHUNK_BYTES))
     for start in range(0, size, limits.READ_CHUNK_BYTES):
         chunk = buffer[: min(limits.READ_CHUNK_BYTES, size - start)]
-        _fill(descriptor, chunk, start)
+        _fill(descriptor, chunk, offset + start)
         computed.update(chunk)
+        if write is not None:
+            write(chunk)
     return computed
 
 

@@ -53,6 +53,10 @@ class AccessWriter(Protocol):
         """See ``ChainReader``."""
         ...
 
+    def entries(self, start: int, stop: int) -> Iterable[bytes]:
+        """See ``ChainReader``."""
+        ...
+
     def append(self, rows: Iterable[EntryRow], nodes: Iterable[NodeRow], head: bytes) -> None:
         """See ``ChainWriter``."""
         ...
@@ -163,6 +167,11 @@ _READ_NODE: Final = _Prepared(
     )
 )
 _READ_NEWEST: Final = _Prepared(select(func.max(_entry.c.sequence)))
+_READ_ENTRIES: Final = _Prepared(
+    select(no_larger_than(_entry.c.entry, limits.MAX_ENTRY_BYTES))
+    .where(_entry.c.sequence > bindparam("after"), _entry.c.sequence <= bindparam("last"))
+    .order_by(_entry.c.sequence)
+)
 _ADD_ENTRY: Final = _Prepared(insert(_entry))
 _ADD_NODE: Final = _Prepared(insert(_node))
 _ADD_HEAD: Final = _Prepared(insert(_head))
@@ -193,6 +202,14 @@ class _SqliteWriter:
     def newest_sequence(self) -> int:
         with catalogue_errors(_READING):
             return int(self._value(_READ_NEWEST) or 0)
+
+    def entries(self, start: int, stop: int) -> Iterable[bytes]:
+        with catalogue_errors(_READING):
+            found = self._driver.execute(
+                _READ_ENTRIES.text, _READ_ENTRIES.parameters(after=start, last=stop)
+            )
+            # What is no bytes is no entry: verifying the chain says so.
+            return [as_bytes(entry) or b"" for (entry,) in found]
 
     def append(self, rows: Iterable[EntryRow], nodes: Iterable[NodeRow], head: bytes) -> None:
         with catalogue_errors(_WRITING):

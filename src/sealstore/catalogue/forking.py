@@ -30,10 +30,14 @@ class _Door:
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.RLock())
         self._inside: dict[int, int] = {}
+        self._forks = 0
 
     def enter(self) -> None:
         thread = threading.get_ident()
         with self._changed:
+            if self._forks and thread not in self._inside:
+                # Threads that come and go without end would never let the fork begin.
+                self._changed.wait_for(self._no_fork_waits, limits.DATABASE_BUSY_SECONDS)
             self._inside[thread] = self._inside.get(thread, 0) + 1
 
     def leave(self) -> None:
@@ -46,11 +50,17 @@ class _Door:
 
     def close(self) -> None:
         self._changed.acquire()
+        self._forks += 1
         # Not for ever: a thread that waits for a stuck database must not stop the whole process.
         self._changed.wait_for(self._others_are_out, limits.DATABASE_BUSY_SECONDS)
 
     def open(self) -> None:
+        self._forks -= 1
+        self._changed.notify_all()
         self._changed.release()
+
+    def _no_fork_waits(self) -> bool:
+        return not self._forks
 
     def _others_are_out(self) -> bool:
         return not self._inside.keys() - {threading.get_ident()}

@@ -16,12 +16,18 @@ from sqlalchemy.sql.expression import Executable
 
 from sealstore import limits
 from sealstore.catalogue.approvals import ApprovalRows
-from sealstore.catalogue.chains import ChainReader, ChainWriter, MapRows
+from sealstore.catalogue.chains import (
+    ChainReader,
+    ChainWriter,
+    MapRows,
+    as_bytes,
+    no_larger_than,
+)
 from sealstore.catalogue.engine import reading, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.lookup import ARTIFACT_COLUMNS, Answer, Lookup, artifact_row
 from sealstore.catalogue.rows import ArtifactRow, ListFilter
-from sealstore.catalogue.tables import artifact, history
+from sealstore.catalogue.tables import artifact, history, origin
 from sealstore.catalogue.writers_queue import writers_queue
 from sealstore.names import ArtifactRef
 
@@ -147,6 +153,17 @@ class Reading:
             for page in self._connection.execute(statement).partitions(_ROWS_A_FETCH):
                 yield from ((sequence, digest) for sequence, digest in page)
 
+    def artifact(self, sequence: int) -> ArtifactRow | None:
+        """The row of the artifact that was stored as this entry of the history."""
+        return _artifact_at(self._connection, sequence)
+
+    def origin(self, sequence: int) -> bytes | None:
+        """The envelope of the origin of the artifact that was imported as this entry."""
+        column = no_larger_than(origin.c.envelope, limits.MAX_ENVELOPE_BYTES)
+        statement = select(column).where(origin.c.sequence == sequence)
+        with catalogue_errors("The catalogue cannot be read"):
+            return as_bytes(self._connection.execute(statement).scalar())
+
 
 class WriteTransaction:
     """What a change of the repository does to the catalogue, in one transaction.
@@ -171,10 +188,7 @@ class WriteTransaction:
 
     def artifact(self, sequence: int) -> ArtifactRow | None:
         """The row of the artifact that was stored as this entry of the history."""
-        statement = select(*ARTIFACT_COLUMNS).where(artifact.c.sequence == sequence)
-        with catalogue_errors("The catalogue cannot be read"):
-            row = self._connection.execute(statement).first()
-        return None if row is None else artifact_row(row)
+        return _artifact_at(self._connection, sequence)
 
     def revisions(self, name: str, tag: str) -> list[ArtifactRow]:
         """The rows of all revisions of (name, tag), oldest first."""
@@ -198,6 +212,15 @@ class WriteTransaction:
         """Add an artifact."""
         self._execute(insert(artifact), asdict(row))
 
+    def insert_origin(self, sequence: int, envelope: bytes) -> None:
+        """Keep the envelope that an artifact had where it comes from.
+
+        Args:
+            sequence: of the artifact here.
+            envelope: of its statement there.
+        """
+        self._execute(insert(origin), {"sequence": sequence, "envelope": envelope})
+
     def replace_envelope(self, row: ArtifactRow) -> None:
         """Give an artifact another signature: its envelope and key id, nothing else."""
         self._execute(
@@ -208,11 +231,19 @@ class WriteTransaction:
 
     def delete_artifacts(self, name: str, tag: str, revision: int) -> None:
         """Take a revision out of the index; the history keeps that it was there."""
-        self._execute(
-            delete(artifact).where(
-                artifact.c.name == name, artifact.c.tag == tag, artifact.c.revision == revision
-            )
+        which = and_(
+            artifact.c.name == name, artifact.c.tag == tag, artifact.c.revision == revision
         )
+        sequences = select(artifact.c.sequence).where(which)
+        self._execute(delete(origin).where(origin.c.sequence.in_(sequences)))
+        self._execute(delete(artifact).where(which))
+
+
+def _artifact_at(connection: Connection, sequence: int) -> ArtifactRow | None:
+    statement = select(*ARTIFACT_COLUMNS).where(artifact.c.sequence == sequence)
+    with catalogue_errors("The catalogue cannot be read"):
+        row = connection.execute(statement).first()
+    return None if row is None else artifact_row(row)
 
 
 def _matching(conditions: ListFilter) -> Select[Any]:

@@ -127,6 +127,14 @@ history: Final = ChainTables.of("history")
 access: Final = ChainTables.of("access")
 """The access log, which may have a database of its own: there, the other tables stay empty."""
 
+origin: Final = Table(
+    "origin",
+    metadata,
+    Column("sequence", _SEQUENCE, primary_key=True, autoincrement=False),
+    Column("envelope", _Bytes, nullable=False),
+)
+"""The envelopes that imported artifacts had where they come from, by the sequence of the import."""
+
 map_row: Final = Table(
     "map_row",
     metadata,

@@ -24,10 +24,10 @@ _REPOSITORY_ID: Final = re.compile("[0-9a-f]{32}")
 
 
 @click.group(
-    short_help="Make, list, rotate, retire, revoke and export keys.", no_args_is_help=False
+    short_help="Make, list, rotate, retire, revoke, export and import keys.", no_args_is_help=False
 )
 def keys() -> None:
-    """Make, list, rotate, retire, revoke and export keys.
+    """Make, list, rotate, retire, revoke, export and import keys.
 
     An active key signs and verifies. A retired key verifies what it signed. What a revoked key
     signed is refused.
@@ -152,6 +152,7 @@ def _key_json(key: Key) -> dict[str, Any]:
         "repositories": "any" if repositories is None else sorted(repositories),
         "created": key.created.isoformat(),
         "canSign": key.can_sign,
+        "fingerprint": key.fingerprint,
     }
 
 
@@ -282,33 +283,36 @@ def _roles_lost(found: Consequences) -> Iterable[str]:
 # ── export ───────────────────────────────────────────────────────────────────
 
 
-@keys.command(short_help="Write a keyring that verifies and cannot sign.")
+@keys.command(short_help="Write a keyring for those who load, or for others to import.")
 @click.argument("file", type=click.Path())
 @click.option(
     "--public",
     is_flag=True,
-    help="Public parts only. This is the only kind there is: to move secrets, copy the keyring.",
+    help="Public parts only, as without --loader: to move secrets, copy the keyring.",
+)
+@click.option(
+    "--loader",
+    is_flag=True,
+    help="With a new key of its own for whoever loads, to put its loads on record.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @output.json_option
 @pass_invocation
-def export(invocation: Invocation, file: str, public: bool, force: bool, as_json: bool) -> int:
-    """Write the Ed25519 keys' public parts to FILE: a keyring that verifies and cannot sign.
+def export(
+    invocation: Invocation, file: str, public: bool, loader: bool, force: bool, as_json: bool
+) -> int:
+    """Write the Ed25519 keys' public parts to FILE: a keyring that verifies and cannot store.
 
-    HMAC keys have no public part: who can verify with one can sign with it.
+    With --loader it can load: a new key that records accesses, and nothing else, goes with it, and
+    its public part into the keyring here. HMAC keys have no public part: who can verify with one
+    can sign with it.
     """
     from sealstore.keys import write_keyring_file
-    from sealstore.keys.sources import public_keyring
+    from sealstore.maintenance import export_for_loader, export_public
 
-    del public
+    if public and loader:
+        raise click.UsageError("--public and --loader exclude each other.")
     settings = invocation.settings()
-    keyring = settings.key_source().current()
-    exported = public_keyring(keyring)
-    if not len(exported):
-        raise click.ClickException(
-            "no key of the keyring has a public part: HMAC keys verify with the secret"
-            " that signs. 'sealstore keys generate --algorithm ed25519' makes one that has."
-        )
     target = Path(file).absolute()
     if target.resolve() == settings.keyring_path.resolve():
         raise click.UsageError("FILE is the keyring itself.")
@@ -316,19 +320,77 @@ def export(invocation: Invocation, file: str, public: bool, force: bool, as_json
         raise click.UsageError("FILE lies inside the repository, where no keyring is read.")
     if target.exists() and not force:
         raise click.ClickException(f"{target} exists; --force replaces it.")
-    write_keyring_file(target, exported)
-    left_out = [key.key_id for key in keyring if key.material.public() is None]
+    exported = export_for_loader(settings) if loader else export_public(settings)
+    write_keyring_file(target, exported.keyring)
+    own = exported.loader_key
     if as_json:
         output.document(
             {
                 "file": str(target),
-                "keys": [_key_json(key) for key in exported],
-                "leftOut": left_out,
+                "keys": [_key_json(key) for key in exported.keyring],
+                "leftOut": list(exported.left_out),
+                "loaderKeyId": None if own is None else own.key_id,
             }
         )
         return DONE
-    output.line(f"wrote {output.counted(len(exported), 'public key')} to {target}, mode 0600")
-    if left_out:
-        output.line(f"left out, since HMAC keys have no public part: {', '.join(left_out)}")
-    output.line("point MODEL_REPO_KEYRING to it where objects are loaded and never stored")
+    count = len(exported.keyring) - (own is not None)
+    output.line(f"wrote {output.counted(count, 'public key')} to {target}, mode 0600")
+    if exported.left_out:
+        ids = ", ".join(exported.left_out)
+        output.line(f"left out, since HMAC keys have no public part: {ids}")
+    if own is None:
+        output.line("who imports it can verify; a keyring that loads is made with --loader")
+    else:
+        output.line(f"with it the loader's own key {own.key_id}, which records its loads")
+        output.line("move it there, and point MODEL_REPO_KEYRING to it: it loads, and cannot store")
+    return DONE
+
+
+# ── import ───────────────────────────────────────────────────────────────────
+
+
+@keys.command("import", short_help="Add other people's public keys to the keyring.")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(ROLES),
+    multiple=True,
+    required=True,
+    help="What they are trusted with here, such as approve; more than one may be given.",
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@output.json_option
+@pass_invocation
+def import_(
+    invocation: Invocation, file: Path, roles: tuple[str, ...], yes: bool, as_json: bool
+) -> int:
+    """Add the public keys in FILE to the keyring; secrets are left behind.
+
+    FILE comes from 'keys export', or is a bundle: its keys are for its repository only. Each key
+    gets those of the given roles that it has there. A key that is here already stays as it is.
+    Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
+    """
+    from sealstore.keys import Role
+    from sealstore.maintenance import import_keys, plan_import
+
+    settings, wanted = invocation.settings(), [Role(role) for role in roles]
+    planned = plan_import(settings, file, wanted)
+    if not as_json:
+        for key in planned.added:
+            output.line(f"{key.key_id}: {_described(key)}")
+            output.line(f"  fingerprint {key.fingerprint}")
+    if planned.added:
+        output.confirm(f"Trust {output.counted(len(planned.added), 'key')} so?", yes=yes)
+        planned = import_keys(settings, file, wanted)
+    if as_json:
+        added = [_key_json(key) for key in planned.added]
+        output.document({"added": added, "leftOut": list(planned.left_out)})
+        return DONE
+    if planned.left_out:
+        output.line(
+            f"left out, since they are here already, have no public part, or none of these roles:"
+            f" {', '.join(planned.left_out)}"
+        )
+    output.line(f"added {output.counted(len(planned.added), 'key')} to {settings.keyring_path}")
     return DONE

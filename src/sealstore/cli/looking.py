@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sealstore.catalogue import ArtifactRow, ListFilter
     from sealstore.errors import SealstoreError
     from sealstore.ledger import HistoryEntry
+    from sealstore.origins import KeptOrigin
     from sealstore.repository import Repository
 
 _KEY_ID_DIGITS: Final = 32
@@ -163,13 +164,29 @@ def show(invocation: Invocation, name: str, tag: str, revision: int | None, as_j
 
     The payload is not read: 'verify' does that.
     """
+    import msgspec
+
     with invocation.open() as repository:
         artifact = repository.get(name, tag, revision=revision)
+        # Of this very artifact: the tag may mean another one by now.
+        kept = repository.origin(artifact.name, artifact.tag, revision=artifact.revision)
     if as_json:
-        output.document(artifact.to_json())
+        origin = None if kept is None else msgspec.to_builtins(kept.origin)
+        output.document({**artifact.to_json(), "origin": origin})
     else:
-        output.fields(_fields(artifact))
+        output.fields([*_fields(artifact), *_origin_fields(kept)])
     return DONE
+
+
+def _origin_fields(kept: KeptOrigin | None) -> list[tuple[str, str]]:
+    if kept is None:
+        return []
+    origin, refusal = kept.origin, kept.refusal
+    signed = f"signed with key {origin.key}, statement's SHA-256 {origin.statement}"
+    if refusal is not None:
+        signed += f"\nwhich is refused by now: {refusal.message} [{refusal.code}]"
+    whence = f"repository {origin.repository}, there revision {origin.revision}"
+    return [("imported from", f"{whence}\n{signed}")]
 
 
 def _fields(artifact: Artifact) -> list[tuple[str, str]]:

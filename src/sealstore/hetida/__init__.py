@@ -9,6 +9,7 @@ the released components use them unchanged::
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -112,11 +113,20 @@ def _repository(*, create: bool) -> Repository:
         repository = _opened.get(key)
         if repository is None:
             repository = _open_or_create(path) if create else Repository.open(path)
-            for replaced in _opened.values():
-                replaced.close()
-            _opened.clear()
+            _close()
             _opened[(settings, path, _identity(path))] = repository
     return repository
+
+
+def _close() -> None:
+    """Close what is open: what was put on record last is remembered then."""
+    for repository in _opened.values():
+        repository.close()
+    _opened.clear()
+
+
+# A runtime never says that it is done.
+atexit.register(_close)
 
 
 def _open_or_create(path: Path) -> Repository:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from hashlib import sha256
 from typing import Final
 
 from sealstore.envelope import Scope, Signer
@@ -83,6 +84,12 @@ class Key:
         return self.material.algorithm
 
     @property
+    def fingerprint(self) -> str | None:
+        """SHA-256 of the public part's bytes, hexadecimal; None where there is no public part."""
+        public = self.material.public()
+        return None if public is None else sha256(public.to_bytes()).hexdigest()
+
+    @property
     def can_sign(self) -> bool:
         """Whether this is an active key with its secret part."""
         return self.state is State.ACTIVE and self.material.can_sign and not self.is_withheld
@@ -139,7 +146,9 @@ class Keyring:
         try:
             return self._keys[key_id]
         except KeyError:
-            raise UnknownKeyError(f"The keyring has no key {key_id}.") from None
+            error = UnknownKeyError(f"The keyring has no key {key_id}.")
+            error.key_id = key_id
+            raise error from None
 
     def merged_with(self, other: Iterable[Key]) -> Keyring:
         """This keyring and keys from another source.

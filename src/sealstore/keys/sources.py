@@ -77,20 +77,34 @@ def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
     """
     data, _ = _read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
     try:
+        return decode_keyring(data)
+    except KeyringFormatError as error:
+        error.path = os.fspath(path)
+        raise
+
+
+def decode_keyring(data: bytes) -> Keyring:
+    """The keyring that the bytes of a keyring file are.
+
+    Raises:
+        KeyringFormatError: they do not decode strictly, or an id is not its material's.
+    """
+    try:
         refuse_ambiguous_json(data, "keyring")
         document = _decoder.decode(data)
     except (StatementFormatError, msgspec.MsgspecError) as error:
         reason = error.message if isinstance(error, StatementFormatError) else _reason(error)
         raise KeyringFormatError(
             f"The keyring does not decode: {reason.rstrip('.')}.",
-            path=path,
             hint="restore {path} from a backup, or make a new one with 'sealstore keys generate'.",
         ) from None
-    try:
-        return Keyring.of(map(_key_of, document.keys))
-    except KeyringFormatError as error:
-        error.path = os.fspath(path)
-        raise
+    return Keyring.of(map(_key_of, document.keys))
+
+
+def encode_keyring(keyring: Keyring) -> bytes:
+    """The bytes of a keyring file, secrets included."""
+    document = _KeyringDocument(version=1, keys=tuple(map(_entry_of, keyring)))
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def write_keyring_file(path: Path, keyring: Keyring) -> None:
@@ -99,8 +113,7 @@ def write_keyring_file(path: Path, keyring: Keyring) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    document = _KeyringDocument(version=1, keys=tuple(map(_entry_of, keyring)))
-    data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+    data = encode_keyring(keyring)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         descriptor, staged = tempfile.mkstemp(prefix=".keyring-", dir=path.parent)

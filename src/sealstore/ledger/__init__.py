@@ -22,7 +22,12 @@ from sealstore.ledger.checkpoint import (
     open_checkpoint,
     seal_checkpoint,
 )
-from sealstore.ledger.continuity import require_extends, require_extends_access
+from sealstore.ledger.continuity import (
+    require_extends,
+    require_extends_access,
+    require_later_access,
+    require_not_older,
+)
 from sealstore.ledger.entries import (
     AccessEntry,
     AccessRequest,
@@ -135,6 +140,8 @@ __all__ = [
     "prove_all",
     "require_extends",
     "require_extends_access",
+    "require_later_access",
+    "require_not_older",
     "revision_key",
     "seal_access_head",
     "seal_checkpoint",

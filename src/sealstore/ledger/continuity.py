@@ -94,6 +94,32 @@ def require_extends(
         RollbackError: it is an older state.
         LedgerTamperedError: it is a state that never followed the older one.
     """
+    # 1, 2, 3
+    require_not_older(older, newer)
+    # 4
+    _require_consistent(older, newer, consistency_proof)
+    # 5
+    if (
+        newer.settings_version == older.settings_version
+        and newer.settings_digest != older.settings_digest
+    ):
+        raise LedgerTamperedError("Two settings of the repository have the same version.")
+    if newer.size == older.size and (newer.map_root, newer.settings_version) != (
+        older.map_root,
+        older.settings_version,
+    ):
+        raise LedgerTamperedError("The repository was changed without an entry in its history.")
+
+
+def require_not_older(older: HistoryPoint, newer: HistoryPoint) -> None:
+    """Return if ``newer`` can be a later state of the repository that ``older`` is of.
+
+    Steps 1 to 3 of ``require_extends``: what can be said without a proof. It shows no fork.
+
+    Raises:
+        RepositoryExchangedError: it is another repository, or a rebuilt one.
+        RollbackError: it is an older state.
+    """
     # 1
     _require_same_repository(older, newer)
     if newer.epoch > older.epoch:
@@ -113,19 +139,6 @@ def require_extends(
         )
     # 3
     _require_not_dated_before(older, newer)
-    # 4
-    _require_consistent(older, newer, consistency_proof)
-    # 5
-    if (
-        newer.settings_version == older.settings_version
-        and newer.settings_digest != older.settings_digest
-    ):
-        raise LedgerTamperedError("Two settings of the repository have the same version.")
-    if newer.size == older.size and (newer.map_root, newer.settings_version) != (
-        older.map_root,
-        older.settings_version,
-    ):
-        raise LedgerTamperedError("The repository was changed without an entry in its history.")
 
 
 def require_extends_access(
@@ -140,12 +153,25 @@ def require_extends_access(
         RollbackError: it is an older state.
         LedgerTamperedError: it is a state that never followed the older one.
     """
+    require_later_access(older, newer)
+    _require_consistent(older, newer, consistency_proof)
+
+
+def require_later_access(older: AccessPoint, newer: AccessPoint) -> None:
+    """Return if ``newer`` may be a later state of the access log that ``older`` is of.
+
+    That the log begins with all that it held before is not asked: for who verifies the entries in
+    between (``merkle.verify_entries``), which shows it without a proof.
+
+    Raises:
+        RepositoryExchangedError: it is another log, or another repository's.
+        RollbackError: it is an older state.
+    """
     _require_same_repository(older, newer)
     if newer.log != older.log:
         raise RepositoryExchangedError("Another access log is where a known one was.")
     _require_not_shorter(older, newer)
     _require_not_dated_before(older, newer)
-    _require_consistent(older, newer, consistency_proof)
 
 
 def _require_same_repository(older: ChainPoint, newer: ChainPoint) -> None:

@@ -30,6 +30,8 @@ from sealstore.maintenance.key_changes import (
     revoke_key,
     rotate_key,
 )
+from sealstore.maintenance.key_exporting import KeyExport, export_for_loader, export_public
+from sealstore.maintenance.key_importing import KeyImport, import_keys, plan_import
 from sealstore.maintenance.key_making import (
     default_repositories,
     generate_key,
@@ -70,6 +72,8 @@ __all__ = [
     "Created",
     "Finding",
     "Judged",
+    "KeyExport",
+    "KeyImport",
     "LegacyFile",
     "Outcome",
     "Progress",
@@ -91,8 +95,11 @@ __all__ = [
     "create_access_log",
     "current_point",
     "default_repositories",
+    "export_for_loader",
+    "export_public",
     "find_files",
     "generate_key",
+    "import_keys",
     "initialise",
     "inspect",
     "inspect_again",
@@ -103,6 +110,7 @@ __all__ = [
     "no_progress",
     "note_key",
     "open_checkpoint_of",
+    "plan_import",
     "policy_toml",
     "protect_alias",
     "read_approvals",

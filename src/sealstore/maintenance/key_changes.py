@@ -238,6 +238,8 @@ def revoke_key(settings: Settings, key_id: str) -> Revocation:
         with Repository.open(root, keyring=withheld, settings=settings) as repository:
             revoked = repository.state.document.revoked_keys
             if key.key_id not in revoked:
+                # First the signatures move, those of both heads: afterwards its own are refused.
+                repository.record_key_change("revoked", key.key_id, sign_settings=signs_settings)
                 repository.change_settings(revoked_keys=(*revoked, key.key_id))
             signed_by = repository.state.settings.key_id
     except SealstoreError:

@@ -66,7 +66,7 @@ def prove_ledger(parts: Parts, rows: Reading, *, progress: Progress = no_progres
     name = ChainName.HISTORY
     chain = AuditedChain(name, rows.history, state.envelope, head, state.keyring, rows.map)
     findings = Findings(name)
-    replay, contents = Replay(findings), Contents()
+    replay, contents = Replay(), Contents()
 
     def hear(entry: Entry) -> None:
         if isinstance(entry, HistoryEntry):
@@ -77,7 +77,7 @@ def prove_ledger(parts: Parts, rows: Reading, *, progress: Progress = no_progres
     hashed = HashingPass(chain, findings, Frontier(), roots, hear, progress).run()
     records = 0
     if hashed.is_whole:
-        records = replay.compare(bytes.fromhex(head.map_root), rows.map)
+        records = replay.compare(bytes.fromhex(head.map_root), rows.map, findings)
     return LedgerProof(
         state=state,
         tree=hashed.tree,

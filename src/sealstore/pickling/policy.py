@@ -133,8 +133,6 @@ class Policy:
         uses = self._plain.get(entry.name)
         if uses is None:
             return False
-        if not entry.uses:
-            return NAMED in uses
         return all(use.use in uses and use.arguments != _ANOTHER_TEMPLATE for use in entry.uses)
 
     def _judge(self, entry: Import, among_arguments: frozenset[str]) -> Verdict:
@@ -216,10 +214,14 @@ class Policy:
 
 @functools.cache
 def _plain_uses() -> Mapping[str, frozenset[str]]:
-    """What most statements list: names with the uses that are trusted with any arguments."""
+    """What most statements list: names with the uses that are trusted with any arguments.
+
+    Names that must not be handed on are not among them: these take a look at the other imports.
+    """
     return {
         name: frozenset(use for use, lists in trusted.uses.items() if lists is None)
         for name, trusted in policy_data().trusted.items()
+        if NAMED in trusted.uses
     }
 
 
@@ -227,7 +229,7 @@ _REMEMBERED_VERDICTS: Final = 2_048
 
 _WHY_GENERATED: Final = {
     "called": "makes what its arguments name",
-    "built": "runs code that its state brings along",
+    "built": "takes what its state brings along",
 }
 """Why the arguments of a use matter, where the allowlist was generated with them."""
 

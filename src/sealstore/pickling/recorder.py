@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -117,6 +118,36 @@ def _bytes(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
     return result if arguments else b""
 
 
+def _slice(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # The interpreter frees a slice within a slice by a call within a call, until the stack is full.
+    if any(argument is met.result for argument in arguments):
+        raise refused(Reason.LIMIT, "The payload puts slices into one another.")
+    return met.call(arguments)
+
+
+def _fraction(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    # Before Python 3.11 it was a text. Another one, "1e999999999", is a number of a billion digits.
+    kinds = (*map(type, arguments),)
+    if kinds == (int, int) or (kinds == (str,) and _FRACTION.fullmatch(str(arguments[0]))):
+        met.uses.note_texts(UseKind.CALLED, ("fraction",))
+        return met.result
+    return met.call(arguments)
+
+
+def _compile(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    if len(arguments) == 2:
+        pattern, flags = arguments
+        is_short = (
+            isinstance(pattern, str | bytes) and len(pattern) <= limits.MAX_PATTERN_CHARACTERS
+        )
+        if is_short and type(flags) is int:
+            met.uses.note_texts(UseKind.CALLED, ("pattern", "int"))
+            return met.result
+    return met.call(arguments)
+
+
+_FRACTION: Final = re.compile(r"-?[0-9]{1,4000}(/[0-9]{1,4000})?")
+
 _SPECIAL: Final[dict[tuple[str, str], Prepare]] = {
     ("builtins", "getattr"): answering(_getattr),
     ("builtins", "bytes"): answering(_bytes),
@@ -124,4 +155,7 @@ _SPECIAL: Final[dict[tuple[str, str], Prepare]] = {
     ("copyreg", "__newobj__"): answering(_newobj),
     ("copyreg", "__newobj_ex__"): answering(_newobj),
     ("_codecs", "encode"): answering(_encode),
+    ("builtins", "slice"): answering(_slice),
+    ("fractions", "Fraction"): answering(_fraction),
+    ("re", "_compile"): answering(_compile),
 }

@@ -1,21 +1,20 @@
 """The code that scipy's distributions carry in their state, recognised exactly.
 
 A distribution of ``scipy.stats`` is pickled with the text of three functions
-(``_parse_arg_template``), and its ``__setstate__`` executes that text. So a state is looked at in
-the moment in which it is given: a stream could change the dict afterwards.
+(``_parse_arg_template``), and its ``__setstate__`` executes that text.
 """
 
 from __future__ import annotations
 
 import keyword
 import re
-import sys
 from typing import Final
 
 WITH_SCIPYS_TEMPLATE: Final = "dict with scipy's template"
 WITH_ANOTHER_TEMPLATE: Final = "dict with another template"
+"""How an inspection shows such states."""
 
-_KEY: Final = "_parse_arg_template"
+TEMPLATE_KEY: Final = "_parse_arg_template"
 _TEMPLATE: Final = """
 def _parse_args(self, {shapes} {given}):
     return ({shapes}), {returned}
@@ -31,35 +30,6 @@ _SHAPES: Final = re.compile(
 )
 _CONTINUOUS: Final = ("loc=0, scale=1", "loc, scale")
 _DISCRETE: Final = ("loc=0", "loc, 1")
-# Where no class inherits from a distribution: their states need no look.
-_NO_DISTRIBUTIONS: Final = sys.stdlib_module_names | {"joblib", "numpy", "pandas", "sklearn"}
-
-
-class _ShownState:
-    """Stands for a state whose content says something."""
-
-    def __init__(self, text: str) -> None:
-        self._sealstore_shown_as = text
-
-
-_SCIPYS: Final = _ShownState(WITH_SCIPYS_TEMPLATE)
-_ANOTHER: Final = _ShownState(WITH_ANOTHER_TEMPLATE)
-
-
-class _CheckedStates(list[object]):
-    """The states that instances of a class were given, each judged when it comes."""
-
-    def append(self, state: object) -> None:
-        """Keep ``state``, or what is to be said of it."""
-        if type(state) is dict and _KEY in state:
-            super().append(_SCIPYS if is_scipys_template(state[_KEY]) else _ANOTHER)
-        else:
-            super().append(state)
-
-
-def states_of(module: str) -> list[object]:
-    """Where the states are kept that instances of a class of ``module`` are given."""
-    return [] if module.partition(".")[0] in _NO_DISTRIBUTIONS else _CheckedStates()
 
 
 def is_scipys_template(text: object) -> bool:

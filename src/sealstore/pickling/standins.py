@@ -20,8 +20,8 @@ from typing import Any, Final, NoReturn
 
 from sealstore import limits
 from sealstore.errors import PayloadFormatError
+from sealstore.pickling.instance_states import InstanceStates
 from sealstore.pickling.refusals import Reason, refused
-from sealstore.pickling.scipy_templates import states_of
 from sealstore.pickling.uses import QUICK_TO_HASH, ArgumentBudget, UseKind, Uses
 
 Arguments = tuple[object, ...]
@@ -109,7 +109,7 @@ class MetName:
         self.module = module
         self.qualname = qualname
         self.name = f"{module}:{qualname}"
-        self.states = states_of(module)
+        self.states: list[object] = InstanceStates()
         self.additions: deque[object] = deque(maxlen=1)
         self.uses: Uses
         self.on_call: Callable[[Arguments], object]

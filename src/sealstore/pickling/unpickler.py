@@ -16,6 +16,7 @@ import codecs
 import copyreg
 import pickle
 import sys
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
@@ -34,6 +35,7 @@ from sealstore.pickling.stream import (
 from sealstore.pickling.wrapper import (
     WRAPPER_MODULE,
     WRAPPER_NAME,
+    MappedArrayClass,
     WrapperClass,
     WrapperState,
     decode_wrapper_state,
@@ -44,6 +46,9 @@ FindClass = Callable[[str, str], object]
 
 _POP_NONE_BINPERSID: Final = b"0NQ"
 _NO_ARRAY: Final = object()
+_MAPPED_ARRAYS: Final = frozenset(
+    (f"numpy{inner}", "memmap") for inner in ("", ".core.memmap", "._core.memmap")
+)
 _OLD_WRAPPERS: Final = frozenset(("NDArrayWrapper", "ZNDArrayWrapper"))
 _WRAPPER_MODULES: Final = frozenset((WRAPPER_MODULE, "joblib.numpy_pickle_compat"))
 # Only Python 2 wrote the opcodes STRING, BINSTRING and SHORT_BINSTRING. This standard codec refuses
@@ -82,6 +87,7 @@ class Reader(pickle.Unpickler):
         self._make_arrays = make_arrays
         self._arrays: ArraySource | None = None
         self._wrapper_class: WrapperClass | None = None
+        self._mapped_class: MappedArrayClass | None = None
         self._array: object = _NO_ARRAY
 
     def read_object(self) -> Any:
@@ -101,6 +107,8 @@ class Reader(pickle.Unpickler):
             raise extension()
         if not self._stream.stopped_exactly:
             raise _goes_on()
+        if self._mapped_class is not None:
+            self._refuse_mapped_class_elsewhere()
         return result
 
     def find_class(self, module: str, name: str, /) -> Any:
@@ -120,6 +128,9 @@ class Reader(pickle.Unpickler):
                 return self._wrapper()
             if name in _OLD_WRAPPERS:
                 raise old_joblib(f"uses {name}")
+        if (module, name) in _MAPPED_ARRAYS:
+            self._mapped_class = self._mapped_class or MappedArrayClass()
+            return self._mapped_class
         return self._resolve(module, name)
 
     def persistent_load(self, _identifier: object, /) -> Any:
@@ -151,6 +162,8 @@ class Reader(pickle.Unpickler):
         if self._arrays is None:
             self._arrays = self._make_arrays()
         state = decode_wrapper_state(raw_state)
+        if state.subclass is self._mapped_class and self._mapped_class is not None:
+            state = state._replace(subclass=self._resolve("numpy", "ndarray"))
         item_size = self._arrays.item_size(state)
         if item_size is None:
             self._array = self._arrays.finished(state, self._nested_object(stream))
@@ -160,6 +173,16 @@ class Reader(pickle.Unpickler):
             self._array = self._arrays.from_memory(state, offset, size)
             end = offset + size
         stream.inject(_POP_NONE_BINPERSID, end)
+
+    def _refuse_mapped_class_elsewhere(self) -> None:
+        # Wrappers are gone by now, so that what still holds the stand-in is part of the object.
+        held = weakref.ref(self._mapped_class)
+        self._mapped_class = None
+        cast(Any, self).memo.clear()
+        if held() is not None:
+            raise refused(
+                Reason.ARRAY, "The payload uses numpy.memmap, which opens files, but for an array."
+            )
 
     def _nested_object(self, stream: ArrayStream) -> Any:
         nested = PlainStream(stream.memory, stream.position)

@@ -153,6 +153,25 @@ class WrapperClass:
             _IDLE.append(self)
 
 
+class MappedArrayClass:
+    """Stands for ``numpy.memmap``, which a wrapper names where an array lay in a mapped file.
+
+    joblib returns such an array as a plain one. To be called the class opens files, so no stream
+    ever gets it.
+    """
+
+    __slots__ = ("__weakref__",)
+    _sealstore_shown_as = "global numpy:memmap"
+
+    def __call__(self, *_arguments: object) -> object:
+        """Refuse, as it is no array's class that is wanted here.
+
+        Raises:
+            PayloadFormatError: always.
+        """
+        raise refused(Reason.ARRAY, "The payload maps a file into memory.")
+
+
 _IDLE: Final[list[WrapperClass]] = []
 _MAX_IDLE: Final = 16  # streams that are read at the same time
 

@@ -12,11 +12,12 @@ pickler.
 
 The technique rests on how CPython's pickler behaves. Where it behaves differently, the sink begins
 anew and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
-time. Such fallbacks are counted (``fallback_counts``).
+time. Such fallbacks are counted (``fallback_counts``) and logged; ``writer_trial`` foretells them.
 """
 
 from __future__ import annotations
 
+import logging
 import pickle
 import threading
 from collections import Counter
@@ -88,6 +89,7 @@ def dump_object(
     else:
         return DumpReport("c", None)
     _fallbacks.add(reason)
+    _log.warning("joblib writes an object of type %s: %s", type(obj).__qualname__, reason)
     sink.restart()
     _dump_with_joblib(obj, sink, compression)
     return DumpReport("joblib", reason)
@@ -113,6 +115,7 @@ class _FallbackCounter:
 
 
 _fallbacks: Final = _FallbackCounter()
+_log: Final = logging.getLogger(__name__)
 
 
 class _CPicklerUnusable(Exception):

@@ -18,6 +18,7 @@ from tests.attacks.corpus import (
     resolution,
     states,
     tricks,
+    trusted,
 )
 from tests.attacks.corpus.case import Attack, Collection, by_id
 
@@ -37,6 +38,7 @@ def _collections() -> list[Collection]:
         states,
         deferred,
         exhausting,
+        trusted,
     )
     return [
         each for module in modules for each in vars(module).values() if isinstance(each, Collection)

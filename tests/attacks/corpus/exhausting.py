@@ -260,7 +260,7 @@ _add(
     laughs,
     "colliding-keys",
     "the keys of a dict all have the same hash: each is compared to all",
-    lambda: stream(EMPTY_DICT, MARK, _colliding(60_000), SETITEMS),
+    lambda: stream(EMPTY_DICT, MARK, _colliding(250_000), SETITEMS),
 )
 
 # ── decompression ────────────────────────────────────────────────────────────

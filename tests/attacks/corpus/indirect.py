@@ -12,7 +12,16 @@ from tests.attacks.corpus.case import (
     from_version,
     unless_installed,
 )
-from tests.attacks.corpus.opcodes import Code, call, dropped, name, partial, stack_name, stream
+from tests.attacks.corpus.opcodes import (
+    Code,
+    build,
+    call,
+    dropped,
+    name,
+    partial,
+    stack_name,
+    stream,
+)
 
 _SYSTEM: Final = name("os:system")
 _TOUCH: Final = partial("os:system", SHELL)
@@ -304,4 +313,30 @@ own_dependencies.add(
         )
     ),
     dormant=unless_installed("narwhals"),
+)
+own_dependencies.add(
+    "typing-extensions-hints",
+    "Alembic brings typing-extensions, which evaluates annotations",
+    stream(
+        call(
+            "typing_extensions:get_type_hints",
+            call(partial("types:SimpleNamespace", __annotations__={"x": PYTHON})),
+        )
+    ),
+)
+own_dependencies.add(
+    "typing-extensions-hints-of-a-built-object",
+    "the same, of an object that only BUILD has given its annotations",
+    stream(
+        call(
+            "typing_extensions:get_type_hints",
+            build(call("types:SimpleNamespace"), {"__annotations__": {"x": PYTHON}}),
+        )
+    ),
+)
+own_dependencies.add(
+    "lz4-file",
+    "lz4, which joblib compresses with, opens files",
+    stream(call("lz4.frame:LZ4FrameFile", MARKER, "w")),
+    dormant=unless_installed("lz4"),
 )

@@ -118,11 +118,6 @@ class Consistency:
     newer: Checkpoint
     proof: tuple[bytes, ...]
 
-    @property
-    def appended(self) -> int:
-        """How many entries were appended in between."""
-        return self.newer.size - self.older.size
-
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
         return {

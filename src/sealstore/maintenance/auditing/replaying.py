@@ -12,8 +12,15 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final
 
+import msgspec
+
 from sealstore.catalogue import MapRows
-from sealstore.errors import CatalogueTamperedError, SealstoreError
+from sealstore.errors import (
+    CatalogueTamperedError,
+    InvalidNameError,
+    LedgerFormatError,
+    SealstoreError,
+)
 from sealstore.ledger import (
     AliasName,
     AliasValue,
@@ -31,7 +38,7 @@ from sealstore.ledger import (
     verified_records,
 )
 from sealstore.maintenance.auditing.findings import Findings
-from sealstore.names import LATEST
+from sealstore.names import LATEST, Name, Tag
 
 Value = SegmentValue | RevisionValue | AliasName
 
@@ -66,8 +73,10 @@ class Replay:
     It takes about 1 kB of memory for each artifact that was ever stored.
     """
 
-    def __init__(self, findings: Findings) -> None:
-        self._findings = findings
+    def __init__(self) -> None:
+        # Told only if the history turns out to be the signed one: without an entry that somebody
+        # took out, the next ones make no sense.
+        self._impossible: list[tuple[int, str]] = []
         self._names: dict[str, _Name] = {}
         self.has_aliases = False
 
@@ -87,11 +96,8 @@ class Replay:
         name = self._names.setdefault(artifact.name, _Name())
         revisions = name.tags.setdefault(artifact.tag, [])
         if artifact.revision != len(revisions) + 1:
-            self._findings.add_tampered(
-                f"{_shown(artifact)} was stored as another revision than its tag's next,"
-                f" {len(revisions) + 1}.",
-                sequence,
-            )
+            what = f"stored as another revision than its tag's next, {len(revisions) + 1}"
+            self._impossible.append((sequence, f"{_shown(artifact)} was {what}."))
             return
         statement = bytes.fromhex(artifact.statement)
         revisions.append(_Revision(statement, sequence, name.latest))
@@ -103,9 +109,8 @@ class Replay:
         number = artifact.revision
         found = revisions[number - 1] if number <= len(revisions) else None
         if found is None or found.is_removed or found.statement.hex() != artifact.statement:
-            self._findings.add_tampered(
-                f"{_shown(artifact)} was removed, and had not been there.", sequence
-            )
+            what = f"{_shown(artifact)} was removed, and had not been there."
+            self._impossible.append((sequence, what))
             return
         found.is_removed = True
         while name.latest is not None:
@@ -118,39 +123,49 @@ class Replay:
     def _move_alias(self, entry: HistoryEntry) -> None:
         self.has_aliases = True
         details = entry.details
-        name, alias = details.get("name"), details.get("alias")
-        if not (isinstance(name, str) and isinstance(alias, str)):
-            self._findings.add_tampered("An alias was moved, and it is not said which.")
-            return
-        aliases = self._names.setdefault(name, _Name()).aliases
+        name, alias = _text(details.get("name")), _text(details.get("alias"))
         tag, revision, statement = (details.get(at) for at in ("tag", "revision", "statement"))
-        before = aliases.get(alias)
-        # Whether a move was one by the rules is for ``audit_aliases`` to say.
-        aliases[alias] = AliasValue(
-            tag=tag if isinstance(tag, str) else None,
-            revision=revision if type(revision) is int else None,
-            statement=statement if isinstance(statement, str) else None,
-            move=1 if before is None else before.move + 1,
-        )
+        try:
+            known = self._names.setdefault(Name(name), _Name()).aliases
+            before = known.get(Tag.to_store(alias))
+            # Whether a move was one by the rules is for ``audit_aliases`` to say.
+            known[alias] = msgspec.convert(
+                {
+                    "kind": "alias",
+                    "tag": tag,
+                    "revision": revision,
+                    "statement": statement,
+                    "move": 1 if before is None else before.move + 1,
+                },
+                AliasValue,
+            )
+        except (InvalidNameError, LedgerFormatError, msgspec.ValidationError):
+            what = "An alias was moved, and what the entry says of it is none."
+            self._impossible.append((entry.sequence, what))
 
     # ── the map ──────────────────────────────────────────────────────────────
 
-    def compare(self, root: bytes, rows: MapRows) -> int:
-        """Say where the map is not what the history makes it; how many records it has.
+    def compare(self, root: bytes, rows: MapRows, findings: Findings) -> int:
+        """Say what no honest change would have made, and where the map is not what it should be.
 
         Args:
             root: the map's, of a verified head.
             rows: of the map; none of them is believed.
+            findings: where to say it.
+
+        Returns:
+            How many records the map has.
         """
+        for sequence, message in self._impossible:
+            findings.add_tampered(message, sequence)
         expected = {
             sha256(key).digest(): _digest(encode_value(value)) for _, key, value in self._values()
         }
         count = 0
         others: set[bytes] = set()
         unexplained = 0
-        blocks = _Blocks(rows)
         try:
-            for key_hash, value in verified_records(root, blocks):
+            for key_hash, value in verified_records(root, _Blocks(rows)):
                 count += 1
                 wanted = expected.pop(key_hash, None)
                 if wanted is None:
@@ -159,33 +174,25 @@ class Replay:
                     others.add(key_hash)
         except CatalogueTamperedError as error:
             # What is not there is not what the history makes it, either; but this is the reason.
-            self._findings.add(error)
+            findings.add(error)
             return count
-        self._tell(others, set(expected), unexplained)
-        spare = rows.count() - blocks.given
-        if spare:
-            # Where the map has nothing, a change that comes there would refuse such a row.
-            self._findings.add(
-                CatalogueTamperedError(
-                    f"The map has {spare} stored rows that no record is in.",
-                    hint="find out who wrote to the catalogue; the rows can be deleted.",
-                )
-            )
+        for disagreement in self._disagreements(others, set(expected), unexplained):
+            findings.add(disagreement)
         return count
 
-    def _tell(self, others: set[bytes], missing: set[bytes], unexplained: int) -> None:
+    def _disagreements(
+        self, others: set[bytes], missing: set[bytes], unexplained: int
+    ) -> Iterator[SealstoreError]:
         if others or missing:
             for shown, key, _ in self._values():
                 key_hash = sha256(key).digest()
                 if key_hash in others:
-                    self._findings.add(_disagreement(f"The map says something else of {shown}"))
+                    yield _disagreement(f"The map says something else of {shown}")
                 elif key_hash in missing:
-                    self._findings.add(_disagreement(f"The map says nothing of {shown}"))
+                    yield _disagreement(f"The map says nothing of {shown}")
         if unexplained:
             what = "record" if unexplained == 1 else "records"
-            self._findings.add(
-                _disagreement(f"The map has {unexplained} {what} that nothing was stored for")
-            )
+            yield _disagreement(f"The map has {unexplained} {what} that nothing was stored for")
 
     def _values(self) -> Iterator[tuple[str, bytes, Value]]:
         """Every record that the map should have: what it is about, its key, its value."""
@@ -201,6 +208,11 @@ class Replay:
                 yield f"{name}:{alias}", map_key(name, alias), value
                 shown = f"the alias {number} of {name}"
                 yield shown, alias_key(name, number), AliasName(alias=alias)
+
+
+def _text(detail: object) -> str:
+    # No name and no tag is empty.
+    return detail if isinstance(detail, str) else ""
 
 
 def _tag_value(revisions: list[_Revision]) -> TagValue:
@@ -249,14 +261,9 @@ def _disagreement(what: str) -> SealstoreError:
 
 
 class _Blocks(Mapping[int, bytes]):
-    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten.
-
-    Attributes:
-        given: how many rows that are there were asked for.
-    """
+    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten."""
 
     def __init__(self, rows: MapRows) -> None:
-        self.given = 0
         self._rows = rows
         self._blocks: dict[int, tuple[range, dict[int, bytes]]] = {}
 
@@ -269,9 +276,7 @@ class _Blocks(Mapping[int, bytes]):
             positions = range(first, first + _SIBLINGS) if position else range(1)
             block = (positions, self._rows.fetch(positions))
             self._blocks[level] = block
-        content = block[1][position]
-        self.given += 1
-        return content
+        return block[1][position]
 
     def __iter__(self) -> Iterator[int]:
         raise NotImplementedError

@@ -220,14 +220,14 @@ def verify_source(
             start, roots = _starting_point(chain, since, report)
             replay = None
             if isinstance(chain.head, Head) and start.size == 0:
-                replay = Replay(report.findings)
+                replay = Replay()
             report.start = start.size
             report.hashed = HashingPass(
                 chain, report.findings, start, roots, _hearing(replay, hear), progress
             ).run()
             # A history that is not the head's would have other things to say of the map.
             if replay is not None and report.hashed.is_whole:
-                report.map_records = _compare_map(chain, replay)
+                report.map_records = _compare_map(chain, replay, report.findings)
                 has_aliases = replay.has_aliases
     except REFUSALS as error:
         report.findings.add(error)
@@ -251,16 +251,16 @@ def _starting_point(
         # Stored hashes may be all that is wrong: then every entry is hashed, those of the
         # checkpoint among them.
         report.findings.add(error)
-        if 0 < since.size < chain.head.size:
+        if since.origin == chain.checkpoint.origin and 0 < since.size < chain.head.size:
             roots[since.size] = (bytes.fromhex(since.root), "the checkpoint")
         return Frontier(), roots
     return start, roots
 
 
-def _compare_map(chain: AuditedChain, replay: Replay) -> int | None:
+def _compare_map(chain: AuditedChain, replay: Replay, findings: Findings) -> int | None:
     if not isinstance(chain.head, Head) or chain.map is None:
         return None
-    return replay.compare(bytes.fromhex(chain.head.map_root), chain.map)
+    return replay.compare(bytes.fromhex(chain.head.map_root), chain.map, findings)
 
 
 def _hearing(replay: Replay | None, hear: Hear | None) -> Hear:
