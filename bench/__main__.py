@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 
-from bench import access, audit, bounds, load_and_store, lookup, peers
+from bench import access, audit, bounds, fsck, load_and_store, lookup, peers
 from bench.timing import Figure
 
 PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
@@ -17,6 +17,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "lookup": lookup.figures,
     "access": access.figures,
     "audit": audit.figures,
+    "fsck": fsck.figures,
     "peers": peers.figures,
 }
 

@@ -75,6 +75,10 @@ READ_CHUNK_BYTES: Final = 4 * MIB
 """Bytes that are read before they are handed to the hash: fits a core's cache several times over
 and keeps the two threads' hand-overs rare."""
 
+HASH_CHUNK_BYTES: Final = 1 * MIB
+"""Bytes that are read, and hashed by the same thread, where a payload is only checked: what was
+read is still in the core's cache when it is hashed."""
+
 ANONYMOUS_MAP_BYTES: Final = 64 * KIB
 """Payloads from this size on are read into an anonymous mapping (page-aligned, returned to the
 system at once); smaller ones into a bytearray, which is faster to get."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 
 from sealstore import limits
@@ -86,9 +85,10 @@ def hash_file(
         OSError: reading failed.
     """
     computed = PayloadHash()
-    buffer = memoryview(mmap.mmap(-1, limits.READ_CHUNK_BYTES))
-    for start in range(0, size, limits.READ_CHUNK_BYTES):
-        chunk = buffer[: min(limits.READ_CHUNK_BYTES, size - start)]
+    # No larger than the file: many are small, and fresh memory costs as much as hashing it.
+    buffer = memoryview(bytearray(min(limits.HASH_CHUNK_BYTES, size)))
+    for start in range(0, size, limits.HASH_CHUNK_BYTES):
+        chunk = buffer[: min(limits.HASH_CHUNK_BYTES, size - start)]
         _fill(descriptor, chunk, offset + start)
         computed.update(chunk)
         if write is not None:

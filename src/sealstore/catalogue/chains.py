@@ -237,6 +237,18 @@ class MapRows:
                         found[position] = content
         return found
 
+    def following(self, position: int, *, limit: int) -> list[tuple[int, bytes | None]]:
+        """Position and content of the rows from ``position`` on, in their order; None for no bytes.
+
+        Args:
+            position: of the first.
+            limit: how many at most.
+        """
+        statement = select(map_row.c.position, _CONTENT).where(map_row.c.position >= position)
+        with catalogue_errors("The map cannot be read"):
+            found = self._connection.execute(statement.order_by(map_row.c.position).limit(limit))
+            return [(at, as_bytes(stored)) for at, stored in found]
+
     def count(self) -> int:
         """How many rows of the map there are."""
         with catalogue_errors("The map cannot be read"):
