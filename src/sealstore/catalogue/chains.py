@@ -138,18 +138,17 @@ class ChainReader:
             found = self._connection.execute(statement.order_by(sequence).limit(limit))
             return [int(value) for value in found.scalars()]
 
-    def digests(self, level: int, start: int, stop: int) -> dict[int, object]:
-        """What is stored as nodes of a level from index ``start`` up to ``stop``, by their index.
-
-        In whatever type the driver gives, to be compared with what they should be.
-        """
+    def digests(self, level: int, start: int, stop: int) -> dict[int, bytes | None]:
+        """The nodes of a level from index ``start`` up to ``stop``, by their index."""
         node = self._tables.node
         statement = select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES)).where(
             node.c.level == level, node.c.node_index >= start, node.c.node_index < stop
         )
         with catalogue_errors("The ledger cannot be read"):
             found = self._connection.execute(statement.order_by(node.c.node_index)).all()
-            return dict(map(tuple, found))
+        return {
+            index: digest if type(digest) is bytes else as_bytes(digest) for index, digest in found
+        }
 
     def count_nodes(self) -> int:
         """How many nodes there are."""
