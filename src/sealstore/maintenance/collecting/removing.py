@@ -99,12 +99,12 @@ class Removal:
 
 
 def _some(waiting: list[Candidate]) -> Iterator[Candidate]:
-    """Take some files from the end of ``waiting``, for as long as others can be kept waiting."""
+    """Take one or more files from the end of ``waiting``, as long as others can be kept waiting."""
     began = time.monotonic()
     for _ in range(_FILES_A_TRANSACTION):
+        yield waiting.pop()
         if not waiting or time.monotonic() - began > _SECONDS_A_TRANSACTION:
             return
-        yield waiting.pop()
 
 
 def _counts(removed: list[Candidate]) -> dict[str, Any]:

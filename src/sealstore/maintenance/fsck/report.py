@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,6 +13,8 @@ from sealstore.maintenance.finding import Finding
 _MEGABYTE: Final = 1_000_000
 MAX_SHOWN: Final = 1_000
 """Findings of one section that are told one by one; others are counted."""
+
+_HINT: Final = "find out what happened to it, then restore it from a backup."
 
 MIRROR: Final = "MIRROR"
 FOREIGN_FILE: Final = "FOREIGN_FILE"
@@ -100,7 +102,8 @@ class FsckReport:
         self, section: Section, error: SealstoreError, artifact: str | None = None
     ) -> None:
         """Take note of a refusal."""
-        self.add(section, Finding.of(error, artifact))
+        finding = Finding.of(error, artifact)
+        self.add(section, finding if finding.hint else replace(finding, hint=_HINT))
 
     def count(self, section: Section, further: int) -> None:
         """Count findings that are not told one by one."""
