@@ -54,7 +54,14 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.keys.sources import encode_keyring
-from sealstore.ledger import EMPTY_MAP_ROOT, decode_head, positions_of, revision_key, seal_head
+from sealstore.ledger import (
+    EMPTY_MAP_ROOT,
+    decode_head,
+    decode_history_entry,
+    positions_of,
+    revision_key,
+    seal_head,
+)
 from sealstore.maintenance import bundling
 from sealstore.repository import Repository
 from sealstore.settings import Settings
@@ -397,7 +404,7 @@ def test_an_entry_of_another_event_is_refused(
 ) -> None:
     """An entry that is in the history, at the right place, has to be that of the store."""
     path = origin.bundle("churn:v1@1")
-    real = verification.decode_history_entry
+    real = decode_history_entry
     for changes in ({"event": "remove"}, {"event": "key", "artifact": None}):
 
         def other(data: bytes, sequence: int, changes: Any = changes) -> Any:
@@ -859,16 +866,16 @@ def _flipped(
             evidence, rows={**evidence.rows, position: flip(evidence.rows[position])}
         ), payloads
     if place != "artifact":
-        return replace(evidence, **{place: flip(getattr(evidence, place))}), payloads
+        changes: dict[str, Any] = {place: flip(getattr(evidence, place))}
+        return replace(evidence, **changes), payloads
     number = data.draw(st.integers(0, len(evidence.artifacts) - 1))
     artifact = evidence.artifacts[number]
     part = data.draw(st.sampled_from(["envelope", "entry", "inclusion"]))
     if part == "inclusion":
         joined = flip(b"".join(artifact.inclusion))
-        hashes = tuple(joined[at : at + 32] for at in range(0, len(joined), 32))
-        artifact = replace(artifact, inclusion=hashes)
+        changes = {part: tuple(joined[at : at + 32] for at in range(0, len(joined), 32))}
     else:
-        artifact = replace(artifact, **{part: flip(getattr(artifact, part))})
+        changes = {part: flip(getattr(artifact, part))}
     artifacts = [*evidence.artifacts]
-    artifacts[number] = artifact
+    artifacts[number] = replace(artifact, **changes)
     return replace(evidence, artifacts=tuple(artifacts)), payloads
