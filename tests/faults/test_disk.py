@@ -14,7 +14,7 @@ from sealstore.errors import CatalogueError, RepairWarning, SealstoreError, Stor
 from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
 from sealstore.repository import Repository
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system
-from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATED, model
+from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATING, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.sealstore_fixtures import snapshot
 
@@ -64,7 +64,7 @@ def test_a_full_disk_changes_nothing(filled: Path, tmp_path: Path, change: str) 
         assert {type(error) for error in refusals} <= {StorageError, CatalogueError}
         for error in refusals:
             assert "full" in str(error) or "No space left" in str(error), error
-        with Repository.open(root, keyring=ROTATED) as repository:
+        with Repository.open(root, keyring=ROTATING) as repository:
             require_that_it_works(repository)
 
 
@@ -77,7 +77,7 @@ def try_change(
             # The mirror may not fit any more when the artifact is stored: that is a warning.
             warnings.simplefilter("ignore", RepairWarning)
             fill_up(ballast, leaving)
-            with Repository.open(root, keyring=ROTATED) as repository:
+            with Repository.open(root, keyring=ROTATING) as repository:
                 CHANGES[change](repository)
     except SealstoreError as error:
         refusals.append(error)
@@ -95,12 +95,12 @@ def test_a_full_disk_leaves_the_keyring_as_it_was(tmp_path: Path) -> None:
         before = path.read_bytes()
         fill_up(tmp_path / "disk/ballast", 0)
         with pytest.raises(StorageError, match="No space left"):
-            write_keyring_file(path, ROTATED)
+            write_keyring_file(path, ROTATING)
         assert path.read_bytes() == before
         assert [each.name for each in path.parent.iterdir() if each.name.startswith(".")] == []
         (tmp_path / "disk/ballast").unlink()
-        write_keyring_file(path, ROTATED)
-        assert len(read_keyring_file(path, outside=None)) == len(ROTATED)
+        write_keyring_file(path, ROTATING)
+        assert len(read_keyring_file(path, outside=None)) == len(ROTATING)
 
 
 def test_a_creation_on_a_full_disk_can_be_repeated(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_read_only_repository_refuses_changes(root: Path, change: str) -> None
     before = snapshot(root)
     with (
         read_only(root),
-        Repository.open(root, keyring=ROTATED) as repository,
+        Repository.open(root, keyring=ROTATING) as repository,
         pytest.raises((StorageError, CatalogueError), match=r"(?i)read-?only|Permission denied"),
     ):
         CHANGES[change](repository)
@@ -192,7 +192,7 @@ def test_an_unwritable_database_refuses_changes(root: Path) -> None:
     before = observed(root)
     with (
         read_only(root / "catalogue.sqlite3"),
-        Repository.open(root, keyring=ROTATED) as repository,
+        Repository.open(root, keyring=ROTATING) as repository,
     ):
         for change in CHANGES.values():
             with pytest.raises(CatalogueError, match="readonly"):
