@@ -257,7 +257,7 @@ def test_a_damaged_file_is_an_error_in_the_words_of_sqlite(
     engine = catalogue_engine(tmp_path)
     catalogue = Catalogue(engine, lock_file=tmp_path / "lock")
     with pytest.raises(CatalogueError, match=reason):
-        catalogue.find(request("a", "b"))
+        catalogue.ask(request("a", "b"), (0, 1, 65, 4161))
     with pytest.raises(CatalogueError, match=reason), catalogue.write():
         pass
     engine.dispose()
