@@ -305,6 +305,7 @@ class _Present:
         for revision in range(held.highest, 0, -1):
             value = self._made.revision(name, tag, revision)
             if value is None:
+                # A rebuilt repository may have lost one.
                 continue
             payload, origin = self._at(value.sequence)
             is_removed = value.state == "removed"
