@@ -105,7 +105,7 @@ def test_each_revision_is_removed_by_one_of_two_processes(tmp_path: Path) -> Non
             barrier = manager.Barrier(2)
             assert sum(run_all([(remove_all, (root, barrier))] * 2)) == 30
         removals = [entry for entry in repository.history(limit=100) if entry.event == "remove"]
-        assert sorted(entry.revision or 0 for entry in removals) == list(range(1, 31))
+        assert sorted(entry.artifact.revision for entry in removals if entry.artifact) == list(range(1, 31))
         assert repository.store(31, "m", "t").revision == 31
 
 
