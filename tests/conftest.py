@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, Verbosity, settings
 
 pytest_plugins = [
-    "tests.audited",
-    "tests.bundle_sites",
     "tests.postgresql_cluster",
     "tests.sealstore_fixtures",
+    "tests.audited",
+    "tests.bundle_sites",
 ]
 
 INVARIANTS = range(1, 8)
