@@ -164,8 +164,9 @@ class Replay:
         count = 0
         others: set[bytes] = set()
         unexplained = 0
+        blocks = _Blocks(rows)
         try:
-            for key_hash, value in verified_records(root, _Blocks(rows)):
+            for key_hash, value in verified_records(root, blocks):
                 count += 1
                 wanted = expected.pop(key_hash, None)
                 if wanted is None:
@@ -178,6 +179,9 @@ class Replay:
             return count
         for disagreement in self._disagreements(others, set(expected), unexplained):
             findings.add(disagreement)
+        if rows.count() != blocks.given:
+            # Where the map has nothing, a change that comes there would refuse what is stored.
+            findings.add(_spare_rows(rows.count() - blocks.given))
         return count
 
     def _disagreements(
@@ -260,10 +264,22 @@ def _disagreement(what: str) -> SealstoreError:
     )
 
 
+def _spare_rows(count: int) -> SealstoreError:
+    return CatalogueTamperedError(
+        f"The map has {count} stored {'row' if count == 1 else 'rows'} that no record is in.",
+        hint="find out who wrote to the catalogue, then restore it from a backup.",
+    )
+
+
 class _Blocks(Mapping[int, bytes]):
-    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten."""
+    """The map's rows for a walk downwards: siblings are fetched together, and then forgotten.
+
+    Attributes:
+        given: how many stored rows were asked for.
+    """
 
     def __init__(self, rows: MapRows) -> None:
+        self.given = 0
         self._rows = rows
         self._blocks: dict[int, tuple[range, dict[int, bytes]]] = {}
 
@@ -276,7 +292,9 @@ class _Blocks(Mapping[int, bytes]):
             positions = range(first, first + _SIBLINGS) if position else range(1)
             block = (positions, self._rows.fetch(positions))
             self._blocks[level] = block
-        return block[1][position]
+        content = block[1][position]
+        self.given += 1
+        return content
 
     def __iter__(self) -> Iterator[int]:
         raise NotImplementedError

@@ -17,7 +17,7 @@ from sealstore.errors import (
     SealstoreError,
     VerificationError,
 )
-from sealstore.ledger import decode_revision, positions_of, prove, revision_key
+from sealstore.ledger import RevisionValue, decode_revision, positions_of, prove, revision_key
 from sealstore.maintenance.contents import Contents
 from sealstore.maintenance.finding import Finding
 from sealstore.maintenance.fsck.report import (
@@ -158,7 +158,11 @@ class MirrorCheck:
             return self._is_statement(ref, removed.statement, put_away=is_put_away)
         stored = contents.find(*_where(ref))
         if stored is None or is_put_away:
-            return self._state_now(ref) == ("removed" if is_put_away else "stored")
+            # Stored or removed since the snapshot: the map as it is now knows it.
+            now = self._value_now(ref)
+            if now is None or (is_put_away and now.state != "removed"):
+                return False
+            return self._is_statement(ref, now.statement, put_away=is_put_away)
         # The others are held against their rows.
         return ref not in self._rowless or self._is_statement(ref, stored[1].statement)
 
@@ -169,21 +173,24 @@ class MirrorCheck:
         except SealstoreError:
             return False
 
-    def _state_now(self, ref: ArtifactRef) -> str | None:
-        """Whether it is stored or was removed, as the map says now: since the snapshot, then."""
+    def _value_now(self, ref: ArtifactRef) -> RevisionValue | None:
+        """What the map says of it now."""
         remembered = self.parts.state.remembered()
         key = _key(ref)
         answer = self.parts.catalogue.ask(ref, positions_of(key))
         try:
             state = self.parts.state.verify(answer.head, remembered)
             value = prove(bytes.fromhex(state.head.map_root), key, answer.map_rows)
-            return None if value is None else decode_revision(value).state
+            return None if value is None else decode_revision(value)
         except (VerificationError, CatalogueTamperedError):
             return None
 
     def _tell_unknown(self, path: str, ref: ArtifactRef, is_put_away: bool) -> None:
         try:
-            data = mirror_files.read_mirror(self.parts.root, ref, put_away=is_put_away) or b""
+            data = mirror_files.read_mirror(self.parts.root, ref, put_away=is_put_away)
+            if data is None:
+                # It went away since it was listed.
+                return
             verified = open_statement(data, self.parts.keyring)
         except SealstoreError:
             self.report.add(Section.MIRROR, foreign_file(path))
