@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sealstore.access import open_access_log
 from sealstore.envelope import Scope
 from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
@@ -84,6 +85,17 @@ def client(root: Path, **variables: str) -> Settings:
 def opened(root: Path, keyring: Keyring = KEYRING) -> Repository:
     """The repository in ``root``, by that client."""
     return Repository.open(root, keyring=keyring, settings=client(root))
+
+
+def logging_to(file: Path, root: Path, keyring: Keyring = KEYRING) -> Settings:
+    """The settings of loaders that put their accesses on record in ``file``; the log is made."""
+    settings = replace(Settings.from_environment(), access_log_url=f"sqlite:///{file}")
+    with Repository.open(root, keyring=keyring, settings=settings) as repository:
+        trust = settings.trust_store(root)
+        log = open_access_log(settings, root, repository.id, lambda: keyring, trust, create=True)
+        with closing(log):
+            log.create()
+    return settings
 
 
 # ── what is interrupted ──────────────────────────────────────────────────────

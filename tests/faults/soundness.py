@@ -13,6 +13,9 @@ from sealstore.ledger import (
 from sealstore.repository import Repository
 from tests.faults.operations import ROTATING, TO_STORE, model
 
+PAGE = 100
+"""Entries of the history that are compared with what a user sees."""
+
 
 def contents(repository: Repository) -> set[tuple[str, str, int]]:
     """Every artifact, each loaded, compared with what was stored, and verified."""
@@ -32,13 +35,13 @@ def contents(repository: Repository) -> set[tuple[str, str, int]]:
 
 def proven_history(repository: Repository) -> list[HistoryEntry]:
     """The whole history, oldest first: exactly the entries that its verified head sums up."""
-    shown = repository.history(limit=1000)
+    shown = repository.history(limit=PAGE)
     head = repository.state.head
     with repository.catalogue.read() as rows:
         data = list(rows.history.entries(0, head.size + 1))
     verify_entries(data, head.size, bytes.fromhex(head.root))
     entries = [decode_history_entry(each, number) for number, each in enumerate(data, 1)]
-    assert shown == tuple(reversed(entries[-1000:]))
+    assert shown == tuple(reversed(entries[-PAGE:]))
     return entries
 
 

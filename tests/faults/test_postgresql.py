@@ -16,6 +16,7 @@ import pytest
 from sealstore import limits
 from sealstore.catalogue import Catalogue, shown_url
 from sealstore.errors import (
+    AccessLogError,
     CatalogueError,
     ConfigurationError,
     MissingExtraError,
@@ -340,7 +341,10 @@ def test_a_connection_that_breaks_in_a_transaction_changes_nothing(
 def test_a_server_that_only_reads_refuses_changes(
     tmp_path: Path, postgresql_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a standby, or with default_transaction_read_only, changes are errors and loads go on."""
+    """On a standby, or with default_transaction_read_only, changes are errors and nothing loads.
+
+    Loads go on where their access log is elsewhere.
+    """
     name = f"read_only_{os.getpid()}"
     monkeypatch.setenv(DATABASE_URL, postgresql_cluster.create_database(name))
     root = tmp_path / "repository"
@@ -352,8 +356,12 @@ def test_a_server_that_only_reads_refuses_changes(
     before = snapshot(root / "statements")
     with Repository.open(root, keyring=ROTATING) as repository:
         for change in CHANGES.values():
-            with pytest.raises(CatalogueError, match="cannot be changed"):
+            with pytest.raises(CatalogueError, match="the server only reads"):
                 change(repository)
+        with pytest.raises(AccessLogError, match="the server only reads"):
+            repository.load("churn")
+    settings = operations.logging_to(tmp_path / "accesses.sqlite3", root, ROTATING)
+    with Repository.open(root, keyring=ROTATING, settings=settings) as repository:
         assert contents(repository) == PRESENT
     assert snapshot(root / "statements") == before
 
