@@ -13,7 +13,12 @@ import coverage
 import pytest
 from hypothesis import HealthCheck, Verbosity, settings
 
-pytest_plugins = ["tests.audited", "tests.postgresql_cluster", "tests.sealstore_fixtures"]
+pytest_plugins = [
+    "tests.postgresql_cluster",
+    "tests.sealstore_fixtures",
+    "tests.audited",
+    "tests.bundle_sites",
+]
 
 INVARIANTS = range(1, 8)
 """The numbers in docs/design.md."""

@@ -258,7 +258,10 @@ def test_the_approved_artifact_is_exchanged_below_its_alias(churn: Repository) -
         row = made.transaction.artifact(stored.sequence)
         assert row is not None
         genuine = open_statement(row.envelope, churn.keyring).statement
-        other = made.transaction.revisions("churn", "bad")[0]
+        bad = made.revision(NAME, Tag("bad"), 1)
+        assert bad is not None
+        other = made.transaction.artifact(bad.sequence)
+        assert other is not None
         planted = open_statement(other.envelope, churn.keyring).statement
         statement = msgspec.structs.replace(
             planted,

@@ -136,6 +136,9 @@ def test_what_is_stored_is_read(
     assert payload.view == data
     assert len(payload) == size
     store.check(digests, size)
+    copy = bytearray()
+    store.copy(digests, size, copy.extend)
+    assert copy == data
     assert list(store.sha256s()) == [digests.sha256]
 
 
@@ -274,6 +277,7 @@ def reading(store: BlobStore, digests: Digests) -> list[Callable[[], object]]:
         lambda: store.read(digests, 7, check=DigestName.BLAKE3),
         lambda: store.read(digests, 7, check=DigestName.SHA256, sealed=True),
         lambda: store.check(digests, 7),
+        lambda: store.copy(digests, 7, lambda _: None),
     ]
 
 
@@ -286,11 +290,17 @@ def test_another_digest_or_size_than_the_signed_one_is_refused(store: BlobStore)
     assert bytes(store.read(other, 7, check=DigestName.SHA256).view) == b"payload"
     with pytest.raises(PayloadDigestError):
         store.check(other, 7)
+    with pytest.raises(PayloadDigestError):
+        store.copy(other, 7, lambda _: None)
     for size in (0, 6, 8, limits.MAX_PAYLOAD_BYTES):
         with pytest.raises(PayloadSizeError):
             store.read(digests, size, check=DigestName.BLAKE3)
         with pytest.raises(PayloadSizeError):
             store.check(digests, size)
+        handed_on = bytearray()
+        with pytest.raises(PayloadSizeError):
+            store.copy(digests, size, handed_on.extend)
+        assert not handed_on
 
 
 def test_a_closed_store_can_be_used_again(store: BlobStore) -> None:

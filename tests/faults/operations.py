@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sealstore.catalogue import catalogue_engine, migrations
-from sealstore.catalogue.tables import SCHEMA_REVISIONS
+from sealstore.access import open_access_log
 from sealstore.envelope import Scope
 from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
 from sealstore.keys.sources import locked_keyring_file
 from sealstore.ledger import Frontier, HistoryCheckpoint, consistency_proof, leaf_hash
+from sealstore.maintenance.migration import migrate
 from sealstore.names import request
 from sealstore.repository import Repository
+from sealstore.settings import Settings
 from sealstore.trust import TrustStore
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
@@ -33,8 +33,10 @@ def key(number: int) -> Key:
 
 
 KEYRING = Keyring.of([key(1)])
+ROTATING = Keyring.of([key(1), key(2)])
+"""In the middle of a rotation: both keys are active, and the newer one signs."""
 ROTATED = Keyring.of([replace(key(1), state=State.RETIRED), key(2)])
-"""After a rotation: the first key still verifies, the second signs."""
+"""After a rotation: the first key still verifies what it signed once, and no head."""
 
 
 def model(name: str, tag: str, revision: int) -> dict[str, Any]:
@@ -70,6 +72,32 @@ def without_nameless_files() -> Iterator[None]:
         os.O_TMPFILE = flag  # type: ignore[misc]  # it is no constant here
 
 
+def client(root: Path, **variables: str) -> Settings:
+    """The settings of a client that remembers the repository in ``root`` beside it.
+
+    Whoever copies the one to another place, or back, copies the other with it.
+    """
+    given = {f"MODEL_REPO_{name.upper()}": value for name, value in variables.items()}
+    beside = {"MODEL_REPO_TRUST_STATE": str(root.parent / "trust"), "MODEL_REPO_PATH": str(root)}
+    return Settings.from_environment(os.environ | beside | given)
+
+
+def opened(root: Path, keyring: Keyring = KEYRING) -> Repository:
+    """The repository in ``root``, by that client."""
+    return Repository.open(root, keyring=keyring, settings=client(root))
+
+
+def logging_to(file: Path, root: Path, keyring: Keyring = KEYRING) -> Settings:
+    """The settings of loaders that put their accesses on record in ``file``; the log is made."""
+    settings = replace(Settings.from_environment(), access_log_url=f"sqlite:///{file}")
+    with Repository.open(root, keyring=keyring, settings=settings) as repository:
+        trust = settings.trust_store(root)
+        log = open_access_log(settings, root, repository.id, lambda: keyring, trust, create=True)
+        with closing(log):
+            log.create()
+    return settings
+
+
 # ── what is interrupted ──────────────────────────────────────────────────────
 
 
@@ -90,19 +118,22 @@ STORED = (
 )
 PRESENT = frozenset(STORED) - {("fraud", "v1", 2)}
 TO_STORE = (("churn", "2026-12", 1), ("fraud", "v1", 3))
+TO_REVOKE = (key(8).key_id, key(9).key_id)
 
 CHANGES: dict[str, Callable[[Repository], object]] = {
     "store": lambda repository: repository.store(model("churn", "2026-12", 1), "churn", "2026-12"),
     "store again": lambda repository: repository.store(model("fraud", "v1", 3), "fraud", "v1"),
     "remove": lambda repository: repository.remove("churn", "2026-10"),
     "resign": lambda repository: repository.resign(request("churn", "2026-11", 1)),
+    "settings": lambda repository: repository.change_settings(revoked_keys=TO_REVOKE),
+    "heartbeat": lambda repository: repository.heartbeat(),
 }
-"""Everything that changes a filled repository that was opened with the rotated keys."""
+"""Everything that changes a filled repository that was opened in the middle of a rotation."""
 
 
 def store(root: Path, done: Done) -> None:
     """Store under a new tag, then under one whose newest revision was removed."""
-    with Repository.open(root, keyring=KEYRING) as repository:
+    with opened(root) as repository:
         for name, tag, revision in TO_STORE:
             artifact = repository.store(model(name, tag, revision), name, tag)
             done.add(name, tag, artifact.revision)
@@ -114,22 +145,44 @@ def store_by_temporary_names(root: Path, done: Done) -> None:
 
 
 def create(root: Path, done: Done) -> None:
-    Repository.create(root, keyring=KEYRING).close()
+    Repository.create(root, keyring=KEYRING, settings=client(root)).close()
     done.add("created")
 
 
 def remove(root: Path, done: Done) -> None:
     """Remove a tag with all its revisions."""
-    with Repository.open(root, keyring=KEYRING) as repository:
+    with opened(root) as repository:
         repository.remove("churn", "2026-10")
         done.add("removed")
 
 
 def resign(root: Path, done: Done) -> None:
     """Give one artifact a signature of the new key."""
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with opened(root, ROTATING) as repository:
         repository.resign(request("churn", "2026-10", 2))
         done.add("resigned")
+
+
+def change_settings(root: Path, done: Done) -> None:
+    """Revoke two keys, one after the other."""
+    with opened(root) as repository:
+        for number in range(1, len(TO_REVOKE) + 1):
+            changed = repository.change_settings(revoked_keys=TO_REVOKE[:number])
+            done.add(changed.version)
+
+
+def beat(root: Path, done: Done) -> None:
+    """Sign the heads of both chains anew, with the new key."""
+    with opened(root, ROTATING) as repository:
+        repository.heartbeat()
+        done.add("signed")
+
+
+def put_rotation_on_record(root: Path, done: Done) -> None:
+    """What 'sealstore keys rotate' does to a repository."""
+    with opened(root, ROTATING) as repository:
+        repository.record_key_change("rotated", key(1).key_id, sign_settings=True)
+        done.add("recorded")
 
 
 def rotate(keyring_path: Path, done: Done) -> None:
@@ -201,39 +254,12 @@ def accept_and_forget(folder: Path, done: Done) -> None:
     done.add(None)
 
 
-NEXT_REVISION = "9999"
-NEXT_MIGRATION = """
-import sqlalchemy as sa
-from alembic import op
-
-revision = "9999"
-down_revision = {newest!r}
+def migration_client(place: Path) -> Settings:
+    """The settings of who migrates the repository of an older release."""
+    return client(place / "repository", keyring=str(place / "keyring.json"))
 
 
-def upgrade() -> None:
-    op.create_table("more", sa.Column("number", sa.BigInteger, primary_key=True))
-    op.execute("INSERT INTO more SELECT sequence FROM history")
-    op.add_column("history", sa.Column("more", sa.Text))
-    op.execute("UPDATE history SET more = event")
-    op.create_index("ix_history_more", "history", ["more"])
-"""
-
-
-def know_next_schema(folder: Path) -> None:
-    """Let this process be a release with one more migration, in ``folder``."""
-    if not folder.exists():
-        shutil.copytree(migrations.migrations_path(), folder)
-        script = NEXT_MIGRATION.format(newest=SCHEMA_REVISIONS[-1])
-        (folder / "versions/9999_next.py").write_text(script)
-    vars(migrations).update(
-        migrations_path=lambda: folder, SCHEMA_REVISIONS=(*SCHEMA_REVISIONS, NEXT_REVISION)
-    )
-
-
-def migrate(place: Path, done: Done) -> None:
-    """Bring the catalogue to the next release's schema."""
-    know_next_schema(place / "migrations")
-    engine = catalogue_engine(place / "repository")
-    migrations.upgrade(engine)
-    engine.dispose()
+def migrate_repository(place: Path, done: Done) -> None:
+    """Bring the repository of an older release to this release's schema, with its first ledger."""
+    migrate(migration_client(place))
     done.add("migrated")

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from sealstore.envelope import open_statement
+from sealstore.ledger import (
+    AccessEntry,
+    HistoryEntry,
+    decode_access_entry,
+    decode_history_entry,
+    verify_entries,
+)
 from sealstore.repository import Repository
-from tests.faults.operations import ROTATED, TO_STORE, model
+from tests.faults.operations import ROTATING, TO_STORE, model
+
+PAGE = 100
+"""Entries of the history that are compared with what a user sees."""
 
 
 def contents(repository: Repository) -> set[tuple[str, str, int]]:
@@ -20,32 +30,65 @@ def contents(repository: Repository) -> set[tuple[str, str, int]]:
     return found
 
 
+# ── the ledger ───────────────────────────────────────────────────────────────
+
+
+def proven_history(repository: Repository) -> list[HistoryEntry]:
+    """The whole history, oldest first: exactly the entries that its verified head sums up."""
+    shown = repository.history(limit=PAGE)
+    head = repository.state.head
+    with repository.catalogue.read() as rows:
+        data = list(rows.history.entries(0, head.size + 1))
+    verify_entries(data, head.size, bytes.fromhex(head.root))
+    entries = [decode_history_entry(each, number) for number, each in enumerate(data, 1)]
+    assert shown == tuple(reversed(entries[-PAGE:]))
+    return entries
+
+
+def proven_accesses(repository: Repository) -> list[AccessEntry]:
+    """The whole access log, oldest first: exactly the entries that its verified head sums up."""
+    with repository.access_log.read() as reading:
+        head = reading.head().head
+        data = list(reading.chain.entries(0, head.size + 1))
+    verify_entries(data, head.size, bytes.fromhex(head.root))
+    return [decode_access_entry(each, number) for number, each in enumerate(data, 1)]
+
+
 def given_out(repository: Repository) -> list[tuple[str, str, int]]:
-    """Every revision that the history says was ever stored; its sequence must have no gap."""
-    entries = repository.history(limit=1000)
-    assert [entry.sequence for entry in entries] == list(range(len(entries), 0, -1))
-    stored = [entry for entry in entries if entry.event == "store"]
-    return [(str(entry.name), str(entry.tag), entry.revision or 0) for entry in stored]
+    """Every revision that the history says was ever stored."""
+    stored = [
+        entry.artifact
+        for entry in proven_history(repository)
+        if entry.event == "store" and entry.artifact is not None
+    ]
+    return [(each.name, each.tag, each.revision) for each in stored]
+
+
+# ── all of it ────────────────────────────────────────────────────────────────
 
 
 def require_that_it_works(repository: Repository) -> None:
-    """Nothing is half there, no revision is given out twice, and storing goes on."""
+    """Nothing is half there, both chains are proven, no revision is given out twice, it goes on."""
     present = contents(repository)
     before = given_out(repository)
     assert len(set(before)) == len(before)
     assert present <= set(before)
-    for name, tag in {(name, tag) for name, tag, _ in TO_STORE} | {("new", "1")}:
+    for name, tag in sorted({(name, tag) for name, tag, _ in TO_STORE} | {("new", "1")}):
         highest = max((number for *known, number in before if known == [name, tag]), default=0)
         artifact = repository.store(model(name, tag, highest + 1), name, tag)
         assert artifact.revision == highest + 1
         present.add((name, tag, highest + 1))
         assert repository.load(name) == model(name, tag, highest + 1)
     assert contents(repository) == present
+    assert len(given_out(repository)) == len(before) + len(TO_STORE) + 1
+    granted = [entry for entry in proven_accesses(repository) if entry.outcome == "granted"]
+    # Each was loaded and verified before, and again afterwards.
+    assert len(granted) >= 2 * len(present)
     require_whole_mirror(repository)
 
 
 def require_whole_mirror(repository: Repository) -> None:
     """Each statement under its final name is whole; what is not has a name that says so."""
     for path in (repository.root / "statements").rglob("*.json"):
-        ref = open_statement(path.read_bytes().removesuffix(b"\n"), ROTATED).statement.ref
+        ref = open_statement(path.read_bytes().removesuffix(b"\n"), ROTATING).statement.ref
         assert path.parts[-3:] == (ref.name, ref.tag, f"{ref.revision}.json")

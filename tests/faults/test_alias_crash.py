@@ -9,15 +9,12 @@ import pytest
 from sealstore.errors import ArtifactNotFound
 from sealstore.maintenance import audit_aliases
 from sealstore.repository import Repository
-from tests.faults import alias_operations, test_crash
+from tests.faults import alias_operations
 from tests.faults.alias_operations import TAGS, approved, opened
+from tests.faults.conftest import Deaths
 from tests.faults.operations import model
-from tests.faults.test_crash import Deaths
 
 pytestmark = [pytest.mark.invariant(3), pytest.mark.slow]
-
-deaths = test_crash.deaths
-finest_steps = test_crash.finest_steps
 
 
 @pytest.fixture(scope="module")

@@ -10,16 +10,36 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.catalogue import migrations
 from sealstore.errors import ArtifactNotFound, RepositoryNotFoundError
 from sealstore.keys import Keyring, State, read_keyring_file, write_keyring_file
+from sealstore.keys.keyring import new_key
+from sealstore.layout import read_settings_file
 from sealstore.names import request
 from sealstore.repository import Repository
+from sealstore.signed_settings import open_settings
 from tests.faults import operations
 from tests.faults.conftest import Deaths
 from tests.faults.dying import Steps, survives
-from tests.faults.operations import HISTORY, KEYRING, PRESENT, ROTATED, TO_STORE, Done
-from tests.faults.soundness import contents, require_that_it_works
+from tests.faults.operations import (
+    HISTORY,
+    KEYRING,
+    PRESENT,
+    ROTATED,
+    ROTATING,
+    TO_REVOKE,
+    TO_STORE,
+    Done,
+    opened,
+)
+from tests.faults.soundness import (
+    contents,
+    proven_accesses,
+    proven_history,
+    require_that_it_works,
+)
+from tests.unit.test_migrations import released_repository
+from tests.vectors.catalogue.generate import KEY
+from tests.vectors.catalogue.generate import STORED as RELEASED
 
 pytestmark = [pytest.mark.invariant(3), pytest.mark.slow]
 
@@ -35,7 +55,7 @@ def test_a_killed_store_is_absent_or_whole_and_loses_nothing(
     """Whatever step a store dies at, all that was acknowledged loads and storing goes on."""
     for root, done in deaths(operation, filled):
         acknowledged = set(done.entries())
-        with Repository.open(root, keyring=KEYRING) as repository:
+        with opened(root) as repository:
             found = contents(repository)
             assert PRESENT | acknowledged <= found <= PRESENT | set(TO_STORE)
             assert len(found) <= len(PRESENT | acknowledged) + 1
@@ -48,11 +68,14 @@ def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
     """Whatever step a creation dies at, the repository is there or can be made now."""
     for root, done in deaths(operations.create, tmp_path / "absent"):
         try:
-            repository = Repository.open(root, keyring=KEYRING)
+            repository = opened(root)
         except RepositoryNotFoundError:
             assert not done.entries()
-            repository = Repository.create(root, keyring=KEYRING)
+            operations.create(root, done)
+            repository = opened(root)
         with repository:
+            assert [entry.event for entry in proven_history(repository)] == ["create"]
+            assert proven_accesses(repository) == []
             require_that_it_works(repository)
 
 
@@ -60,7 +83,7 @@ def test_a_killed_removal_removes_all_revisions_or_none(filled: Path, deaths: De
     """Whatever step a removal dies at, it is done or not, and the numbers stay given out."""
     removed = {("churn", "2026-10", 1), ("churn", "2026-10", 2)}
     for root, done in deaths(operations.remove, filled):
-        with Repository.open(root, keyring=KEYRING) as repository:
+        with opened(root) as repository:
             found = contents(repository)
             assert found == PRESENT - removed or (found == PRESENT and not done.entries())
             require_that_it_works(repository)
@@ -71,14 +94,75 @@ def test_a_killed_resigning_leaves_the_old_or_the_new_signature(
 ) -> None:
     """Whatever step a new signature dies at, one of both is there and can be replaced."""
     ref = request("churn", "2026-10", 2)
-    old, new = (key.key_id for key in ROTATED)
+    old, new = (key.key_id for key in ROTATING)
     for root, done in deaths(operations.resign, filled):
-        with Repository.open(root, keyring=ROTATED) as repository:
-            assert repository.get(ref.name, ref.tag, revision=2).key_id in (
-                {new} if done.entries() else {old, new}
-            )
+        with opened(root, ROTATING) as repository:
+            signed = repository.get(ref.name, ref.tag, revision=2).key_id
+            assert signed in ({new} if done.entries() else {old, new})
+            events = [entry.event for entry in proven_history(repository)]
+            assert events.count("resign") == (signed == new)
             assert contents(repository) == PRESENT
             assert repository.resign(ref).key_id == new
+            require_that_it_works(repository)
+
+
+def test_a_killed_change_of_the_settings_holds_or_was_not_made(
+    filled: Path, deaths: Deaths
+) -> None:
+    """Whatever step it dies at, the settings are the last acknowledged ones or the next."""
+    for root, done in deaths(operations.change_settings, filled):
+        acknowledged = max((version for (version,) in done.entries()), default=1)
+        with opened(root) as repository:
+            document = repository.state.document
+            assert acknowledged <= document.version <= acknowledged + 1
+            assert document.revoked_keys == TO_REVOKE[: document.version - 1]
+            require_settings_on_record(repository)
+            changed = repository.change_settings(revoked_keys=TO_REVOKE)
+            assert changed.version == document.version + 1
+            # Whatever was left of repository.json, it shows the newest settings now.
+            shown = open_settings(read_settings_file(root), KEYRING)
+            assert shown.document == repository.state.document == changed
+            require_settings_on_record(repository)
+            require_that_it_works(repository)
+
+
+def require_settings_on_record(repository: Repository) -> None:
+    """Every version of the settings has its entry, and the last is the one that holds."""
+    entries = [entry for entry in proven_history(repository) if entry.event == "settings"]
+    versions = [entry.details["version"] for entry in entries]
+    assert versions == list(range(2, repository.state.document.version + 1))
+    for entry in entries[-1:]:
+        assert entry.details["sha256"] == repository.state.settings.digest
+
+
+def test_a_killed_heartbeat_leaves_the_old_or_the_new_heads(filled: Path, deaths: Deaths) -> None:
+    """Whatever step it dies at, both heads are signed; once it returned, by the new key only."""
+    with opened(filled) as repository:
+        before = repository.state.head
+    for root, done in deaths(operations.beat, filled):
+        with opened(root, ROTATED if done.entries() else ROTATING) as repository:
+            head = repository.state.head
+            assert (head.size, head.root, head.map_root) == (
+                *(before.size, before.root, before.map_root),
+            )
+            assert head.time > before.time or (head.time == before.time and not done.entries())
+            assert contents(repository) == PRESENT
+            require_that_it_works(repository)
+
+
+def test_a_killed_rotation_on_record_holds_or_can_be_repeated(filled: Path, deaths: Deaths) -> None:
+    """Whatever step it dies at, both keys read it on; once it returned, the old one is not needed.
+
+    Head, settings and the access log's head are then signed by the new key.
+    """
+    for root, done in deaths(operations.put_rotation_on_record, filled):
+        if not done.entries():
+            with opened(root, ROTATING) as repository:
+                assert contents(repository) == PRESENT
+                assert len([e for e in proven_history(repository) if e.event == "key"]) <= 1
+            operations.put_rotation_on_record(root, done)
+        with opened(root, ROTATED) as repository:
+            assert repository.state.settings.key_id == operations.key(2).key_id
             require_that_it_works(repository)
 
 
@@ -137,25 +221,42 @@ def require_remembered(folder: Path, size: int) -> None:
         assert left.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.filterwarnings("ignore::sealstore.errors.EnvironmentMismatchWarning")
 def test_a_killed_migration_leaves_the_old_or_the_new_schema(
-    filled: Path, tmp_path: Path, deaths: Deaths, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, deaths: Deaths
 ) -> None:
-    """Whatever step a migration dies at, tables and rows are the old ones or the new ones."""
-    for name in ("migrations_path", "SCHEMA_REVISIONS"):
-        monkeypatch.setattr(migrations, name, getattr(migrations, name))  # put back afterwards
+    """Whatever step a migration dies at, tables and rows are the old ones, or the proven new ones.
+
+    It is the one that gives a repository of the first release its ledger; repeated, it makes what
+    was missing.
+    """
     original = tmp_path / "original"
-    shutil.copytree(filled, original / "repository")
-    operations.know_next_schema(original / "migrations")
+    released_repository("0001", original / "repository", None)
+    write_keyring_file(original / "keyring.json", Keyring.of([new_key(KEY)]))
     old = dump(original / "repository")
-    for place, done in deaths(operations.migrate, original):
-        root = place / "repository"
+    for place, done in deaths(operations.migrate_repository, original):
+        root, settings = place / "repository", operations.migration_client(place)
         if dump(root) == old:
             assert not done.entries()
-            operations.migrate(place, done)
-        new = dump(root)
-        assert len([line for line in new if line.startswith('INSERT INTO "more"')]) == 7
-        with Repository.open(root, keyring=KEYRING) as repository:
-            require_that_it_works(repository)
+        else:
+            with Repository.open(root, settings=settings) as repository:
+                require_migrated(repository)
+        operations.migrate_repository(place, done)
+        with Repository.open(root, settings=settings) as repository:
+            require_migrated(repository)
+            for (name, tag, revision), value in RELEASED.items():
+                assert repository.load(name, tag, revision=revision) == value
+            assert repository.store("more", "churn", "2026-10").revision == 3
+            assert len(proven_accesses(repository)) == len(RELEASED)
+
+
+def require_migrated(repository: Repository) -> None:
+    """What the first release recorded is on record, and that the ledger begins after it."""
+    entries = proven_history(repository)
+    *taken_over, begun = entries
+    assert [entry.event for entry in taken_over] == ["create", "store", "remove", *["store"] * 4]
+    assert all(entry.details == {"migrated": True} for entry in taken_over)
+    assert begun.details["ledger"] == "begun"
 
 
 def dump(root: Path) -> list[str]:
@@ -173,7 +274,7 @@ def test_an_interrupted_operation_is_really_interrupted(
     assert not survives(1, steps, operations.store, tmp_path / "repository", done)
     assert done.entries() == []
     with (
-        Repository.open(tmp_path / "repository", keyring=KEYRING) as repository,
+        opened(tmp_path / "repository") as repository,
         pytest.raises(ArtifactNotFound),
     ):
         repository.load("churn", "2026-12")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,12 +19,15 @@ from sealstore.errors import (
     PayloadSizeError,
     RepairWarning,
     RepositoryNotFoundError,
+    RollbackError,
     SchemaVersionError,
     StorageError,
 )
 from sealstore.keys import write_keyring_file
+from sealstore.maintenance import accept_trust, current_point
 from sealstore.repository import Repository
-from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATED, model
+from sealstore.settings import Settings
+from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATING, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.sealstore_fixtures import snapshot
 
@@ -75,7 +81,7 @@ def test_a_damaged_catalogue_is_named_on_opening(
     before = snapshot(root)
 
     def use() -> None:
-        with Repository.open(root, keyring=ROTATED) as repository:
+        with Repository.open(root, keyring=ROTATING) as repository:
             # Pages that opening does not read are found to be damaged when they are needed.
             repository.remove("churn", "2026-10")
 
@@ -94,7 +100,7 @@ def test_a_damaged_catalogue_is_named_on_opening(
 @pytest.mark.parametrize("action", CHANGES | READS)
 def test_a_catalogue_deleted_under_an_open_repository_is_missed(root: Path, action: str) -> None:
     """Nothing is stored into a file without a name, and no empty catalogue takes its place."""
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         repository.load("churn")
         aside = root.parent / "aside.sqlite3"
         repository.close()
@@ -110,8 +116,12 @@ def test_a_catalogue_deleted_under_an_open_repository_is_missed(root: Path, acti
         require_that_it_works(repository)
 
 
-def test_a_restored_catalogue_is_used_by_repositories_that_are_open(root: Path) -> None:
-    """Where a backup took the file's place, loads and stores go to the backup at once."""
+@pytest.mark.invariant(2)
+def test_a_restored_catalogue_is_refused_until_an_operator_accepts_it(root: Path) -> None:
+    """Where a backup took the file's place, nothing is loaded or stored; once it is accepted, all.
+
+    Repositories that were open go on with the backup at once.
+    """
     backup = root.parent / "backup.sqlite3"
     with Repository.open(root, keyring=KEYRING) as repository:
         copy_database(root / "catalogue.sqlite3", backup)
@@ -119,12 +129,34 @@ def test_a_restored_catalogue_is_used_by_repositories_that_are_open(root: Path) 
         for suffix in ("-wal", "-shm"):
             (root / f"catalogue.sqlite3{suffix}").unlink()
         backup.rename(root / "catalogue.sqlite3")
+        before = dumped(root / "catalogue.sqlite3")
+        for use in (*READS.values(), *CHANGES.values()):
+            if use is not READS["list"]:
+                with pytest.raises(RollbackError):
+                    use(repository)
+        assert repository.list().artifacts == []
+        assert dumped(root / "catalogue.sqlite3") == before
+        accept_what_is_there(root)
         assert contents(repository) == PRESENT
         with pytest.warns(RepairWarning, match="moved aside"):
             # The statement that the lost row stood for is kept beside the one of the new row.
             repository.store(model("new", "1", 1), "new", "1")
     with Repository.open(root, keyring=KEYRING) as repository:
         require_that_it_works(repository)
+
+
+def accept_what_is_there(root: Path) -> None:
+    """What 'sealstore trust accept --current' does."""
+    path = root.parent / "keys/keyring.json"
+    write_keyring_file(path, KEYRING)
+    settings = replace(Settings.from_environment(), path=root, keyring_path=path)
+    accept_trust(settings, current_point(settings))
+
+
+def dumped(database: Path) -> list[str]:
+    """All that a database says."""
+    with closing(sqlite3.connect(database)) as connection:
+        return list(connection.iterdump())
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -140,7 +172,7 @@ def copy_database(source: Path, target: Path) -> None:
 
 def test_without_its_payloads_folder_a_repository_refuses_and_makes_none(root: Path) -> None:
     """A folder that is not mounted is not taken for an empty one."""
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         (root / "objects").rename(root.parent / "objects")
         before = snapshot(root / "statements")
         with pytest.raises(PayloadMissingError):
@@ -157,7 +189,7 @@ def test_without_its_payloads_folder_a_repository_refuses_and_makes_none(root: P
 def test_without_its_mirror_a_repository_works(root: Path) -> None:
     """The statements' folder is only a copy: storing makes it anew."""
     shutil.rmtree(root / "statements")
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         assert contents(repository) == PRESENT
         require_that_it_works(repository)
 
@@ -228,18 +260,22 @@ def test_a_keyring_that_vanishes_stops_an_open_repository(
     root: Path, keyring_path: Path, action: str
 ) -> None:
     """Without its keys a repository neither loads nor changes anything, until they are back."""
-    write_keyring_file(keyring_path, ROTATED)
+    write_keyring_file(keyring_path, ROTATING)
     with Repository.open(root) as repository:
         repository.load("churn")
         keyring_path.unlink()
-        before = snapshot(root)
-        if action == "history":  # shows rows and verifies nothing yet
-            assert repository.history()
-        elif action == "list":
+        before = without_access_log(snapshot(root)), dumped(root / "access.sqlite3")
+        if action == "list":
             assert repository.list().artifacts == []
         else:
             with pytest.raises(KeyringNotFoundError):
                 (CHANGES | READS)[action](repository)
-        assert snapshot(root) == before
-        write_keyring_file(keyring_path, ROTATED)
+        # Without keys, not even the refusal can be put on record.
+        assert (without_access_log(snapshot(root)), dumped(root / "access.sqlite3")) == before
+        write_keyring_file(keyring_path, ROTATING)
         assert contents(repository) == PRESENT
+
+
+def without_access_log(files: dict[str, Any]) -> dict[str, Any]:
+    """All other files: SQLite writes to those of the log when a connection to it is closed."""
+    return {name: each for name, each in files.items() if not name.startswith("access.sqlite3")}

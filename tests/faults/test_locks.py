@@ -16,7 +16,7 @@ from sealstore import limits
 from sealstore.errors import CatalogueError
 from sealstore.repository import Repository
 from tests.faults.children import SECONDS_FOR_A_CHILD, started
-from tests.faults.operations import CHANGES, KEYRING, ROTATED, model
+from tests.faults.operations import CHANGES, KEYRING, ROTATING, model
 from tests.faults.soundness import require_that_it_works
 from tests.sealstore_fixtures import snapshot
 
@@ -34,8 +34,7 @@ def write_and_wait(root: Path, ready: Any) -> None:
         Repository.open(root, keyring=KEYRING) as repository,
         repository.catalogue.write() as open_,
     ):
-        [row] = open_.revisions("churn", "2026-11")
-        open_.delete_artifact(row.sequence)
+        open_.delete_artifacts("churn", "2026-11", 1)
         ready.send("ready")
         time.sleep(SECONDS_FOR_A_CHILD)
 
@@ -66,7 +65,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
     root: Path, holder: Callable[..., None], change: str
 ) -> None:
     """Behind a writer that does not go on, a change gives up with an error; loads go on."""
-    with started(holder, root) as writer, Repository.open(root, keyring=ROTATED) as repository:
+    with started(holder, root) as writer, Repository.open(root, keyring=ROTATING) as repository:
         os.kill(writer.pid, signal.SIGSTOP)
         before = statements_and_rows(root)
         with pytest.raises(CatalogueError) as raised:
@@ -76,7 +75,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
         assert statements_and_rows(root) == before
         assert repository.load("churn", "2026-11") == model("churn", "2026-11", 1)
         os.kill(writer.pid, signal.SIGCONT)
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         require_that_it_works(repository)
 
 

@@ -16,6 +16,7 @@ import pytest
 from sealstore import limits
 from sealstore.catalogue import Catalogue, shown_url
 from sealstore.errors import (
+    AccessLogError,
     CatalogueError,
     ConfigurationError,
     MissingExtraError,
@@ -29,7 +30,7 @@ from sealstore.settings import Settings
 from tests.faults import operations
 from tests.faults.children import SECONDS_FOR_A_CHILD, fork_server, run_all, started
 from tests.faults.dying import Steps, count_steps, survives
-from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATED, Done, model
+from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATING, Done, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.faults.test_fork import fork_among_threads, store_on_both_sides
 from tests.faults.traffic import Stored, require_complete, store_and_load
@@ -51,7 +52,7 @@ def root(tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.fixture
 def repository(root: Path) -> Iterator[Repository]:
-    with Repository.open(root, keyring=ROTATED) as opened:
+    with Repository.open(root, keyring=ROTATING) as opened:
         yield opened
 
 
@@ -195,8 +196,7 @@ def write_and_wait(root: Path, url: str, ready: Any) -> None:
         Repository.open(root, keyring=KEYRING) as repository,
         repository.catalogue.write() as open_,
     ):
-        [row] = open_.revisions("churn", "2026-11")
-        open_.delete_artifact(row.sequence)
+        open_.delete_artifacts("churn", "2026-11", 1)
         ready.send("ready")
         time.sleep(SECONDS_FOR_A_CHILD)
 
@@ -209,7 +209,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
     monkeypatch.setattr(limits, "DATABASE_BUSY_SECONDS", 0.3)
     with (
         started(write_and_wait, root, postgresql_url) as writer,
-        Repository.open(root, keyring=ROTATED) as repository,
+        Repository.open(root, keyring=ROTATING) as repository,
     ):
         os.kill(writer.pid, signal.SIGSTOP)
         with pytest.raises(CatalogueError, match="cannot be changed"):
@@ -219,7 +219,7 @@ def test_a_stopped_writer_is_waited_for_and_then_named(
         os.kill(writer.pid, signal.SIGKILL)
         writer.join()
     monkeypatch.setenv(DATABASE_URL, postgresql_url)
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         require_that_it_works(repository)
 
 
@@ -303,7 +303,7 @@ def test_a_server_that_stops_is_an_error_until_it_is_back(
         monkeypatch.setenv(DATABASE_URL, cluster.url())
         root = tmp_path / "repository"
         operations.fill(root)
-        with Repository.open(root, keyring=ROTATED) as repository:
+        with Repository.open(root, keyring=ROTATING) as repository:
             assert contents(repository) == PRESENT
             before = snapshot(root / "statements")
             with cluster.stopped():
@@ -312,12 +312,12 @@ def test_a_server_that_stops_is_an_error_until_it_is_back(
                         action(repository)
                     assert PASSWORD not in every_text(raised.value)
                 with pytest.raises(CatalogueError):
-                    Repository.open(root, keyring=ROTATED)
+                    Repository.open(root, keyring=ROTATING)
                 assert snapshot(root / "statements") == before
             require_that_it_works(repository)
         with cluster.stopped():
             pass
-        with Repository.open(root, keyring=ROTATED) as repository:
+        with Repository.open(root, keyring=ROTATING) as repository:
             require_that_it_works(repository)
 
 
@@ -328,10 +328,9 @@ def test_a_connection_that_breaks_in_a_transaction_changes_nothing(
 
     def remove_and_lose_the_connection(catalogue: Catalogue) -> None:
         with catalogue.write() as transaction:
-            [row] = transaction.revisions("churn", "2026-11")
-            transaction.delete_artifact(row.sequence)
+            transaction.delete_artifacts("churn", "2026-11", 1)
             postgresql_cluster.end_sessions("emptied")
-            transaction.next_sequence()
+            transaction.highest_sequence()
 
     with pytest.raises(CatalogueError):
         remove_and_lose_the_connection(repository.catalogue)
@@ -342,7 +341,10 @@ def test_a_connection_that_breaks_in_a_transaction_changes_nothing(
 def test_a_server_that_only_reads_refuses_changes(
     tmp_path: Path, postgresql_cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a standby, or with default_transaction_read_only, changes are errors and loads go on."""
+    """On a standby, or with default_transaction_read_only, changes are errors and nothing loads.
+
+    Loads go on where their access log is elsewhere.
+    """
     name = f"read_only_{os.getpid()}"
     monkeypatch.setenv(DATABASE_URL, postgresql_cluster.create_database(name))
     root = tmp_path / "repository"
@@ -352,10 +354,14 @@ def test_a_server_that_only_reads_refuses_changes(
             f"ALTER DATABASE {name} SET default_transaction_read_only = on"
         )
     before = snapshot(root / "statements")
-    with Repository.open(root, keyring=ROTATED) as repository:
+    with Repository.open(root, keyring=ROTATING) as repository:
         for change in CHANGES.values():
-            with pytest.raises(CatalogueError, match="cannot be changed"):
+            with pytest.raises(CatalogueError, match="the server only reads"):
                 change(repository)
+        with pytest.raises(AccessLogError, match="the server only reads"):
+            repository.load("churn")
+    settings = operations.logging_to(tmp_path / "accesses.sqlite3", root, ROTATING)
+    with Repository.open(root, keyring=ROTATING, settings=settings) as repository:
         assert contents(repository) == PRESENT
     assert snapshot(root / "statements") == before
 

@@ -17,7 +17,14 @@ from sqlalchemy import event
 
 from sealstore.keys import write_keyring_file
 from sealstore.repository import Repository
-from tests.faults.operations import KEYRING, model, without_nameless_files
+from tests.faults.operations import (
+    CHANGES,
+    KEYRING,
+    ROTATING,
+    TO_REVOKE,
+    model,
+    without_nameless_files,
+)
 
 pytestmark = pytest.mark.invariant(3)
 
@@ -69,14 +76,23 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
 
 
 def note_commits(repository: Repository, record: Record) -> None:
-    event.listen(repository.catalogue.engine, "commit", lambda _: record.steps.append(COMMIT))
+    """Have the catalogue's commits recorded; those of snapshots commit nothing."""
+
+    def note(connection: Any) -> None:
+        if connection.get_execution_options().get("sealstore_write"):
+            record.steps.append(COMMIT)
+
+    event.listen(repository.catalogue.engine, "commit", note)
 
 
 @pytest.mark.parametrize("is_nameless", [True, False], ids=["nameless", "named"])
 def test_a_payload_is_durable_before_the_catalogue_names_it(
     repository: Repository, record: Record, is_nameless: bool
 ) -> None:
-    """Content, then name, then the name's folder are synced; only then the database commits."""
+    """Content, then name, then the name's folder are synced; only then the database commits.
+
+    What the client remembers comes after the commit: it must never be ahead of the repository.
+    """
     note_commits(repository, record)
     if is_nameless:
         artifact = repository.store(model("m", "t", 1), "m", "t")
@@ -92,8 +108,42 @@ def test_a_payload_is_durable_before_the_catalogue_names_it(
         ("link", payload),
         ("fsync", folder),
         COMMIT,
+        ("rename", trust_path(repository)),
         ("link", repository.root / "statements/m/t/1.json"),
     )
+
+
+def trust_path(repository: Repository) -> Path:
+    """Where this client remembers the repository."""
+    return repository.settings.trust_store(repository.root).path
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_durable_before_it_is_remembered(
+    root: Path, record: Record, change: str
+) -> None:
+    """Whatever changes the repository commits first; what is remembered is synced, then named."""
+    with Repository.open(root, keyring=ROTATING) as repository:
+        note_commits(repository, record)
+        record.steps.clear()
+        CHANGES[change](repository)
+        folder = trust_path(repository).parent.stat().st_ino
+    steps = record.steps
+    named = [place for place, step in enumerate(steps) if step == ("fsync", folder)]
+    assert min(named) > steps.index(COMMIT)
+    for place in named:
+        (synced, inode), (renamed, same) = steps[place - 2 : place]
+        assert (synced, renamed, same) == ("fsync", "rename", inode)
+
+
+def test_a_settings_file_shows_only_what_holds(root: Path, record: Record) -> None:
+    """repository.json is replaced after the commit, synced before it has its name."""
+    with Repository.open(root, keyring=KEYRING) as repository:
+        note_commits(repository, record)
+        record.steps.clear()
+        repository.change_settings(revoked_keys=TO_REVOKE)
+    path = root / "repository.json"
+    record.require_order(COMMIT, ("fsync", path), ("rename", path), ("fsync", root))
 
 
 def test_a_mirrored_statement_is_durable_before_it_has_its_name(
@@ -105,18 +155,25 @@ def test_a_mirrored_statement_is_durable_before_it_has_its_name(
     record.require_order(("fsync", statement), ("link", statement))
 
 
-def test_the_settings_come_last(tmp_path: Path, record: Record) -> None:
-    """repository.json is named when all else is there, synced before and its folder afterwards."""
+def test_the_settings_come_last_of_the_repository(tmp_path: Path, record: Record) -> None:
+    """repository.json is named when all else is there, synced before and its folder afterwards.
+
+    Only then is the repository remembered: a location that is known and empty is one that lost it.
+    """
     root = tmp_path / "repository"
-    Repository.create(root, keyring=KEYRING).close()
+    with Repository.create(root, keyring=KEYRING) as repository:
+        path = trust_path(repository)
     record.require_order(
         ("mkdir", root / "objects"),
         ("mkdir", root / "statements"),
         ("fsync", root / "repository.json"),
         ("rename", root / "repository.json"),
         ("fsync", root),
+        ("fsync", path),
+        ("rename", path),
+        ("fsync", path.parent),
     )
-    assert record.steps[-1] == ("fsync", root.stat().st_ino)
+    assert record.steps[-1] == ("fsync", path.parent.stat().st_ino)
 
 
 def test_a_keyring_is_durable_before_it_replaces_the_old_one(
@@ -140,7 +197,7 @@ with Repository.open(sys.argv[1], keyring=KEYRING) as repository:
     os.write(1, b"acknowledged")
     os._exit(0)
 """
-TRACED = "fsync,fdatasync,link,linkat,pwrite64,write"
+TRACED = "fsync,fdatasync,link,linkat,pwrite64,rename,renameat,renameat2,write"
 
 
 @pytest.fixture
@@ -156,8 +213,8 @@ def strace() -> str:
 
 
 def test_the_system_sees_the_same_order(root: Path, tmp_path: Path, strace: str) -> None:
-    """Payload, link, folder, then the write-ahead log, synced too, before a store returns."""
-    log = tmp_path / "strace.log"
+    """Payload, link, folder, then the write-ahead log, synced too; then it is remembered."""
+    log, trust = tmp_path / "strace.log", tmp_path / "trust"
     subprocess.run(
         [
             *(strace, "-f", "-y", "-qq", "-s", "16", "-e", f"trace={TRACED}", "-o", str(log)),
@@ -166,7 +223,11 @@ def test_the_system_sees_the_same_order(root: Path, tmp_path: Path, strace: str)
         check=True,
         cwd=PROJECT,
         stdout=subprocess.DEVNULL,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)])},
+        env=os.environ
+        | {
+            "MODEL_REPO_TRUST_STATE": str(trust),
+            "PYTHONPATH": os.pathsep.join([str(PROJECT / "src"), str(PROJECT)]),
+        },
     )
     # -y shows the path of each descriptor: fsync(4</path>) = 0
     lines = [line.split(" ", 1)[1].strip() for line in log.read_text().splitlines()]
@@ -184,7 +245,9 @@ def test_the_system_sees_the_same_order(root: Path, tmp_path: Path, strace: str)
     folder_synced = first(rf"f(data)?sync\(\d+<{objects}/[0-9a-f]{{2}}>")
     begun, committed = first(rf"pwrite64\(\d+<{log_file}>"), last(rf"pwrite64\(\d+<{log_file}>")
     durable = last(rf"f(data)?sync\(\d+<{log_file}>")
+    remembered = last(rf"rename\w*\(\d+<{re.escape(str(trust))}>")
     acknowledged = first(r'write\(1<[^>]*>, "acknowledged"')
-    order = [written, synced, linked, folder_synced, begun, committed, durable, acknowledged]
+    order = [written, synced, linked, folder_synced, begun, committed, durable]
+    order += [remembered, acknowledged]
     assert order == sorted(order), lines
     assert len(set(order)) == len(order)

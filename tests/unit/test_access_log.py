@@ -16,7 +16,7 @@ from sqlalchemy import event
 
 from sealstore import environment, limits
 from sealstore.access import AccessLog, access_rows, open_access_log
-from sealstore.catalogue import upgrade
+from sealstore.catalogue import AccessRows, upgrade
 from sealstore.errors import (
     AccessLogError,
     AccessLogExistsError,
@@ -25,6 +25,7 @@ from sealstore.errors import (
     ConfigurationError,
     InvalidMetadataError,
     LedgerFormatError,
+    LedgerTamperedError,
     NoSigningKeyError,
     RepositoryExchangedError,
     RetiredKeyError,
@@ -702,6 +703,48 @@ def test_what_another_process_remembered_is_known_here(open_any: OpenLog) -> Non
         with pytest.raises(RollbackError):
             grant(each)
     assert len(audited(log)) == 3
+
+
+@pytest.mark.parametrize("newer", ["fewer entries", "other entries"])
+def test_what_a_server_lost_in_a_crash_is_no_rollback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: str
+) -> None:
+    """What was not synced may go, also for who saw it; what is remembered may not."""
+    memory, file = Memory(), tmp_path / "access.sqlite3"
+    make_log(tmp_path)
+    before = file.read_bytes()
+    log = open_log(tmp_path, memory=memory)
+    grant(log)
+    log.close()
+    remembered = file.read_bytes()
+    assert [point.size for point in memory.written] == [1]
+    grant(log, 2)
+    log._rows.engine.dispose()
+    file.write_bytes(remembered)
+    if newer == "other entries":
+        with closing(open_log(tmp_path)) as other:
+            grant(other, 4)
+    with pytest.raises(RollbackError if newer == "fewer entries" else LedgerTamperedError):
+        grant(log)
+    monkeypatch.setattr(AccessRows, "may_forget", True)
+    assert grant(log) == (2 if newer == "fewer entries" else 6)
+    log._rows.engine.dispose()
+    file.write_bytes(before)
+    with pytest.raises(RollbackError):
+        grant(log)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("sync", ["normal", "full"])
+def test_only_a_server_that_need_not_sync_may_forget(
+    tmp_path: Path, postgresql_url: str, sync: str
+) -> None:
+    """SQLite's file is on the machine of the process; and what is synced is not lost."""
+    for url, expected in ((postgresql_url, sync == "normal"), (f"sqlite:///{tmp_path}/a", False)):
+        settings = {"MODEL_REPO_ACCESS_LOG_URL": url, "MODEL_REPO_ACCESS_SYNC": sync}
+        rows = access_rows(Settings.from_environment(settings), tmp_path)
+        assert rows.may_forget is expected
+        rows.engine.dispose()
 
 
 @pytest.mark.usefixtures("now_and_then")

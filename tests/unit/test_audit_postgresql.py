@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
+from sealstore.catalogue import catalogue_engine
 from sealstore.repository import Repository
 from tests.command_line import Site
 from tests.postgresql_cluster import Cluster
@@ -40,8 +41,7 @@ def site(tmp_path: Path, postgresql_cluster: Cluster, request: pytest.FixtureReq
 
 def attack(site: Site, statement: str) -> None:
     """What an attacker does who may write to the database."""
-    url = site.settings.database_url or ""
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg://", 1), future=True)
+    engine = catalogue_engine(site.repository, site.settings.database_url)
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()

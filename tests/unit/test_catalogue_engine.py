@@ -27,6 +27,7 @@ from sealstore.catalogue.engine import (
     refuse_wal_on_network,
 )
 from sealstore.catalogue.failures import catalogue_errors
+from sealstore.catalogue.lookup import PROOF_ROWS
 from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
 from sealstore.errors import (
     CatalogueError,
@@ -257,7 +258,7 @@ def test_a_damaged_file_is_an_error_in_the_words_of_sqlite(
     engine = catalogue_engine(tmp_path)
     catalogue = Catalogue(engine, lock_file=tmp_path / "lock")
     with pytest.raises(CatalogueError, match=reason):
-        catalogue.find(request("a", "b"))
+        catalogue.ask(request("a", "b"), range(PROOF_ROWS))
     with pytest.raises(CatalogueError, match=reason), catalogue.write():
         pass
     engine.dispose()

@@ -444,7 +444,7 @@ def test_a_loaders_keyring_loads_records_and_cannot_store(site: Site, tmp_path: 
             with pytest.raises(NoSigningKeyError):
                 loader.store([2], "x", "1")
         assert owner.load("x") == [1]
-    assert site.run("keys", "export", "--loader", "--public", tmp_path / "no.json", code=2)
+    site.run("keys", "export", "--loader", "--public", tmp_path / "no.json", code=2)
 
 
 def test_an_export_without_hmac_keys_leaves_nothing_out(site: Site, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import InvalidNameError, ReservedTagError
-from sealstore.names import ArtifactRef, Name, Tag, request
+from sealstore.names import ArtifactRef, Name, Tag, parse_request, request
 
 
 @pytest.mark.parametrize(
@@ -182,3 +182,39 @@ def test_a_reference_is_shown_as_name_tag_and_revision() -> None:
     assert str(request("churn", "2026-11", 3)) == "churn:2026-11@3"
     assert str(request("churn", "2026-11")) == "churn:2026-11"
     assert ArtifactRef(Name("a"), Tag("b")) == ArtifactRef(Name("a"), Tag("b"), None)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("churn", request("churn", "latest")),
+        ("churn:", request("churn", "latest")),
+        ("churn:v1", request("churn", "v1")),
+        ("churn model:v 1@12", request("churn model", "v 1", 12)),
+    ],
+)
+def test_an_artifact_is_named_in_one_word(text: str, expected: ArtifactRef) -> None:
+    """A name, with a tag and a revision where they are said."""
+    assert parse_request(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            ":v1",
+            "churn:v1@",
+            "churn:v1@0",
+            "churn:v1@-1",
+            "churn:v1@x",
+            "churn:v1@²",
+            "churn@1",
+        ),
+        *("churn:v1@" + "9" * 5_000, "churn:v1:v2", "churn:latest@1", "churn:v1@1@2", "churn:@1"),
+    ],
+)
+def test_a_word_that_names_no_artifact_is_refused(text: str) -> None:
+    """Whatever is missing, too much, or no number."""
+    with pytest.raises(InvalidNameError):
+        parse_request(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,15 +20,19 @@ from sealstore.errors import (
     EnvelopeFormatError,
     IdentityMismatchError,
     KeyRoleError,
+    RetiredKeyError,
     RevokedKeyError,
+    RollbackError,
     SealstoreError,
     SignatureInvalidError,
     StatementFormatError,
     UnknownKeyError,
 )
 from sealstore.keys import Key, Keyring, Role, State
+from sealstore.ledger import HistoryCheckpoint, seal_head
 from sealstore.names import request
-from sealstore.verification import Proven, verify_statement
+from sealstore.verification import Proven, require_continuity, verify_head, verify_statement
+from tests.ledger_trees import head
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -153,3 +158,31 @@ def test_what_is_no_genuine_statement_is_refused(
             keyring=Keyring.of([hmac_key()]),
             row_differences=unreachable,
         )
+
+
+# ── the head ─────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.invariant(6)
+def test_a_retired_keys_head_is_accepted_by_who_accepted_that_very_head() -> None:
+    """It was signed while the key was active, as far as this client has seen it then."""
+    envelope = seal_head(head(), hmac_key())
+    point = HistoryCheckpoint.of(head())
+    retired = Keyring.of([hmac_key(state=State.RETIRED)])
+    assert verify_head(envelope, keyring=Keyring.of([hmac_key()]), accepted=None).head == head()
+    assert verify_head(envelope, keyring=retired, accepted=point).head == head()
+    others = (None, replace(point, time="2026-11-22T00:00:00.000000Z"), replace(point, size=1))
+    for accepted in others:
+        with pytest.raises(RetiredKeyError):
+            verify_head(envelope, keyring=retired, accepted=accepted)
+    with pytest.raises(RevokedKeyError):
+        verify_head(envelope, keyring=Keyring.of([hmac_key(state=State.REVOKED)]), accepted=point)
+
+
+def test_a_first_head_continues_nothing_and_every_other_one_what_was_accepted() -> None:
+    """Without a memory any genuine head will do; with one, only what extends it."""
+    require_continuity(None, head(), [])
+    require_continuity(HistoryCheckpoint.of(head()), head(), [])
+    newer = replace(HistoryCheckpoint.of(head()), size=head().size + 1)
+    with pytest.raises(RollbackError):
+        require_continuity(newer, head(), [])

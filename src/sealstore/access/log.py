@@ -40,6 +40,8 @@ from sealstore.errors import (
     AccessLogExistsError,
     AccessLogNotFoundError,
     CatalogueError,
+    LedgerTamperedError,
+    RollbackError,
     SealstoreError,
 )
 from sealstore.keys import Keyring, Role, State
@@ -306,6 +308,7 @@ class AccessLog:
         1. It is the one that this process verified or signed last, with the same keys; or an
            accepted key of the role access signed it, for this repository.
         2. It extends the head that this process has seen, and the one that this client remembers.
+           Where a server crashed, what it had not synced is gone: then the latter is enough.
         3. The rows of the entries end where it says. Whether each is the right one is not asked
            here: that is what an audit verifies.
         """
@@ -317,7 +320,14 @@ class AccessLog:
         else:
             head = open_log_head(envelope, keyring, self._repository, *accepted).head
             # 2
-            tree = head.tree() if known is None else followed(known, head, rows)
+            try:
+                tree = head.tree() if known is None else followed(known, head, rows)
+            except (RollbackError, LedgerTamperedError):
+                if not self._rows.may_forget:
+                    raise
+                # As a process that begins now. Nobody can have remembered what is newer than this
+                # head: that would have been committed, and this transaction excludes it.
+                tree, remembered = head.tree(), self._remembered()
             seen = SeenHead(envelope, head, tree, keyring)
         if remembered is not None:
             require_extended(remembered, seen.head, rows)

@@ -41,6 +41,7 @@ class BundleFile:
     Args:
         descriptor: of the file; stays the caller's.
         size: bytes of it.
+        path: its name, for messages.
 
     Attributes:
         evidence: all that it holds but the payloads.
@@ -51,8 +52,9 @@ class BundleFile:
         OSError: reading failed.
     """
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, path: Path) -> None:
         self._descriptor = descriptor
+        self._path = path
         # Each size is known to fit into the file before memory is taken for it.
         index_size, digest = read_header(self._read(0, min(HEADER_BYTES, size)), size)
         index = read_index(self._read(HEADER_BYTES, index_size), digest, size)
@@ -89,9 +91,9 @@ class BundleFile:
                 f"The payload has {stored} bytes in the bundle; {size} were signed.", hint=_HINT
             )
         try:
-            with reading_errors():
-                computed = hash_file(self._descriptor, size, write, offset=offset)
-            computed.require(digests)
+            hash_file(self._descriptor, size, write, offset=offset).require(digests)
+        except OSError as error:
+            raise _unreadable(self._path, error) from error
         except (PayloadSizeError, PayloadDigestError) as error:
             error.hint = _HINT
             raise
@@ -127,11 +129,11 @@ def open_bundle(path: Path) -> Iterator[BundleFile]:
         BundleFormatError: it is no bundle, or a damaged one.
         StorageError: it cannot be read.
     """
-    with reading_errors(path):
+    with _reading_errors(path):
         descriptor = os.open(path, _OPEN)
     try:
-        with reading_errors(path):
-            bundle = BundleFile(descriptor, _size_of_regular(descriptor, path))
+        with _reading_errors(path):
+            bundle = BundleFile(descriptor, _size_of_regular(descriptor, path), path)
         yield bundle
     finally:
         os.close(descriptor)
@@ -144,7 +146,7 @@ def is_bundle(path: Path) -> bool:
         BundleFormatError: it is no regular file.
         StorageError: it cannot be read.
     """
-    with reading_errors(path):
+    with _reading_errors(path):
         descriptor = os.open(path, _OPEN)
         try:
             _size_of_regular(descriptor, path)
@@ -154,18 +156,21 @@ def is_bundle(path: Path) -> bool:
 
 
 @contextmanager
-def reading_errors(path: Path | None = None) -> Iterator[None]:
-    """Tell what the file system refuses as an error about the bundle."""
+def _reading_errors(path: Path) -> Iterator[None]:
+    """Tell what the file system refuses as an error about the bundle, and name the file."""
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"The file cannot be read ({error.strerror}).", path=path, hint="check the file {path}."
-        ) from error
+        raise _unreadable(path, error) from error
     except BundleFormatError as error:
-        if path is not None:
-            error.path = os.fspath(path)
+        error.path = os.fspath(path)
         raise
+
+
+def _unreadable(path: Path, error: OSError) -> StorageError:
+    return StorageError(
+        f"The file cannot be read ({error.strerror}).", path=path, hint="check the file {path}."
+    )
 
 
 def _size_of_regular(descriptor: int, path: Path) -> int:

@@ -26,7 +26,7 @@ head: that its artifacts were not removed since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,7 +41,7 @@ from sealstore.errors import (
     RollbackError,
     SealstoreError,
 )
-from sealstore.keys import Keyring
+from sealstore.keys import Keyring, State
 from sealstore.ledger import (
     Head,
     HistoryCheckpoint,
@@ -49,6 +49,7 @@ from sealstore.ledger import (
     VerifiedHead,
     decode_history_entry,
     leaf_hash,
+    open_head,
     positions_of,
     require_extends,
     require_not_older,
@@ -124,31 +125,39 @@ class VerifiedArtifact:
     envelope: bytes
 
 
+Seen = Callable[[str], HistoryCheckpoint | None]
+"""The newest head of a repository, by its id, that was seen here before, if any was."""
+
+
+def never_seen(_repository: str) -> None:
+    """Nothing was seen of any repository."""
+
+
 def open_evidence(
-    evidence: Evidence,
-    keyring: Keyring,
-    seen: HistoryCheckpoint | None,
-    *,
-    accept_head: bool = False,
+    evidence: Evidence, keyring: Keyring, seen: Seen, *, accept_head: bool = False
 ) -> VerifiedBundle:
-    """A bundle's head, with all that it vouches for but the artifacts (steps 3 and 7a's format).
+    """A bundle's head, with all that it vouches for but the artifacts (step 3).
 
     Args:
         evidence: of the bundle; unauthenticated.
         keyring: the keys. Those in the bundle are none of them.
-        seen: the newest head of the bundle's repository that was seen here before, if any.
+        seen: tells the newest head of the bundle's repository that was seen here before.
         accept_head: whether an older head than that, or one of a repository rebuilt since, will do.
 
     Raises:
         VerificationError: it is refused.
+        SealstoreError: what ``seen`` raises.
     """
     # A bundle with a secret key in it is refused whole; nothing is done with the keys.
     read_hints(evidence.keys)
-    # 3a, 3b, 3c
-    verified = verify_head(evidence.head, keyring=keyring, accepted=seen)
+    # 3a, 3c. Which repository it is of is not asked of bytes that no key has signed.
+    signed = open_head(evidence.head, keyring, keyring.ids(State.ACTIVE, State.RETIRED))
+    before = seen(signed.head.repository)
+    # 3b
+    verified = verify_head(evidence.head, keyring=keyring, accepted=before)
     head = verified.head
     # 3d
-    continuity = _continuity(seen, head, evidence.since, accept_head=accept_head)
+    continuity = _continuity(before, head, evidence.since, accept_head=accept_head)
     # 3e
     settings = open_settings(evidence.settings, keyring)
     if settings.digest != head.settings_digest:
@@ -246,11 +255,7 @@ def _require_store_of(entry: HistoryEntry, verified: VerifiedStatement) -> None:
 
 
 def verify_evidence(
-    evidence: Evidence,
-    keyring: Keyring,
-    seen: HistoryCheckpoint | None,
-    *,
-    accept_head: bool = False,
+    evidence: Evidence, keyring: Keyring, seen: Seen, *, accept_head: bool = False
 ) -> tuple[VerifiedBundle, tuple[VerifiedArtifact, ...]]:
     """A bundle and all its artifacts, if everything but the payloads' bytes is right.
 

@@ -13,7 +13,7 @@ from sealstore.bundles.format import Evidence, sealed_index
 from sealstore.errors import BundleRefusedError, StorageError
 
 Write = Callable[[bytes | memoryview], object]
-CopyPayload = Callable[[str, Write], None]
+CopyPayload = Callable[[str, Write], object]
 """Writes the payload with this SHA-256, or raises."""
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})

@@ -85,6 +85,14 @@ class AccessRows:
         """Where the log is, as a URL without any password."""
         return shown_url(self.engine) if self._file is None else self._file.as_uri()
 
+    @property
+    def may_forget(self) -> bool:
+        """Whether a crash can take back what this process saw committed, and leave it running.
+
+        SQLite's file is on this process's machine; a server crashes alone.
+        """
+        return self._file is None and not self._durable
+
     def exists(self) -> bool:
         """Whether there is a database; of PostgreSQL's, only connecting tells."""
         return self._file is None or self._file.exists()

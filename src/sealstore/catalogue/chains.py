@@ -122,8 +122,7 @@ class ChainReader:
                 .limit(_ENTRIES_A_FETCH)
             )
             with catalogue_errors("The ledger cannot be read"):
-                # All at once: one by one takes SQLAlchemy twice as long.
-                found = list(map(_entry_values, self._connection.execute(statement).all()))
+                found = list(map(_entry_values, self._fetched(statement)))
             if found:
                 yield found
             if len(found) < _ENTRIES_A_FETCH:
@@ -138,18 +137,26 @@ class ChainReader:
             found = self._connection.execute(statement.order_by(sequence).limit(limit))
             return [int(value) for value in found.scalars()]
 
-    def digests(self, level: int, start: int, stop: int) -> dict[int, object]:
-        """What is stored as nodes of a level from index ``start`` up to ``stop``, by their index.
-
-        In whatever type the driver gives, to be compared with what they should be.
-        """
+    def digests(self, level: int, start: int, stop: int) -> dict[int, bytes | None]:
+        """The nodes of a level from index ``start`` up to ``stop``, by their index."""
         node = self._tables.node
         statement = select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES)).where(
             node.c.level == level, node.c.node_index >= start, node.c.node_index < stop
         )
         with catalogue_errors("The ledger cannot be read"):
-            found = self._connection.execute(statement.order_by(node.c.node_index)).all()
-            return dict(map(tuple, found))
+            found = self._fetched(statement.order_by(node.c.node_index))
+        return {
+            index: digest if type(digest) is bytes else as_bytes(digest) for index, digest in found
+        }
+
+    def _fetched(self, statement: Any) -> list[tuple[Any, ...]]:
+        """All rows as the driver gives them: SQLAlchemy's own take as long again as fetching."""
+        result: Any = self._connection.execute(statement)
+        try:
+            rows: list[tuple[Any, ...]] = result.cursor.fetchall()
+            return rows
+        finally:
+            result.close()
 
     def count_nodes(self) -> int:
         """How many nodes there are."""

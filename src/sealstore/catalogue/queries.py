@@ -190,16 +190,6 @@ class WriteTransaction:
         """The row of the artifact that was stored as this entry of the history."""
         return _artifact_at(self._connection, sequence)
 
-    def revisions(self, name: str, tag: str) -> list[ArtifactRow]:
-        """The rows of all revisions of (name, tag), oldest first."""
-        statement = (
-            select(*ARTIFACT_COLUMNS)
-            .where(artifact.c.name == name, artifact.c.tag == tag)
-            .order_by(artifact.c.revision)
-        )
-        with catalogue_errors("The catalogue cannot be read"):
-            return [artifact_row(row) for row in self._connection.execute(statement)]
-
     def highest_sequence(self) -> object:
         """The highest sequence that any artifact claims; None where there is none."""
         return self._execute(select(func.max(artifact.c.sequence))).scalar()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +20,9 @@ from sealstore.bundles import (
     require_nothing_else,
     verify_artifact,
 )
-from sealstore.envelope import read_unverified
 from sealstore.errors import FirstUseError, SealstoreError, StorageError, UnknownKeyError
 from sealstore.keys import Key, Keyring
-from sealstore.ledger import HistoryCheckpoint, decode_head
+from sealstore.ledger import HistoryCheckpoint
 from sealstore.maintenance.finding import Finding
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.origins import Origin, origin_of
@@ -141,9 +141,10 @@ def verify_bundle(
         evidence = file.evidence
         report = BundleReport(path, read_hints(evidence.keys))
         try:
-            seen = newest_seen(settings, evidence)
             with keys_explained(evidence):
-                report.bundle = open_evidence(evidence, keyring, seen, accept_head=accept_head)
+                report.bundle = open_evidence(
+                    evidence, keyring, partial(newest_seen, settings), accept_head=accept_head
+                )
         except SealstoreError as error:
             report.findings.append(Finding.of(error))
             return report
@@ -239,20 +240,17 @@ def origin_trust(settings: Settings, repository: str) -> TrustStore:
     )
 
 
-def newest_seen(settings: Settings, evidence: Evidence) -> HistoryCheckpoint | None:
-    """The newest head of a bundle's repository that was seen here, in a bundle or in its place.
+def newest_seen(settings: Settings, repository: str) -> HistoryCheckpoint | None:
+    """The newest head of a repository that was seen here, in a bundle or in its place.
 
     Args:
         settings: names the trust state.
-        evidence: of the bundle; which repository it is from is believed as long as nothing but this
-            depends on it.
+        repository: its id.
 
     Raises:
-        VerificationError: the head is none.
         FirstUseError: nothing was seen, and that is not enough here.
         TrustStateError: what is remembered of earlier bundles cannot be read.
     """
-    repository = decode_head(read_unverified(evidence.head).payload).repository
     own = origin_trust(settings, repository).read()
     # A damaged record of another location keeps no bundle away: it may be of any repository.
     known = [each.found for each in known_locations(settings.trust_folder)]

@@ -16,6 +16,7 @@ from sealstore.bundles import (
     Evidence,
     SinceEvidence,
     encode_hints,
+    never_seen,
     open_bundle,
     open_evidence,
     write_bundle,
@@ -160,7 +161,7 @@ def _copying(parts: Parts, collected: _Collected, progress: Progress) -> CopyPay
 
 def _point_of(path: Path, parts: Parts) -> HistoryCheckpoint:
     with open_bundle(path) as bundle:
-        point = open_evidence(bundle.evidence, parts.keyring, None).point
+        point = open_evidence(bundle.evidence, parts.keyring, never_seen).point
     if point.repository != parts.id:
         raise BundleRefusedError(
             "The older bundle comes from another repository.",

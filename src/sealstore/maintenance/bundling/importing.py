@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def import_bundle(
     parts, who = repository.parts, environment.stored_by(actor)
     parts.keyring.signer(Role.STORE, parts.id)
     with open_bundle(path) as file:
-        seen = newest_seen(parts.settings, file.evidence)
+        seen = partial(newest_seen, parts.settings)
         with keys_explained(file.evidence):
             bundle, artifacts = verify_evidence(
                 file.evidence, parts.keyring, seen, accept_head=accept_head
@@ -304,6 +305,7 @@ class _Present:
         for revision in range(held.highest, 0, -1):
             value = self._made.revision(name, tag, revision)
             if value is None:
+                # A rebuilt repository may have lost one.
                 continue
             payload, origin = self._at(value.sequence)
             is_removed = value.state == "removed"
