@@ -126,14 +126,19 @@ def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
         if origin is None:
             return None
         envelope = rows.origin(sequence)
-    _require_statement(envelope, origin)
+    require_origin(envelope, origin)
     try:
         return KeptOrigin(origin, open_statement(envelope or b"", state.keyring))
     except SealstoreError as error:
         return KeptOrigin(origin, None, error)
 
 
-def _require_statement(envelope: bytes | None, origin: Origin) -> None:
+def require_origin(envelope: bytes | None, origin: Origin) -> None:
+    """Return if an envelope that is kept holds the statement that was imported.
+
+    Raises:
+        CatalogueTamperedError: it holds another one, or there is none.
+    """
     try:
         digest = sha256(read_unverified(envelope or b"").payload).hexdigest()
     except EnvelopeFormatError:

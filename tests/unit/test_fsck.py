@@ -22,6 +22,7 @@ from sealstore.errors import (
 from sealstore.maintenance.fsck import FsckReport, Section, fsck, mirror, report
 from sealstore.repository import Repository
 from sealstore.settings import Settings
+from tests.bundle_sites import BundleSite
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
     change_row,
@@ -596,6 +597,20 @@ def test_a_repository_without_an_access_log_is_sound(scene: Scene, tmp_path: Pat
     assert checked.findings == []
     assert checked.access_entries is None
     assert [note.section for note in checked.notes] == [Section.FILES, Section.ACCESS]
+
+
+# ── what was imported ────────────────────────────────────────────────────────
+
+
+def test_what_is_kept_of_an_origin_is_checked(origin: BundleSite, island: BundleSite) -> None:
+    """Imported artifacts are sound, and their origins' statements are those of the import."""
+    island.take_in(origin.bundle())
+    keyring = island.repository.keyring
+    assert fsck(island.settings, keyring=keyring).findings == []
+    run_sql(island.repository, "UPDATE origin SET envelope = CAST('{}' AS BLOB)")
+    checked = fsck(island.settings, keyring=keyring)
+    assert found(checked) == {("catalogue", "CATALOGUE_TAMPERED")}
+    assert len(checked.findings) == 3
 
 
 # ── while others work ────────────────────────────────────────────────────────

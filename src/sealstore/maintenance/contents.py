@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
+from sealstore.errors import LedgerFormatError
 from sealstore.ledger import EntryArtifact, HistoryEntry
+from sealstore.origins import Origin, origin_of
 
 
 class Contents:
@@ -12,6 +16,7 @@ class Contents:
         stored: what is there, by the sequence of its store.
         removed: what was there once, by the sequence of its store.
         left_at: for each payload that an artifact left, when the last one did, UTC.
+        origins: where those that were imported come from, by the sequence of their store.
         has_aliases: whether an alias was ever moved.
     """
 
@@ -19,6 +24,7 @@ class Contents:
         self.stored: dict[int, EntryArtifact] = {}
         self.removed: dict[int, EntryArtifact] = {}
         self.left_at: dict[str, str] = {}
+        self.origins: dict[int, Origin] = {}
         self.has_aliases = False
         self._sequences: dict[tuple[str, str, int], int] = {}
 
@@ -30,6 +36,11 @@ class Contents:
         elif artifact is not None and entry.event == "store":
             self.stored[entry.sequence] = artifact
             self._sequences[_key(artifact)] = entry.sequence
+            with suppress(LedgerFormatError):
+                # One that is none is told where it is asked for: by 'sealstore show'.
+                origin = origin_of(entry)
+                if origin is not None:
+                    self.origins[entry.sequence] = origin
         elif artifact is not None and entry.event == "remove":
             sequence = self._sequences.get(_key(artifact), 0)
             gone = self.stored.pop(sequence, None)

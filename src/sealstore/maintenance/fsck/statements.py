@@ -24,6 +24,7 @@ from sealstore.maintenance.ledger_proof import LedgerProof
 from sealstore.maintenance.payload_hashing import DistinctPayloads
 from sealstore.maintenance.progress import Progress
 from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.origins import require_origin
 from sealstore.proving import ref_of, verified_in, verify_row
 from sealstore.verification import Proven
 
@@ -82,6 +83,7 @@ class StatementCheck:
                 done = self.report.artifacts
                 progress("statements", done, max(expected, done))
         self._tell_missing()
+        self._check_origins(rows)
 
     def _verified(self, row: ArtifactRow) -> VerifiedStatement:
         ref = ref_of(row)
@@ -114,6 +116,16 @@ class StatementCheck:
                 self.report.add_error(Section.CATALOGUE, error, shown(artifact))
                 ref = ArtifactRef(Name(artifact.name), Tag(artifact.tag), artifact.revision)
                 self.mirror.expect(ref)
+
+    def _check_origins(self, rows: Reading) -> None:
+        """What is kept of imported artifacts' origins is what was imported."""
+        contents = self.proof.contents
+        for sequence in sorted(contents.origins.keys() & contents.stored.keys()):
+            try:
+                require_origin(rows.origin(sequence), contents.origins[sequence])
+            except CatalogueTamperedError as error:
+                artifact = shown(contents.stored[sequence])
+                self.report.add_error(Section.CATALOGUE, error, artifact)
 
     def _expect_mirror(self, row: ArtifactRow) -> None:
         with suppress(CatalogueTamperedError):
