@@ -74,6 +74,11 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return {f"{_PREFIX}{name}": value for name, value in fields.items()}
 
 
+def is_import(entry: HistoryEntry) -> bool:
+    """Whether an entry says anything of an origin."""
+    return any(name.startswith(_PREFIX) for name in entry.details)
+
+
 def origin_of(entry: HistoryEntry) -> Origin | None:
     """Where the artifact of a proven entry was imported from; None if it was not.
 
@@ -126,19 +131,26 @@ def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
         if origin is None:
             return None
         envelope = rows.origin(sequence)
-    _require_statement(envelope, origin)
+    require_kept(envelope, origin)
     try:
         return KeptOrigin(origin, open_statement(envelope or b"", state.keyring))
     except SealstoreError as error:
         return KeptOrigin(origin, None, error)
 
 
-def _require_statement(envelope: bytes | None, origin: Origin) -> None:
+def require_kept(envelope: bytes | None, origin: Origin) -> None:
+    """Return if what the catalogue keeps of an origin is the statement that was imported.
+
+    Raises:
+        CatalogueTamperedError: it is another one, or none.
+    """
     try:
         digest = sha256(read_unverified(envelope or b"").payload).hexdigest()
     except EnvelopeFormatError:
         digest = ""
     if digest != origin.statement:
         raise CatalogueTamperedError(
-            "The origin's statement that the catalogue keeps is not the one that was imported."
+            "The origin's statement that the catalogue keeps is not the one that was imported.",
+            hint="the artifact itself is sound; find out who wrote to the catalogue. Its mirror in"
+            " the folder 'origins', or the bundle that it came in, has the statement.",
         )

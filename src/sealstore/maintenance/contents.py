@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sealstore.ledger import EntryArtifact, HistoryEntry
+from sealstore.origins import is_import
 
 
 class Contents:
@@ -13,6 +14,7 @@ class Contents:
         removed: what was there once, by the sequence of its store.
         left_at: for each payload that an artifact left, when the last one did, UTC.
         has_aliases: whether an alias was ever moved.
+        imports: the entries of stores that were imports, by their sequence.
     """
 
     def __init__(self) -> None:
@@ -20,6 +22,7 @@ class Contents:
         self.removed: dict[int, EntryArtifact] = {}
         self.left_at: dict[str, str] = {}
         self.has_aliases = False
+        self.imports: dict[int, HistoryEntry] = {}
         self._sequences: dict[tuple[str, str, int], int] = {}
 
     def hear(self, entry: HistoryEntry) -> None:
@@ -30,6 +33,8 @@ class Contents:
         elif artifact is not None and entry.event == "store":
             self.stored[entry.sequence] = artifact
             self._sequences[_key(artifact)] = entry.sequence
+            if is_import(entry):
+                self.imports[entry.sequence] = entry
         elif artifact is not None and entry.event == "remove":
             sequence = self._sequences.get(_key(artifact), 0)
             gone = self.stored.pop(sequence, None)

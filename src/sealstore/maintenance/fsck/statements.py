@@ -13,6 +13,7 @@ from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
     KeyringError,
+    LedgerFormatError,
     LedgerTamperedError,
     SealstoreError,
 )
@@ -24,6 +25,7 @@ from sealstore.maintenance.ledger_proof import LedgerProof
 from sealstore.maintenance.payload_hashing import DistinctPayloads
 from sealstore.maintenance.progress import Progress
 from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.origins import origin_of, require_kept
 from sealstore.proving import ref_of, verified_in, verify_row
 from sealstore.verification import Proven
 
@@ -78,6 +80,7 @@ class StatementCheck:
                 size = statement.predicate.size
                 self.payloads.add(statement.digests, size, statement.ref)
                 self.mirror.compare(statement.ref, row.envelope)
+                self._check_origin(rows, verified)
             if self.report.artifacts % _REPORT_EVERY == 0:
                 done = self.report.artifacts
                 progress("statements", done, max(expected, done))
@@ -102,6 +105,19 @@ class StatementCheck:
                 "The history names another place, or another payload, than the signed statement."
             )
         return verified
+
+    def _check_origin(self, rows: Reading, verified: VerifiedStatement) -> None:
+        """An imported artifact's statement from its origin is kept as the history names it."""
+        statement = verified.statement
+        entry = self.proof.contents.imports.get(statement.predicate.sequence)
+        if not self.proof.is_whole or entry is None:
+            return
+        try:
+            origin = origin_of(entry)
+            if origin is not None:
+                require_kept(rows.origin(entry.sequence), origin)
+        except (CatalogueTamperedError, LedgerFormatError) as error:
+            self.report.add_error(Section.CATALOGUE, error, str(statement.ref))
 
     def _tell_missing(self) -> None:
         for sequence, artifact in self.proof.contents.stored.items():
