@@ -36,6 +36,7 @@ from sealstore.errors import (
 from sealstore.keys import Keyring, State
 from sealstore.maintenance.bundling import create_bundle, importing, verify_bundle
 from sealstore.maintenance.bundling.checking import imported_from, origin_trust
+from sealstore.maintenance.fsck import fsck
 from sealstore.names import parse_request
 from sealstore.origins import origin_of
 from sealstore.repository import Repository
@@ -409,6 +410,27 @@ def test_what_is_written_otherwise_than_read_is_refused(
         island.take_in(origin.bundle("fraud"))
 
 
+def test_a_payload_that_is_collected_meanwhile_is_not_put_on_record(
+    origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What gc takes between the copy and the record is missed in time; importing again succeeds."""
+    path = origin.bundle("fraud")
+    real = importing._record
+
+    def collected(*arguments: Any, **options: Any) -> Any:
+        for payload in (island.root / "objects").glob("*/*"):
+            payload.unlink()
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(importing, "_record", collected)
+    with pytest.raises(StorageError, match="collected"):
+        island.take_in(path)
+    assert len(island.repository.history()) == 1
+    monkeypatch.undo()
+    island.take_in(path)
+    assert island.repository.load("fraud") == FIRST
+
+
 def test_a_bundle_of_what_was_imported_says_so(origin: BundleSite, island: BundleSite) -> None:
     """The entry that it carries names the first origin; importing it at home is nothing new."""
     island.take_in(origin.bundle("fraud"))
@@ -448,6 +470,31 @@ def test_another_statement_in_the_origins_place_is_refused(
         run_sql(imported, "INSERT INTO origin VALUES (2, ?)", kept)
     with pytest.raises(CatalogueTamperedError, match="not the one that was imported"):
         imported.origin("fraud")
+    assert imported.load("fraud") == FIRST
+
+
+def test_fsck_holds_origins_against_the_history(
+    origin: BundleSite, island: BundleSite, imported: Repository
+) -> None:
+    """A kept statement that is lost or another is a finding; a sound repository has none."""
+    keyring = imported.keyring
+    assert fsck(island.settings, keyring=keyring).findings == []
+    other = envelope_of(origin.repository, origin.repository.get("churn"))
+    for damage in ("DELETE FROM origin", "INSERT INTO origin VALUES (2, ?)"):
+        run_sql(imported, damage, *([other] if "?" in damage else []))
+        [(section, finding)] = fsck(island.settings, keyring=keyring).findings
+        assert section == "catalogue"
+        assert (finding.artifact, finding.code) == ("fraud:2026@1", "CATALOGUE_TAMPERED")
+        assert "origins" in finding.hint
+    (island.root / "origins").chmod(0o777)
+    assert len(fsck(island.settings, keyring=keyring).findings) == 2
+
+
+def test_gc_keeps_what_was_imported(island: BundleSite, imported: Repository) -> None:
+    """An imported payload is needed like any other, and fsck knows no orphan."""
+    report = fsck(island.settings, keyring=imported.keyring)
+    assert report.findings == []
+    assert report.notes == []
     assert imported.load("fraud") == FIRST
 
 

@@ -17,7 +17,6 @@ from sealstore.bundles.format import (
     HEADER_BYTES,
     MAGIC,
     Evidence,
-    Index,
     read_evidence,
     read_header,
     read_index,
@@ -58,9 +57,12 @@ class BundleFile:
         # Each size is known to fit into the file before memory is taken for it.
         index_size, digest = read_header(self._read(0, min(HEADER_BYTES, size)), size)
         index = read_index(self._read(HEADER_BYTES, index_size), digest, size)
-        start = HEADER_BYTES + index_size
-        self.evidence: Evidence = read_evidence(index, self._parts(index, start))
-        offset = start + index.evidence_bytes
+        offset = HEADER_BYTES + index_size
+        parts = []
+        for part in index.evidence():
+            parts.append(self._read(offset, part.size))
+            offset += part.size
+        self.evidence: Evidence = read_evidence(index, parts)
         self.payload_bytes = index.payload_bytes
         self._payloads: dict[str, tuple[int, int]] = {}
         for part in index.payloads:
@@ -97,11 +99,6 @@ class BundleFile:
         except (PayloadSizeError, PayloadDigestError) as error:
             error.hint = _HINT
             raise
-
-    def _parts(self, index: Index, offset: int) -> Iterator[bytes]:
-        for part in index.evidence():
-            yield self._read(offset, part.size)
-            offset += part.size
 
     def _read(self, offset: int, size: int) -> bytes:
         pieces = []

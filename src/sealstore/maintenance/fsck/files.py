@@ -32,7 +32,7 @@ _OWN_FILES: Final = frozenset(
         for suffix in ("", "-wal", "-shm", "-journal", ".lock")
     }
 )
-_OWN_FOLDERS: Final = frozenset({"objects", layout.STATEMENTS_FOLDER})
+_OWN_FOLDERS: Final = frozenset({"objects", layout.STATEMENTS_FOLDER, layout.ORIGINS_FOLDER})
 _MAX_PATHS: Final = 100
 
 
