@@ -485,7 +485,7 @@ def test_fsck_holds_origins_against_the_history(
         [(section, finding)] = fsck(island.settings, keyring=keyring).findings
         assert section == "catalogue"
         assert (finding.artifact, finding.code) == ("fraud:2026@1", "CATALOGUE_TAMPERED")
-        assert "origins" in finding.hint
+        assert "backup" in finding.hint
     (island.root / "origins").chmod(0o777)
     assert len(fsck(island.settings, keyring=keyring).findings) == 2
 
