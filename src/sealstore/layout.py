@@ -116,7 +116,7 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
     import fcntl
 
     with storage_errors("The repository's folder cannot be made"):
-        root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+        _make_durable(root)
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with storage_errors("The repository's folder cannot be used"):
@@ -137,6 +137,24 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
         # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
         fcntl.flock(folder, fcntl.LOCK_UN)
         os.close(folder)
+
+
+def _make_durable(root: Path) -> None:
+    """Make a folder, and those that lead to it, so that a power loss takes none of them back.
+
+    What is remembered of a repository must not outlive its folder.
+    """
+    missing = [each for each in root.parents if not each.exists()]
+    root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+    # The folder itself may be left of a creation that was killed before it was synced.
+    for each in (root, *missing):
+        # Who may not list the folder above has not made this one.
+        with suppress(PermissionError):
+            above = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(above)
+            finally:
+                os.close(above)
 
 
 _CREATION_LEFTOVERS: Final = re.compile(

@@ -311,7 +311,7 @@ def change(parts: Parts, who: StoredBy) -> Iterator[tuple[Change, RepositoryStat
             # What was signed is verified as a load would: nothing else is put on record.
             after = parts.state.verify(made.finish(), remembered, transaction)
     try:
-        parts.state.advance(after, remembered)
+        parts.state.advance(after, remembered, synced=after is not state)
     except SealstoreError as error:
         # The change is on record. The next operation tries again to remember it.
         warn_caller(f"The change is made, but not remembered here: {error}", RepairWarning)

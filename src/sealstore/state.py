@@ -200,16 +200,28 @@ class StateKeeper:
             )
         return known.state
 
-    def advance(self, state: RepositoryState, remembered: TrustRecord | None) -> None:
+    def advance(
+        self, state: RepositoryState, remembered: TrustRecord | None, *, synced: bool = False
+    ) -> None:
         """Remember the head of ``state``, which was verified against ``remembered``.
+
+        Args:
+            state: from ``verify``.
+            remembered: what ``remembered()`` gave before that.
+            synced: whether this process committed the head itself. Another one may have died
+                before it was synced: then a power loss could still take it back.
 
         Raises:
             TrustStateError: it cannot be written.
+            CatalogueError: the head cannot be made durable.
             VerificationError: another process has accepted a head meanwhile that does not fit.
         """
         # With a greatest age, the time of an idle repository's loads is remembered, too.
         is_clocked = self._configured.max_age is not None
-        if is_clocked or remembered is None or remembered.point != state.point:
+        is_news = remembered is None or remembered.point != state.point
+        if is_news and not synced:
+            self._catalogue.sync()
+        if is_clocked or is_news:
             self._trust.advance(state.point, prove=self._prove, now=self._clock())
 
     # ── the steps ────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -437,6 +438,31 @@ def test_a_snapshot_sees_one_state(filled: Catalogue) -> None:
     with filled.read() as rows:
         assert (rows.history.head(), rows.history.newest_sequence()) == (b"the next head", 8)
         assert rows.map.get(0) == b"row"
+
+
+def test_what_can_be_read_is_made_durable(
+    filled: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's log, and the folder with its name; a server shows nothing that is not durable."""
+    synced: list[str] = []
+    fsync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    filled.sync()
+    if filled.engine.dialect.name == "postgresql":
+        assert synced == []
+        return
+    log, folder = synced
+    assert (log, folder) == ("catalogue.sqlite3-wal", tmp_path.name)
+    with filled.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=delete")
+    filled.sync()
+    # Without a log, the journal's removal is the commit.
+    assert synced[2:] == [tmp_path.name]
 
 
 # ── changing ─────────────────────────────────────────────────────────────────

@@ -23,7 +23,7 @@ from sealstore.ledger import (
 )
 from sealstore.settings import Settings
 from sealstore.trust import TrustStore, folder_location
-from tests.faults.operations import KEYRING, ROTATED, Done
+from tests.faults.operations import KEYRING, ROTATED, Done, remembering
 
 REPOSITORY_ID = "00112233445566778899aabbccddeeff"
 REQUEST = AccessRequest(name="churn", tag="latest", revision=None)
@@ -123,17 +123,6 @@ def append(place: Path, done: Done) -> None:
             done.add(granted)
         done.add(log.fail(granted, "load", REQUEST, ARTIFACT, "OBJECT_LOAD", actor="third"))
     done.add("closed")
-
-
-class remembering:  # noqa: N801 (read as a statement)
-    """Time flies: within the block it is time to remember again."""
-
-    def __enter__(self) -> None:
-        self._seconds = limits.REMEMBER_ACCESS_SECONDS
-        vars(limits)["REMEMBER_ACCESS_SECONDS"] = 0
-
-    def __exit__(self, *_: object) -> None:
-        vars(limits)["REMEMBER_ACCESS_SECONDS"] = self._seconds
 
 
 def sign_anew(place: Path, done: Done) -> None:

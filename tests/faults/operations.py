@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sealstore import limits
 from sealstore.access import open_access_log
+from sealstore.catalogue import engine as catalogue_engines
 from sealstore.envelope import Scope
 from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
 from sealstore.keys.sources import locked_keyring_file
 from sealstore.ledger import Frontier, HistoryCheckpoint, consistency_proof, leaf_hash
+from sealstore.maintenance import accept_trust, current_point
 from sealstore.maintenance.migration import migrate
 from sealstore.names import request
 from sealstore.repository import Repository
@@ -98,6 +102,13 @@ def logging_to(file: Path, root: Path, keyring: Keyring = KEYRING) -> Settings:
     return settings
 
 
+def set_journal(root: Path, journal: str) -> None:
+    """Give both databases another journal, and leave no file of the old one."""
+    for name in ("catalogue", "access"):
+        with closing(sqlite3.connect(root / f"{name}.sqlite3")) as connection:
+            connection.execute(f"PRAGMA journal_mode={journal}")
+
+
 # ── what is interrupted ──────────────────────────────────────────────────────
 
 
@@ -176,6 +187,67 @@ def beat(root: Path, done: Done) -> None:
     with opened(root, ROTATING) as repository:
         repository.heartbeat()
         done.add("signed")
+
+
+def load_synced(root: Path, done: Done) -> None:
+    """Load three times, by a client whose accesses survive a crash of the machine."""
+    settings = client(root, access_sync="full")
+    with Repository.open(root, keyring=KEYRING, settings=settings) as repository:
+        for number in range(1, 4):
+            repository.load("churn", actor=f"load {number}")
+            done.add(number)
+
+
+def load_and_remember(root: Path, done: Done) -> None:
+    """Load three times; after the second, and at the end, the access log's head is remembered."""
+    with opened(root) as repository:
+        for number in range(1, 4):
+            with remembering() if number == 2 else nullcontext():
+                repository.load("churn", actor=f"load {number}")
+    done.add("closed")
+
+
+class remembering:  # noqa: N801 (read as a statement)
+    """Time flies: within the block it is time to remember the access log's head again."""
+
+    def __enter__(self) -> None:
+        self._seconds = limits.REMEMBER_ACCESS_SECONDS
+        vars(limits)["REMEMBER_ACCESS_SECONDS"] = 0
+
+    def __exit__(self, *_: object) -> None:
+        vars(limits)["REMEMBER_ACCESS_SECONDS"] = self._seconds
+
+
+def look(root: Path, done: Done) -> None:
+    """See the present settings, and remember the head that names them."""
+    with opened(root) as repository:
+        done.add(repository.state.document.version)
+
+
+def accept(root: Path, done: Done) -> None:
+    """Remember the present head in place of what was remembered, as an operator says."""
+    settings = client(root, keyring=str(root.parent / "keyring.json"))
+    point = current_point(settings)
+    accept_trust(settings, point)
+    done.add(point.settings_version)
+
+
+def store_without_syncs(root: Path, done: Done) -> None:
+    """What sealstore must not do: to leave it to the system when files are written to the disk."""
+    vars(os)["fsync"] = lambda _: None
+    store(root, done)
+
+
+def store_in_a_lazy_database(root: Path, done: Done) -> None:
+    """The same of SQLite."""
+    configure = catalogue_engines._configure_sqlite
+
+    def configure_lazily(connection: sqlite3.Connection, *arguments: Any, **keywords: Any) -> None:
+        configure(connection, *arguments, **keywords)
+        connection.execute("PRAGMA synchronous=OFF")
+
+    vars(catalogue_engines)["_configure_sqlite"] = configure_lazily
+    store(root, done)
 
 
 def put_rotation_on_record(root: Path, done: Done) -> None:

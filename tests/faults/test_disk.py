@@ -6,7 +6,6 @@ import hashlib
 import shutil
 import sqlite3
 import warnings
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,16 @@ from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
 from sealstore.repository import Repository
 from sealstore.settings import Settings
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system
-from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATED, ROTATING, logging_to, model
+from tests.faults.operations import (
+    CHANGES,
+    KEYRING,
+    PRESENT,
+    ROTATED,
+    ROTATING,
+    logging_to,
+    model,
+    set_journal,
+)
 from tests.faults.soundness import (
     contents,
     proven_accesses,
@@ -198,13 +206,6 @@ def require_nothing_handed_out(repository: Repository, handed_out: list[object])
         with pytest.raises(AccessLogError):
             use("churn")
     assert len(handed_out) == before
-
-
-def set_journal(root: Path, journal: str) -> None:
-    """Give both databases another journal, and leave no file of the old one."""
-    for name in ("catalogue", "access"):
-        with closing(sqlite3.connect(root / f"{name}.sqlite3")) as connection:
-            connection.execute(f"PRAGMA journal_mode={journal}")
 
 
 @pytest.mark.parametrize("journal", ["wal", "delete"])

@@ -164,6 +164,8 @@ def test_the_settings_come_last_of_the_repository(tmp_path: Path, record: Record
     with Repository.create(root, keyring=KEYRING) as repository:
         path = trust_path(repository)
     record.require_order(
+        ("mkdir", root),
+        ("fsync", tmp_path),
         ("mkdir", root / "objects"),
         ("mkdir", root / "statements"),
         ("fsync", root / "repository.json"),

@@ -1,4 +1,4 @@
-"""Kills a child at a system call, as a debugger stops it there: inside SQLite's commit, too.
+"""Stops a child at its system calls, as a debugger does: inside SQLite's commit, too.
 
 ``man 2 ptrace``: the child asks to be traced, and stops at each system call before it is executed.
 The kernel tells its number and arguments with PTRACE_GET_SYSCALL_INFO, alike on all machines.
@@ -31,8 +31,12 @@ _AARCH64 = (
 _CALLS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(platform.machine())
 
 
-class _Info(ctypes.Structure):
-    """struct ptrace_syscall_info, as far as it is used here."""
+class Info(ctypes.Structure):
+    """struct ptrace_syscall_info, as far as it is used here.
+
+    ``number`` and ``arguments`` are those of a call that is about to begin; ``result`` is in the
+    place of ``number`` once it has returned, negative for an error.
+    """
 
     _fields_ = [
         ("op", ctypes.c_uint8),
@@ -43,6 +47,14 @@ class _Info(ctypes.Structure):
         ("number", ctypes.c_uint64),
         ("arguments", ctypes.c_uint64 * 6),
     ]
+
+    @property
+    def begins(self) -> bool:
+        return bool(self.op == _ENTRY)
+
+    @property
+    def result(self) -> int:
+        return ctypes.c_int64(self.number).value
 
 
 def is_known() -> bool:
@@ -55,6 +67,34 @@ def die_at(step: int, operation: Callable[..., None], arguments: tuple[object, .
 
     Ends this process: by SIGKILL too if the fork was killed, with its exit code otherwise.
     """
+    counted = 0
+
+    def is_last(_process: int, info: Info) -> bool:
+        nonlocal counted
+        counted += _changes_something(info)
+        return counted == step
+
+    status = follow(operation, arguments, is_last)
+    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def follow(
+    operation: Callable[..., None],
+    arguments: tuple[object, ...],
+    at_each_stop: Callable[[int, Info], bool],
+) -> int:
+    """Run ``operation`` in a fork of this process, which stops before and after each system call.
+
+    Args:
+        operation: what to do.
+        arguments: its arguments.
+        at_each_stop: called with the fork's process id; whether to kill it there.
+
+    Returns:
+        The status with which the fork ended.
+    """
     child = os.fork()
     if not child:
         status = 1
@@ -65,19 +105,10 @@ def die_at(step: int, operation: Callable[..., None], arguments: tuple[object, .
             status = 0
         finally:
             os._exit(status)
-    status = _follow(child, step)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        os.kill(os.getpid(), signal.SIGKILL)
-    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
-
-
-def _follow(child: int, step: int) -> int:
-    """The status with which the child ended."""
     _, status = os.waitpid(child, 0)
     if not os.WIFSTOPPED(status):
         return status
     _ptrace(_SETOPTIONS, child, data=_TRACE_SYSCALLS_GOOD | _EXIT_KILL)
-    counted = 0
     deliver = 0
     while True:
         _ptrace(_SYSCALL, child, data=deliver)
@@ -87,16 +118,16 @@ def _follow(child: int, step: int) -> int:
         deliver = os.WSTOPSIG(status)
         if deliver == _STOPPED_AT_SYSCALL:
             deliver = 0
-            counted += _changes_something(child)
-            if counted == step:
+            info = Info()
+            size, place = ctypes.sizeof(info), ctypes.addressof(info)
+            _ptrace(_GET_SYSCALL_INFO, child, address=size, data=place)
+            if at_each_stop(child, info):
                 os.kill(child, signal.SIGKILL)
                 return os.waitpid(child, 0)[1]
 
 
-def _changes_something(child: int) -> bool:
-    info = _Info()
-    _ptrace(_GET_SYSCALL_INFO, child, address=ctypes.sizeof(info), data=ctypes.addressof(info))
-    if info.op != _ENTRY or _CALLS is None:
+def _changes_something(info: Info) -> bool:
+    if not info.begins or _CALLS is None:
         return False
     calls, opening = _CALLS
     if info.number in opening:

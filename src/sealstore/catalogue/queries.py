@@ -27,6 +27,7 @@ from sealstore.catalogue.engine import reading, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.lookup import ARTIFACT_COLUMNS, Answer, Lookup, artifact_row
 from sealstore.catalogue.rows import ArtifactRow, ListFilter
+from sealstore.catalogue.sqlite_file import sync_commits
 from sealstore.catalogue.tables import artifact, history, origin
 from sealstore.catalogue.writers_queue import writers_queue
 from sealstore.names import ArtifactRef
@@ -65,6 +66,20 @@ class Catalogue:
         """
         with snapshot(self.engine) as connection:
             yield Reading(connection)
+
+    def sync(self) -> None:
+        """Make everything durable that can be read, whoever committed it.
+
+        PostgreSQL shows nothing that is not.
+
+        Raises:
+            CatalogueError: the database or its file system failed.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with reading(self.engine) as connection:
+            _, _, file = connection.exec_driver_sql("PRAGMA database_list").first() or (0, "", "")
+            sync_commits(Path(file))
 
     def list_rows(
         self, conditions: ListFilter, *, limit: int, before_sequence: int | None = None

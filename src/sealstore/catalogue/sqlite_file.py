@@ -41,6 +41,29 @@ def follow_file(engine: Engine, file: Path) -> None:
     event.listen(engine, "checkout", compare)
 
 
+def sync_commits(file: Path) -> None:
+    """Make everything durable that SQLite shows as committed, whoever committed it.
+
+    A process that dies within a commit may leave it in the write-ahead log, or its journal removed:
+    whoever opens the database then takes it for committed, and syncs nothing as long as he only
+    reads.
+
+    Raises:
+        OSError: the file system refused.
+    """
+    # Never the database itself: closing it here would release the locks that SQLite has on it. Of
+    # a commit that is not in the log, it was synced before the journal was removed.
+    for name, flags in ((f"{file}-wal", os.O_NOFOLLOW), (file.parent, os.O_DIRECTORY)):
+        try:
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC | flags)
+        except FileNotFoundError:
+            continue
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _is_at_rest(file: Path) -> bool:
     """Whether nobody may write beside ``file`` here, and nobody elsewhere has its log open."""
     if os.access(file.parent, os.W_OK) or os.path.exists(f"{file}-wal"):
