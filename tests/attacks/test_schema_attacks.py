@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sealstore import limits
 from sealstore.access.place import ACCESS_FILE
 from sealstore.artifact import Artifact
-from sealstore.catalogue import catalogue_engine
+from sealstore.catalogue import catalogue_engine, schema_revision
 from sealstore.catalogue.engine import reading, reading_any_schema, writing
 from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
@@ -222,16 +222,21 @@ def test_planted_while_the_repository_is_open(
         refused(lambda: repository.store(MODEL, "fresh", "v1"))
         refused(lambda: repository.remove(victim.name, victim.tag))
         refused(repository.list)
+        refused(repository._parts.catalogue.read().__enter__)
     assert dump(repository.root) == planted
 
 
 def test_more_views_than_memory_should_hold(repository: Repository, keyring: Keyring) -> None:
     """SQLite gives up while it parses them, not after it has."""
+    engine = repository._parts.catalogue.engine
     plant_in(repository.root, "thousands_of_views")
-    for use in (
+    uses: list[Callable[[], object]] = [
         lambda: repository.store(MODEL, "fresh", "v1"),
+        lambda: schema_revision(engine),
         lambda: Repository.open(repository.root, keyring=keyring),
-    ):
+        catalogue_engine(repository.root).connect,
+    ]
+    for use in uses:
         with pytest.raises(CatalogueTamperedError, match="far larger"):
             use()
 
@@ -301,6 +306,19 @@ def test_what_operators_do_is_not_refused(
     (repository.root / "backup").rename(repository.root / FILE)
     with Repository.open(repository.root, keyring=keyring) as opened:
         assert opened.load(victim.name) == MODEL
+
+
+def test_two_tables_of_one_name(repository: Repository, keyring: Keyring) -> None:
+    """Two definitions in the place of one are refused by SQLite itself."""
+    with connect(repository.root) as database:
+        database.execute("PRAGMA writable_schema=ON")
+        database.execute(
+            "INSERT INTO sqlite_master SELECT type, name, tbl_name, rootpage,"
+            " replace(sql, 'actor TEXT NOT NULL', 'actor TEXT') FROM sqlite_master"
+            " WHERE name = 'artifact'"
+        )
+    with pytest.raises(CatalogueError, match="malformed"):
+        Repository.open(repository.root, keyring=keyring)
 
 
 def test_statistics_that_are_no_statistics(repository: Repository) -> None:

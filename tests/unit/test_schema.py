@@ -120,6 +120,7 @@ def test_one_table_in_several_spellings(spelling: str) -> None:
     ("one", "other"),
     [
         ("a BIGINT PRIMARY KEY", 'a BIGINT "PRIMARY" "KEY"'),
+        ("a BIGINT PRIMARY KEY", 'a BIGINT "primary" "key"'),
         ("a BIGINT PRIMARY KEY", "a BIGINT [PRIMARY] KEY"),
         ("a BIGINT PRIMARY KEY", "a BIGINT `PRIMARY` KEY"),
         ("a BIGINT NOT NULL", "a BIGINT NOT NULL -- b"),
@@ -267,4 +268,21 @@ def test_a_user_of_postgresql_without_privileges(tmp_path: Path, postgresql_url:
         require_checked_schema(connection, [access.entry])
         with pytest.raises(CatalogueError, match="lacks a privilege"), catalogue_errors("Writing"):
             require_checked_schema(connection, metadata.sorted_tables)
+    engine.dispose()
+
+
+@pytest.mark.postgresql
+def test_a_type_with_the_name_of_postgresqls_own(tmp_path: Path, postgresql_url: str) -> None:
+    """Whatever the search path is, a type of somebody else's is told from the shipped one."""
+    engine = catalogue_engine(tmp_path, postgresql_url)
+    upgrade(engine)
+    with engine.connect() as connection:
+        for statement in (
+            "CREATE DOMAIN public.text AS pg_catalog.text",
+            'ALTER TABLE artifact ALTER actor TYPE public.text COLLATE "C"',
+            "SET LOCAL search_path = public, pg_catalog",
+        ):
+            connection.execute(text(statement))
+        with pytest.raises(CatalogueTamperedError, match=r"column 'artifact\.actor'"):
+            require_shipped_schema(connection)
     engine.dispose()

@@ -18,6 +18,7 @@ from typing import Any, Final, cast
 from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sealstore import limits
@@ -168,8 +169,9 @@ def bounded_parsing(database: sqlite3.Connection) -> Iterator[None]:
     database.set_progress_handler(give_up, _STEPS_A_CALL)
     try:
         yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+    except (sqlite3.OperationalError, DBAPIError) as error:
+        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
+        if code != sqlite3.SQLITE_INTERRUPT:
             raise
         raise _tampered("it is far larger than it should be") from error
     finally:
@@ -221,9 +223,8 @@ def _read_sqlite(database: sqlite3.Connection) -> Schema:
     }
     found: dict[tuple[str, str], str] = {}
     for kind, name, sql in database.execute(_READ_SQLITE, caps):
-        key = (_text(kind), _text(name))
-        # Of two of one name, which SQLite would not make, neither is the shipped one.
-        found[key] = "twice" if key in found else normalised(_text(sql))
+        # Two of one kind and name cannot be: SQLite has parsed them all, and would have refused.
+        found[_text(kind), _text(name)] = normalised(_text(sql))
     return found
 
 

@@ -33,9 +33,9 @@ _COLLATIONS: Final = {"": 100, '"C"': 950}
 # to_regclass finds what the name means to every other statement, by the search path. A table's
 # definition: kind, persistence (an unlogged one is empty after a crash), row security, whether it
 # is a partition, or of a type. A column's: place, type and whether it is PostgreSQL's own,
-# collation, NOT NULL, whether there is a default, identity, generated. A constraint's: its type,
-# deferrable, valid; its columns are those of the index that has its name. Constraints that are NOT
-# NULL are the columns', though PostgreSQL 18 lists them here too.
+# collation, NOT NULL, whether there is a default, identity, generated. A constraint's: its type;
+# its columns are those of the index that has its name, and one that is deferrable has a trigger.
+# Constraints that are NOT NULL are the columns', though PostgreSQL 18 lists them here too.
 _READ: Final = text(
     """
     WITH shipped AS MATERIALIZED (
@@ -54,8 +54,7 @@ _READ: Final = text(
     FROM shipped s JOIN pg_catalog.pg_attribute a ON a.attrelid = s.id
     WHERE a.attnum > 0 AND NOT a.attisdropped
     UNION ALL
-    SELECT 'constraint', s.name, k.conname,
-      concat_ws('|', k.contype, k.condeferrable, k.convalidated)
+    SELECT 'constraint', s.name, k.conname, k.contype::text
     FROM shipped s JOIN pg_catalog.pg_constraint k ON k.conrelid = s.id
     WHERE k.contype <> 'n'
     UNION ALL
@@ -146,7 +145,7 @@ def _expected(table: Table) -> dict[tuple[str, str], str]:
         if isinstance(constraint, PrimaryKeyConstraint | UniqueConstraint):
             kind = "p" if isinstance(constraint, PrimaryKeyConstraint) else "u"
             name = f"{table.name}.{constraint.name or f'{table.name}_pkey'}"
-            found["constraint", name] = f"{kind}|f|t"
+            found["constraint", name] = kind
             found["index", name] = _index(constraint.columns, unique=True)
     for index in table.indexes:
         name = f"{table.name}.{index.name}"
