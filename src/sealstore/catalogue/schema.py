@@ -83,16 +83,16 @@ def require_shipped_schema(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         _require_shipped_sqlite(sqlite_connection(connection))
         return
-    expected, found = postgresql_schemas(connection, (*metadata.sorted_tables, alembic_version))
-    _require_equal(expected, found, lambda: connection.exec_driver_sql(_READ_REVISION).scalar())
+    _require_shipped_postgresql(connection, metadata.sorted_tables)
 
 
 def require_checked_schema(connection: Connection, to_write: Sequence[Table] = ()) -> None:
     """``require_shipped_schema``, where this connection might see another schema than before.
 
     SQLite's file is asked each time, which takes some microseconds; see
-    ``require_checked_sqlite``. PostgreSQL is asked once for each connection, and before each write:
-    what is read there is proven afterwards, and asking takes longer than reading.
+    ``require_checked_sqlite``. PostgreSQL is asked once for each connection, and before each write
+    about the tables that it is for: what is read there is proven afterwards, and asking takes
+    longer than reading.
 
     Args:
         connection: before its first statement. On SQLite, a transaction begins here if none has.
@@ -105,11 +105,13 @@ def require_checked_schema(connection: Connection, to_write: Sequence[Table] = (
     if connection.dialect.name == "sqlite":
         require_checked_sqlite(sqlite_connection(connection), connection.info)
         return
-    if to_write:
-        lock_tables(connection, to_write)
-    if to_write or _CHECKED not in connection.info:
+    if _CHECKED not in connection.info:
         require_shipped_schema(connection)
         connection.info[_CHECKED] = True
+    if to_write:
+        lock_tables(connection, to_write)
+        # Of the other tables, which are read at most, this connection has been told.
+        _require_shipped_postgresql(connection, to_write)
 
 
 def require_checked_sqlite(database: sqlite3.Connection, info: MutableMapping[str, Any]) -> None:
@@ -262,6 +264,14 @@ def normalised(sql: str) -> str:
         else:
             tokens.append(token.translate(_LOWER))
     return " ".join(tokens)
+
+
+# ── PostgreSQL ───────────────────────────────────────────────────────────────
+
+
+def _require_shipped_postgresql(connection: Connection, tables: Sequence[Table]) -> None:
+    expected, found = postgresql_schemas(connection, (*tables, alembic_version))
+    _require_equal(expected, found, lambda: connection.exec_driver_sql(_READ_REVISION).scalar())
 
 
 # ── both databases ───────────────────────────────────────────────────────────
