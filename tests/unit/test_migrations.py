@@ -90,7 +90,7 @@ def description(engine: Engine) -> dict[str, Any]:
             rows = connection.execute(text(f'SELECT * FROM "{table}"')).all()
             found[table] = [
                 *(repr(inspector.get_columns(table)), repr(inspector.get_indexes(table))),
-                *(repr(inspector.get_pk_constraint(table)), sorted(map(repr, rows))),
+                *(repr(inspector.get_pk_constraint(table)), sorted(map(plainly, rows))),
             ]
     return found
 
