@@ -45,7 +45,11 @@ def repository(root: Path) -> Iterator[Repository]:
 SAMPLES = 25
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
 
-Deaths = Callable[[Callable[[Path, Done], None], Path], Iterator[tuple[Path, Done]]]
+LONG = 4
+"""Of an operation of hundreds of steps every fourth is tried: each is a process of its own."""
+
+Deaths = Callable[..., Iterator[tuple[Path, Done]]]
+"""Given an operation and a place, and how many steps lie between two deaths (1 by default)."""
 
 
 @pytest.fixture(scope="session")
@@ -63,10 +67,10 @@ def deaths(request: pytest.FixtureRequest, tmp_path: Path, finest_steps: Steps) 
     """What an operation leaves that died: for each step at which it can, a fresh copy."""
 
     def die_everywhere(
-        operation: Callable[[Path, Done], None], original: Path
+        operation: Callable[[Path, Done], None], original: Path, every: int = 1
     ) -> Iterator[tuple[Path, Done]]:
         scene = tmp_path / "scene"
-        steps, stride = finest_steps, 1
+        steps, stride = finest_steps, every
         if request.param == "samples in between":
             _set_up(original, scene)
             steps = Steps.ALL
