@@ -119,6 +119,9 @@ ATTACKS: dict[str, Attack] = {
     "one deleted row": sql("DELETE FROM artifact WHERE name = 'victim' AND tag = 'v1'"),
     "rows with sequences of another type": sql("UPDATE artifact SET sequence = 'a' || sequence"),
     "exchanged rows": exchange_rows,
+    "another statement's digest": lambda repository, victim: change_row(
+        repository, victim, statement_digest="0" * 64
+    ),
     "a planted row": plant_row,
     "deleted history": sql("DELETE FROM history_entry WHERE sequence > 1"),
     "one deleted entry": sql("DELETE FROM history_entry WHERE sequence = 2"),

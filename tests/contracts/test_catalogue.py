@@ -421,7 +421,9 @@ def test_every_artifact_is_read_for_who_verifies_all(filled: Catalogue) -> None:
     """In whatever order, each row as it was put in, and what it claims."""
     with filled.read() as rows:
         assert sorted(rows.artifacts(), key=lambda row: row.sequence) == ROWS
-        assert set(rows.claims()) == {(each.sequence, each.statement_digest) for each in ROWS}
+        assert set(rows.claims()) == {
+            (each.sequence, each.statement_digest, each.sha256) for each in ROWS
+        }
         assert rows.artifact(3) == ROWS[2]
         assert rows.artifact(9) is None
 

@@ -170,6 +170,58 @@ def test_a_statement_that_the_history_does_not_know_keeps_its_payload(
     assert not newer.exists()
 
 
+def test_a_statement_in_a_removed_ones_place_keeps_its_payload(
+    repository: Repository, removed: Artifact
+) -> None:
+    """Only the very statement that was removed gives its payload up."""
+    newer = put_payload(repository.blobs, repository.root, b"newer")  # type: ignore[arg-type] # the local store
+    path = statement_path(repository, removed).with_name("1.json.removed")
+    path.write_bytes(envelope_for(repository, newer.name))
+    collect(repository, delete=True, grace=0)
+    assert newer.exists()
+    assert not payload_path(repository, removed).exists()
+
+
+def test_what_a_row_names_is_kept(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, site: Site
+) -> None:
+    """Where history and statement name different payloads, neither goes; fsck tells."""
+    from sealstore import storing
+    from sealstore.recording import entry_artifact
+
+    def of_another(*arguments: object) -> object:
+        import msgspec
+
+        return msgspec.structs.replace(entry_artifact(*arguments), sha256="0" * 64)  # type: ignore[arg-type] # passed on
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storing, "entry_artifact", of_another)
+        repository.store("signed", "m", "t")
+    collect(repository, delete=True, grace=0)
+    assert repository.load("m") == "signed"
+    [(section, finding)] = fsck(site.settings).findings
+    assert (section, finding.code) == ("catalogue", "LEDGER_TAMPERED")
+
+
+def test_a_payload_that_is_there_is_hashed_once(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No writer is kept waiting while a store hashes its payload again."""
+    from sealstore.blobs import local
+    from sealstore.blobs.reading import hash_file
+
+    hashed = []
+
+    def count(*arguments: object) -> object:
+        hashed.append(arguments)
+        return hash_file(*arguments)  # type: ignore[arg-type] # passed on
+
+    monkeypatch.setattr(local, "hash_file", count)
+    repository.store("same", "m", "t")
+    repository.store("same", "m", "t")
+    assert len(hashed) == 1
+
+
 def envelope_for(repository: Repository, sha256: str) -> bytes:
     """A genuine statement about a payload."""
     import msgspec

@@ -160,13 +160,13 @@ class Reading:
             for page in self._connection.execute(statement).partitions(_ROWS_A_FETCH):
                 yield from map(artifact_row, page)
 
-    def claims(self) -> Iterator[tuple[object, object]]:
-        """Sequence and statement's digest that each artifact's row claims, in no order."""
-        columns = select(artifact.c.sequence, artifact.c.statement_digest)
+    def claims(self) -> Iterator[tuple[object, object, object]]:
+        """Sequence, digest of the statement and SHA-256 that each row claims, in no order."""
+        columns = select(artifact.c.sequence, artifact.c.statement_digest, artifact.c.sha256)
         statement = columns.execution_options(stream_results=True)
         with catalogue_errors("The catalogue cannot be read"):
             for page in self._connection.execute(statement).partitions(_ROWS_A_FETCH):
-                yield from ((sequence, digest) for sequence, digest in page)
+                yield from ((sequence, digest, sha256) for sequence, digest, sha256 in page)
 
     def artifact(self, sequence: int) -> ArtifactRow | None:
         """The row of the artifact that was stored as this entry of the history."""

@@ -29,7 +29,7 @@ from sealstore.keys import Role
 from sealstore.maintenance.collecting.removing import Removal
 from sealstore.maintenance.collecting.report import Candidate, Garbage, GcReport
 from sealstore.maintenance.collecting.searching import Needed, Search
-from sealstore.maintenance.contents import Contents, shown
+from sealstore.maintenance.contents import shown
 from sealstore.maintenance.finding import Finding
 from sealstore.maintenance.ledger_proof import prove_ledger
 from sealstore.maintenance.progress import Progress, no_progress
@@ -74,12 +74,12 @@ def collect(
         # 1
         proof = prove_ledger(parts, rows, progress=progress)
         report.findings += [each.finding for each in proof.findings]
+        needed = Needed(proof.contents)
         if proof.findings_in_all == 0:
-            _compare_rows(proof.contents, rows, report)
+            _compare_rows(needed, rows, report)
     if report.findings:
         return report
     # 2
-    needed = Needed(proof.contents)
     search = Search(parts, report, needed, time.time() - grace, set_aside)
     search.look_at_mirror()
     if report.findings:
@@ -91,11 +91,13 @@ def collect(
     return report
 
 
-def _compare_rows(contents: Contents, rows: Reading, report: GcReport) -> None:
-    """Say where the catalogue's rows are not those of what is stored."""
-    missing = dict(contents.stored)
+def _compare_rows(needed: Needed, rows: Reading, report: GcReport) -> None:
+    """Say where the catalogue's rows are not those of what is stored; keep what they name."""
+    missing = dict(needed.contents.stored)
     others = 0
-    for sequence, digest in rows.claims():
+    for sequence, digest, sha256 in rows.claims():
+        if isinstance(sha256, str):
+            needed.payloads.add(sha256)
         artifact = missing.pop(sequence, None) if type(sequence) is int else None
         others += artifact is None or artifact.statement != digest
     for artifact in list(missing.values())[:_MAX_FINDINGS]:
