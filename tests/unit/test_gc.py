@@ -35,7 +35,7 @@ from tests.sealstore_fixtures import (
     statement_path,
 )
 
-NOW = time.time()
+REAL_TIME = time.time
 STAGING = ".staging-" + "0" * 32
 
 
@@ -57,7 +57,7 @@ def removed(repository: Repository) -> Artifact:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let gc take it to be so much later: ctime cannot be set."""
-    monkeypatch.setattr(collecting.time, "time", lambda: NOW + seconds)  # type: ignore[attr-defined] # its module
+    monkeypatch.setattr(collecting.time, "time", lambda: REAL_TIME() + seconds)  # type: ignore[attr-defined] # its module
 
 
 def removed_paths(report: GcReport) -> set[str]:
