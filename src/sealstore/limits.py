@@ -79,9 +79,10 @@ HASH_CHUNK_BYTES: Final = 1 * MIB
 """Bytes that are read, and hashed by the same thread, where a payload is only checked: what was
 read is still in the core's cache when it is hashed."""
 
-ANONYMOUS_MAP_BYTES: Final = 64 * KIB
+ANONYMOUS_MAP_BYTES: Final = 8 * MIB
 """Payloads from this size on are read into an anonymous mapping (page-aligned, returned to the
-system at once); smaller ones into a bytearray, which is faster to get."""
+system at once). Smaller ones go into a bytearray: a process that loads again and again gets the
+same memory back, and pays for no fresh pages, which cost more than hashing what is in them."""
 
 # ── the pickle engine ────────────────────────────────────────────────────────
 

@@ -166,10 +166,12 @@ def test_advice_that_the_kernel_does_not_know_is_only_advice(
 ) -> None:
     """Kernels without huge pages answer EINVAL."""
     monkeypatch.setattr("mmap.MADV_HUGEPAGE", 12345)
-    assert len(PayloadMemory.private(1 << 20).view) == 1 << 20
+    assert len(PayloadMemory.private(limits.ANONYMOUS_MAP_BYTES).view) == (
+        limits.ANONYMOUS_MAP_BYTES
+    )
 
 
-@pytest.mark.parametrize("size", [limits.ANONYMOUS_MAP_BYTES, 1 << 20])
+@pytest.mark.parametrize("size", [limits.ANONYMOUS_MAP_BYTES, limits.ANONYMOUS_MAP_BYTES + 1])
 def test_large_private_memory_begins_at_a_page(size: int) -> None:
     """Arrays in it are aligned as they were in the file."""
     view = PayloadMemory.private(size).view

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import joblib
@@ -127,16 +128,16 @@ def test_policy_is_shown_set_and_enforced(
     site: Site, repository: Repository, tmp_path: Path
 ) -> None:
     """A policy.toml becomes the repository's own: signed, shown, and what loads are judged by."""
-    repository.store(Path("relative"), "path", "1")
+    repository.store(Decimal(1), "number", "1")
     assert 'mode = "standard"' in site.run("policy", "show").out
     policy = tmp_path / "policy.toml"
-    policy.write_text('mode = "strict"\ndeny = ["pathlib:PosixPath"]\n')
+    policy.write_text('mode = "strict"\ndeny = ["decimal:Decimal"]\n')
     assert "strict policy" in site.run("policy", "set", policy).out
     [shown] = site.run("policy", "show", "--json").json
-    assert (shown["mode"], shown["deny"]) == ("strict", ["pathlib:PosixPath"])
+    assert (shown["mode"], shown["deny"]) == ("strict", ["decimal:Decimal"])
     ran = site.run("policy", "check", code=1)
-    assert "REFUSED path:1@1" in ran.out
-    document = site.run("policy", "check", "path", "--json", code=1).json
+    assert "REFUSED number:1@1" in ran.out
+    document = site.run("policy", "check", "number", "--json", code=1).json
     assert document["artifacts"][0]["refused"] is True
 
 

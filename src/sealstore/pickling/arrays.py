@@ -80,7 +80,9 @@ class ArrayMaker:
         else:
             # numpy.ndarray would not hold the buffer: its memory could be closed under the array.
             memory = self._mapped_memory if mapped else self._memory
-            array = self._frombuffer(memory, dtype, elements, offset).reshape(shape, order=order)
+            array = self._frombuffer(memory, dtype, elements, offset)
+            if len(shape) != 1:
+                array = array.reshape(shape, order=order)
             if not array.flags.aligned:
                 array = array.copy("K")
         if mapped:

@@ -16,6 +16,7 @@ its wrapper's place.
 
 from __future__ import annotations
 
+import struct
 from typing import Final, Protocol
 
 from sealstore.errors import PayloadFormatError
@@ -25,6 +26,8 @@ FIRST_FRAMED_PROTOCOL: Final = 4
 _PROTO: Final = 0x80
 _FRAME: Final = 0x95
 _FRAME_HEADER_BYTES: Final = 8
+# From a memoryview, int.from_bytes takes three times as long.
+_frame_length: Final = struct.Struct("<Q").unpack_from
 _STOP: Final = ord(".")
 _BUILD: Final = ord("b")
 _STOP_AND_BUILD: Final = (_STOP, _BUILD)
@@ -193,7 +196,7 @@ class ArrayStream:
         self._plain_until = -1
         body = position + 1 + _FRAME_HEADER_BYTES
         if body < self._end and memory[position] == _FRAME:
-            frame_end = body + int.from_bytes(memory[position + 1 : body], "little")
+            frame_end = body + _frame_length(memory, position + 1)[0]
             if (
                 body < frame_end <= self._end
                 and frame_end - body <= _SERVED_ALONG_BYTES
@@ -230,7 +233,7 @@ class ArrayStream:
         return self.memory[split_at + 1 - size : split_at + 1]
 
     def _frame_header(self, start: int, end: int) -> bytes | memoryview:
-        length = int.from_bytes(self.memory[start:end], "little")
+        (length,) = _frame_length(self.memory, start)
         frame_end = end + length
         if frame_end > self._end:
             raise truncated()
