@@ -21,7 +21,6 @@ from sealstore.trust import FirstUse, TrustStore, default_trust_folder, folder_l
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"
-ACCESS_SYNC: Final = ("normal", "full")
 _REPOSITORY_ID: Final = re.compile(r"[0-9a-f]{32}")
 _DURATION: Final = re.compile("([1-9][0-9]{0,8})([smhd]?)")
 _UNIT_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -58,7 +57,8 @@ class Settings:
         database_url: PostgreSQL's URL, or None for SQLite in the repository.
         access_log_url: the access log's database, or None for the one of the repository.
         access_sync: ``full`` where each entry of the access log survives a crash of the machine,
-            ``normal`` where it survives one of the process.
+            ``normal`` where it survives one of the process. ``full`` by default where the log is in
+            PostgreSQL: a server that crashes lives on without what a process saw committed.
         journal: SQLite's journal mode.
         digest: which digest a load checks.
         repository_id: the only repository that may be opened, or None.
@@ -106,7 +106,7 @@ class Settings:
             hmac_key_path=Path(hmac_key) if hmac_key else None,
             database_url=given.get(Variable.DATABASE_URL) or None,
             access_log_url=given.get(Variable.ACCESS_LOG_URL) or None,
-            access_sync=_one_of(given, Variable.ACCESS_SYNC, ACCESS_SYNC),
+            access_sync=_access_sync(given),
             journal=_one_of(given, Variable.JOURNAL, JOURNALS),
             digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
             repository_id=_repository_id(given),
@@ -157,6 +157,13 @@ def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ..
             f"{variable} has an impossible value.", hint=f"set it to one of: {', '.join(allowed)}."
         )
     return value
+
+
+def _access_sync(given: Mapping[str, str]) -> str:
+    log = given.get(Variable.ACCESS_LOG_URL) or given.get(Variable.DATABASE_URL) or ""
+    on_server = log.startswith("postgresql")
+    allowed = ("full", "normal") if on_server else ("normal", "full")
+    return _one_of(given, Variable.ACCESS_SYNC, allowed)
 
 
 def _seconds(given: Mapping[str, str], variable: Variable) -> int | None:

@@ -735,7 +735,7 @@ def test_what_a_server_lost_in_a_crash_is_no_rollback(
 
 
 @pytest.mark.postgresql
-@pytest.mark.parametrize("sync", ["normal", "full"])
+@pytest.mark.parametrize("sync", ["", "normal", "full"])
 def test_only_a_server_that_need_not_sync_may_forget(
     tmp_path: Path, postgresql_url: str, sync: str
 ) -> None:

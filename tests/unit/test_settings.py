@@ -37,6 +37,23 @@ def test_without_any_variable_there_are_defaults() -> None:
         )
 
 
+@pytest.mark.invariant(4)
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "normal"),
+        ({"DATABASE_URL": "postgresql://host/db"}, "full"),
+        ({"ACCESS_LOG_URL": "postgresql://host/db"}, "full"),
+        ({"DATABASE_URL": "postgresql://host/db", "ACCESS_LOG_URL": "sqlite:////a"}, "normal"),
+        ({"DATABASE_URL": "postgresql://host/db", "ACCESS_SYNC": "normal"}, "normal"),
+    ],
+)
+def test_a_server_syncs_each_entry_by_default(given: dict[str, str], expected: str) -> None:
+    """A living process that goes on without what it saw committed has to be asked for."""
+    variables = {f"MODEL_REPO_{name}": value for name, value in given.items()}
+    assert Settings.from_environment(variables).access_sync == expected
+
+
 def test_every_variable_is_read() -> None:
     """What is set is what counts, also from the process's own environment."""
     settings = Settings.from_environment(
