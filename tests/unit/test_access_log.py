@@ -676,10 +676,13 @@ def test_postgresql_syncs_what_is_remembered_or_everything(
         assert found == expected
 
 
-def test_every_append_is_synced_where_that_is_asked_for(tmp_path: Path) -> None:
-    """MODEL_REPO_ACCESS_SYNC=full."""
-    make_log(tmp_path)
-    with closing(open_log(tmp_path, access_sync="full")) as log:
+@pytest.mark.parametrize("options", [{"access_sync": "full"}, {"journal": "delete"}])
+def test_every_append_is_synced_where_that_is_asked_for_or_needed(
+    tmp_path: Path, options: dict[str, str]
+) -> None:
+    """MODEL_REPO_ACCESS_SYNC=full; and a rollback journal, which must be synced to be one."""
+    make_log(tmp_path, **options)
+    with closing(open_log(tmp_path, **options)) as log:
         statements: list[str] = []
         event.listen(
             log._rows.engine,

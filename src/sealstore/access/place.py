@@ -91,7 +91,10 @@ def access_rows(settings: Settings, root: Path, *, create: bool = False) -> Acce
         file_name=ACCESS_FILE if file is None else file.name,
         pragmas=_PRAGMAS,
     )
-    return AccessRows(engine, file=file, durable=settings.access_sync == "full")
+    # Where a rollback journal is not synced, a power loss can damage SQLite's file itself
+    # (sqlite.org/pragma.html, synchronous).
+    durable = settings.access_sync == "full" or (file is not None and settings.journal == "delete")
+    return AccessRows(engine, file=file, durable=durable)
 
 
 def _sqlite_file(url: str) -> Path:
