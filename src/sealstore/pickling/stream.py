@@ -233,7 +233,7 @@ class ArrayStream:
         return self.memory[split_at + 1 - size : split_at + 1]
 
     def _frame_header(self, start: int, end: int) -> bytes | memoryview:
-        (length,) = _frame_length(self.memory, start)
+        length: int = _frame_length(self.memory, start)[0]
         frame_end = end + length
         if frame_end > self._end:
             raise truncated()
