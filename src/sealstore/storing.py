@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -39,6 +39,9 @@ from sealstore.statement import (
     checked_metadata,
     make_statement,
 )
+
+FALLBACK: Final = "writtenByJoblib"
+"""The detail of a store's entry that says why joblib had to write the payload."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,11 @@ def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any)
     format_ = JoblibFormat()
     with parts.blobs.stage() as staged:
         # 2
-        format_.dump(obj, staged, compress=compress)
+        fallback = format_.dump(obj, staged, compress=compress)
         # 3
         imports = format_.imports(staged.view())
-        return _store_staged(parts, wanted, staged, format_, imports)
+        details = {} if fallback is None else {FALLBACK: fallback}
+        return _store_staged(parts, wanted, staged, format_, imports, details)
 
 
 def store_payload(
@@ -100,7 +104,7 @@ def store_payload(
         # 3
         if imports is None:
             imports = format_.imports(payload)
-        return _store_staged(parts, wanted, staged, format_, imports)
+        return _store_staged(parts, wanted, staged, format_, imports, {})
 
 
 def _store_staged(
@@ -109,6 +113,7 @@ def _store_staged(
     staged: StagedBlob,
     format_: Format,
     imports: tuple[Import, ...],
+    details: Mapping[str, Detail],
 ) -> Artifact:
     modules = {entry.name.partition(":")[0] for entry in imports}
     environment.refuse_unportable(modules)
@@ -132,7 +137,7 @@ def _store_staged(
         metadata=wanted.metadata,
     )
     # 5
-    verified, envelope = _record(parts, draft, digests, staged)
+    verified, envelope = _record(parts, draft, digests, staged, details)
     artifact = Artifact(verified)
     if outcome is CommitOutcome.MENDED:
         warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
@@ -142,12 +147,16 @@ def _store_staged(
 
 
 def _record(
-    parts: Parts, draft: Predicate, digests: Digests, staged: StagedBlob
+    parts: Parts,
+    draft: Predicate,
+    digests: Digests,
+    staged: StagedBlob,
+    details: Mapping[str, Detail],
 ) -> tuple[VerifiedStatement, bytes]:
     with change(parts, draft.stored_by) as (made, state):
         # Nothing needed the payload until now: it may have been collected since it was committed.
         staged.secure()
-        return record_store(made, state, draft, digests)
+        return record_store(made, state, draft, digests, **details)
 
 
 def record_store(

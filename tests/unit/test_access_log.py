@@ -678,7 +678,7 @@ def test_postgresql_syncs_what_is_remembered_or_everything(
 
 @pytest.mark.parametrize("options", [{"access_sync": "full"}, {"journal": "delete"}])
 def test_every_append_is_synced_where_that_is_asked_for_or_needed(
-    tmp_path: Path, options: dict[str, str]
+    tmp_path: Path, options: dict[str, Any]
 ) -> None:
     """MODEL_REPO_ACCESS_SYNC=full; and a rollback journal, which must be synced to be one."""
     make_log(tmp_path, **options)

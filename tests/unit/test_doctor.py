@@ -10,6 +10,7 @@ from collections import namedtuple
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import sealstore
@@ -21,6 +22,7 @@ from sealstore.maintenance.doctor import database, place
 from sealstore.pickling import framing
 from sealstore.repository import Repository
 from sealstore.settings import Variable
+from sealstore.storing import FALLBACK
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -120,6 +122,24 @@ def test_what_joblib_has_to_write_is_told(site: Site, monkeypatch: pytest.Monkey
     assert told["details"]["fallbacks"] == len(told["details"]["reasons"]) == 5
     assert "joblib writes, as well and more slowly: small arrays (an array inside" in told["text"]
     assert told["fix"]
+
+
+def test_what_joblib_had_to_write_is_counted(
+    site: Site, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each such store has its reason on record; whoever asks later is told how many there were."""
+    assert details(site, "written") == [{"written": 0, "changes": 2}]
+    with monkeypatch.context() as patched:
+        patched.setattr(framing, "_SENTINEL_BYTES", bytes(100))
+        repository.store(np.arange(5.0), "array", "1")
+    assert repository.load("array").tolist() == [0.0, 1.0, 2.0, 3.0, 4.0]
+    told = note(site)
+    reason = "the stream ends too early"
+    assert told["topic"] == "written"
+    assert told["details"] == {"written": 1, "changes": 3, "reasons": {reason: 1}}
+    assert told["text"].endswith(f"as well and more slowly: {reason} (1)")
+    [stored] = repository.history("array")
+    assert stored.details == {FALLBACK: reason}
 
 
 # ── configuration ────────────────────────────────────────────────────────────

@@ -16,13 +16,17 @@ class Format(Protocol):
 
     name: str
 
-    def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> None:
+    def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> str | None:
         """Write ``obj`` to ``sink``.
 
         Args:
             obj: the object.
             sink: takes the bytes.
             compress: as ``joblib.dump`` takes it.
+
+        Returns:
+            Why not sealstore's own writer wrote it, but the library whose format it is; None where
+            it did.
 
         Raises:
             NotSerialisableError: the object has no serialised form.

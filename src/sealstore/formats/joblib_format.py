@@ -19,10 +19,10 @@ class JoblibFormat:
 
     name = "joblib"
 
-    def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> None:
+    def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> str | None:
         """See ``Format.dump``."""
         try:
-            dump_object(obj, sink, compress=compress)
+            return dump_object(obj, sink, compress=compress).fallback_reason
         except SealstoreError:
             raise
         except RecursionError as error:

@@ -25,7 +25,7 @@ from sealstore.maintenance.doctor.place import (
     check_space,
 )
 from sealstore.maintenance.doctor.trust import check_trust
-from sealstore.maintenance.doctor.writing import check_writer
+from sealstore.maintenance.doctor.writing import check_writer, check_written
 from sealstore.settings import Variable
 
 __all__ = ["Check", "Level", "doctor"]
@@ -56,6 +56,7 @@ def doctor(
         checks += check_folders(root, writing=writing)
         checks += check_leftovers(root)
         checks.append(check_space(root))
+        checks += check_written(settings)
     checks.append(check_writer())
     checks.append(_versions())
     return checks

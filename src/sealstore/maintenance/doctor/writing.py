@@ -1,13 +1,21 @@
-"""The writer: whether the fast one works here."""
+"""The writer: whether the fast one works here, and whether it did."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Final
 
+from sealstore import limits
+from sealstore.assembly import open_catalogue
+from sealstore.errors import SealstoreError
+from sealstore.ledger import decode_history_entry
 from sealstore.maintenance.doctor.check import Check
 from sealstore.pickling.writer_trial import trial
+from sealstore.settings import Settings
+from sealstore.storing import FALLBACK
 
 _TOPIC: Final = "writer"
+_WRITTEN: Final = "written"
 
 
 def check_writer() -> Check:
@@ -27,3 +35,41 @@ def check_writer() -> Check:
         fallbacks=len(reasons),
         reasons=reasons,
     )
+
+
+def check_written(settings: Settings) -> list[Check]:
+    """How many of the newest stores joblib had to write, by the history's own words.
+
+    They are not proven here, and decide nothing. A history that cannot be read is told elsewhere.
+    """
+    try:
+        reasons, looked_at = _newest_fallbacks(settings)
+    except SealstoreError:
+        return []
+    count = reasons.total()
+    text = f"joblib wrote {count} of the payloads of the newest {looked_at} changes"
+    if not count:
+        return [Check.ok(_WRITTEN, text, written=0, changes=looked_at)]
+    told = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common())
+    return [
+        Check.note(
+            _WRITTEN,
+            f"{text}, as well and more slowly: {told}",
+            "report the reasons with the versions below; loads of them are as fast as of others",
+            written=count,
+            changes=looked_at,
+            reasons=dict(reasons),
+        )
+    ]
+
+
+def _newest_fallbacks(settings: Settings) -> tuple[Counter[str], int]:
+    catalogue = open_catalogue(settings.path.absolute(), settings)
+    try:
+        with catalogue.read() as rows:
+            newest = rows.history.newest_rows(limit=limits.MAX_LIST_ROWS)
+    finally:
+        catalogue.engine.dispose()
+    entries = [decode_history_entry(row.entry, row.sequence) for row in newest]
+    reasons = (entry.details.get(FALLBACK) for entry in entries)
+    return Counter(reason for reason in reasons if isinstance(reason, str)), len(newest)
