@@ -266,6 +266,12 @@ class ArtifactInUseError(SealstoreError):
     )
 
 
+class RebuildRefusedError(SealstoreError):
+    """The catalogue cannot be made anew from what is there, or need not be."""
+
+    code = "REBUILD_REFUSED"
+
+
 class BundleRefusedError(SealstoreError):
     """A genuine bundle that cannot be made, or does not belong into this repository."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sealstore.catalogue import EntryRow
 from sealstore.errors import LedgerTamperedError
 from sealstore.ledger import (
@@ -15,6 +17,9 @@ from sealstore.ledger import (
 )
 
 Detail = bool | int | str | None
+
+REBUILT: Final = "rebuilt"
+"""The detail, true, of an entry that a rebuild made of a signed statement."""
 
 
 class CachedNodes:

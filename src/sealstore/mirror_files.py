@@ -25,13 +25,16 @@ PUT_AWAY: Final = ".removed"
 """Behind the name of a mirrored statement whose artifact was removed."""
 
 
-def read_mirror(root: Path, ref: ArtifactRef, *, put_away: bool = False) -> bytes | None:
+def read_mirror(
+    root: Path, ref: ArtifactRef, *, put_away: bool = False, folder: str = STATEMENTS_FOLDER
+) -> bytes | None:
     """What lies where an envelope is mirrored; unauthenticated.
 
     Args:
         root: the repository's folder.
         ref: with its revision.
         put_away: whether to look where the mirror of a removed artifact lies.
+        folder: of the mirror: of the repository's own statements, or of those of origins.
 
     Returns:
         The bytes; None where nothing is.
@@ -44,15 +47,15 @@ def read_mirror(root: Path, ref: ArtifactRef, *, put_away: bool = False) -> byte
     name = f"{ref.revision}.json{PUT_AWAY if put_away else ''}"
     with storage_errors("A mirrored statement cannot be read"):
         try:
-            folder = _open_folders(root, (STATEMENTS_FOLDER, ref.name, ref.tag))
+            opened = _open_folders(root, (folder, ref.name, ref.tag))
         except FileNotFoundError:
             return None
         except NotADirectoryError:
             raise RepositoryLayoutError("A folder of the mirror is no folder.") from None
         try:
-            return _read_regular(name, folder)
+            return _read_regular(name, opened)
         finally:
-            os.close(folder)
+            os.close(opened)
 
 
 def _read_regular(name: str, folder: int) -> bytes | None:

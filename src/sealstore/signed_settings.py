@@ -21,7 +21,7 @@ from sealstore.errors import (
     StatementFormatError,
 )
 from sealstore.names import Tag
-from sealstore.statement import Positive, RepositoryId, UtcTime, decode_canonical
+from sealstore.statement import Positive, RepositoryId, Sha256Hex, UtcTime, decode_canonical
 
 KeyId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Approvals = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_APPROVALS)]
@@ -38,6 +38,22 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     mode: Literal["standard", "strict"] = "standard"
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+
+
+class RebuiltFrom(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True
+):
+    """The last state of a repository that was known when it was rebuilt.
+
+    Attributes:
+        epoch, size, root, map_root: as its head, or a checkpoint of it, had them. Of size 0 where
+            nothing but the epoch was known.
+    """
+
+    epoch: Positive
+    size: Annotated[int, msgspec.Meta(ge=0, le=limits.MAX_SEQUENCE)]
+    root: Sha256Hex
+    map_root: Sha256Hex
 
 
 class RepositorySettings(
@@ -59,6 +75,8 @@ class RepositorySettings(
         policy: what payloads may import.
         revoked_keys: ids of keys that no client may trust any more, whatever its keyring says.
         protected_aliases: how many approvals moving an alias of this name needs.
+        rebuilt_from: what the repository was rebuilt from, if it ever was: only who has the role
+            admin can begin a new epoch.
 
     Raises:
         StatementFormatError: a key is revoked twice, or an alias is none.
@@ -71,6 +89,7 @@ class RepositorySettings(
     policy: PolicySettings
     revoked_keys: tuple[KeyId, ...] = ()
     protected_aliases: dict[str, Approvals] = {}
+    rebuilt_from: RebuiltFrom | msgspec.UnsetType = msgspec.UNSET
 
     def __post_init__(self) -> None:
         if len(set(self.revoked_keys)) != len(self.revoked_keys):
@@ -80,6 +99,13 @@ class RepositorySettings(
                 Tag.to_store(alias)
             except InvalidNameError as error:
                 raise StatementFormatError("The settings protect what is no alias.") from error
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that these settings are of; a head of another one is refused."""
+        if isinstance(self.rebuilt_from, msgspec.UnsetType):
+            return 1
+        return self.rebuilt_from.epoch + 1
 
 
 class _Layout1(

@@ -18,6 +18,7 @@ from sealstore import layout
 from sealstore.catalogue import Catalogue, ChainReader, MapRows
 from sealstore.errors import (
     CatalogueTamperedError,
+    LedgerTamperedError,
     RepositoryLayoutError,
     RepositoryMismatchError,
     RevokedKeyError,
@@ -261,6 +262,12 @@ class StateKeeper:
             settings = self._settings_of(head, keyring, found)
         known = self._known
         document = settings.document
+        # 3f
+        if head.epoch != document.epoch:
+            raise LedgerTamperedError(
+                f"The head is of epoch {head.epoch}, and the settings that an admin signed are of"
+                f" epoch {document.epoch}: nobody but an admin begins a new one."
+            )
         trusted = keyring.with_revoked(document.revoked_keys)
         if verified.key_id in document.revoked_keys:
             raise RevokedKeyError(f"Key {verified.key_id}, which signed the head, is revoked.")

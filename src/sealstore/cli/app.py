@@ -37,6 +37,7 @@ COMMANDS: Final = {
     "trust": "trust:trust",
     "fsck": "upkeep:fsck",
     "gc": "upkeep:gc",
+    "rebuild": "rebuilding:rebuild",
     "bundle": "bundles:bundle",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",

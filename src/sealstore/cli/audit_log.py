@@ -20,8 +20,8 @@ _HEADERS: Final = (
     "CHAIN", "NUMBER", "AT (UTC)", "EVENT", "OUTCOME", "ARTIFACT", "ACTOR", "HOST", "REASON",
 )  # fmt: skip
 _EVENTS: Final = (
-    "create", "store", "remove", "resign", "settings", "key", "alias",
-    "load", "verify", "export", "inspect",
+    "create", "store", "remove", "resign", "settings", "key", "alias", "gc",
+    "lost", "rebuild", "load", "verify", "export", "inspect",
 )  # fmt: skip
 
 

@@ -23,8 +23,10 @@ from sealstore.ledger.documents import (
 )
 from sealstore.statement import Positive, Sha256Hex, UtcTime, Who
 
-Event = Literal["create", "store", "remove", "resign", "settings", "key", "alias", "gc"]
-"""What can change a repository."""
+Event = Literal[
+    "create", "store", "remove", "resign", "settings", "key", "alias", "gc", "lost", "rebuild"
+]
+"""What can change a repository. ``lost`` stands for an entry that a rebuild could not recover."""
 
 _EVENTS_OF_ARTIFACTS: Final = frozenset({"store", "remove", "resign"})
 

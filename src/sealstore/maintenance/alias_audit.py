@@ -15,7 +15,7 @@ from sealstore.maintenance.finding import Finding
 from sealstore.repository import Repository
 from sealstore.signed_settings import RepositorySettings, open_settings
 
-_SETTINGS_EVENTS: Final = frozenset({"create", "settings"})
+_SETTINGS_EVENTS: Final = frozenset({"create", "settings", "rebuild"})
 
 
 @dataclass(frozen=True, slots=True)

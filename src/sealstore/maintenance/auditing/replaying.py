@@ -22,6 +22,7 @@ from sealstore.errors import (
     LedgerFormatError,
     SealstoreError,
 )
+from sealstore.history_entries import REBUILT
 from sealstore.ledger import (
     AliasName,
     AliasValue,
@@ -63,7 +64,7 @@ class _Revision:
 class _Name:
     """What the history says of one name."""
 
-    tags: dict[str, list[_Revision]] = field(default_factory=dict)
+    tags: dict[str, list[_Revision | None]] = field(default_factory=dict)
     aliases: dict[str, AliasValue] = field(default_factory=dict)
     latest: tuple[str, int] | None = None
 
@@ -87,15 +88,19 @@ class Replay:
         if entry.event == "alias":
             self._move_alias(entry)
         elif artifact is not None and entry.event == "store":
-            self._store(entry.sequence, artifact)
+            self._store(entry, artifact)
         elif artifact is not None and entry.event == "remove":
             self._remove(entry.sequence, artifact)
 
     # ── events ───────────────────────────────────────────────────────────────
 
-    def _store(self, sequence: int, artifact: EntryArtifact) -> None:
+    def _store(self, entry: HistoryEntry, artifact: EntryArtifact) -> None:
+        sequence = entry.sequence
         name = self._names.setdefault(artifact.name, _Name())
         revisions = name.tags.setdefault(artifact.tag, [])
+        if entry.details.get(REBUILT) is True and artifact.revision > len(revisions):
+            # What a rebuild could not recover: revisions that were given out, and mean nothing.
+            revisions += [None] * (artifact.revision - len(revisions) - 1)
         if artifact.revision != len(revisions) + 1:
             what = f"stored as another revision than its tag's next, {len(revisions) + 1}"
             self._impossible.append((sequence, f"{_shown(artifact)} was {what}."))
@@ -117,7 +122,7 @@ class Replay:
         while name.latest is not None:
             tag, revision = name.latest
             last = name.tags[tag][revision - 1]
-            if not last.is_removed:
+            if last is None or not last.is_removed:
                 return
             name.latest = last.previous
 
@@ -205,6 +210,8 @@ class Replay:
             for tag, revisions in known.tags.items():
                 yield f"{name}:{tag}", map_key(name, tag), _tag_value(revisions)
                 for number, revision in enumerate(revisions, start=1):
+                    if revision is None:
+                        continue
                     shown = f"{name}:{tag}@{number}"
                     yield shown, revision_key(name, tag, number), _revision_value(revision)
             if known.tags:
@@ -220,10 +227,10 @@ def _text(detail: object) -> str:
     return detail if isinstance(detail, str) else ""
 
 
-def _tag_value(revisions: list[_Revision]) -> TagValue:
+def _tag_value(revisions: list[_Revision | None]) -> TagValue:
     for number in range(len(revisions), 0, -1):
         newest = revisions[number - 1]
-        if not newest.is_removed:
+        if newest is not None and not newest.is_removed:
             statement = newest.statement.hex()
             return TagValue(revision=number, highest=len(revisions), statement=statement)
     return TagValue(revision=None, highest=max(1, len(revisions)), statement=None)
@@ -245,7 +252,8 @@ def _latest_value(name: _Name) -> LatestValue:
     if name.latest is None:
         return LatestValue(tag=None, revision=None, statement=None)
     tag, revision = name.latest
-    statement = name.tags[tag][revision - 1].statement.hex()
+    last = name.tags[tag][revision - 1]
+    statement = None if last is None else last.statement.hex()
     return LatestValue(tag=tag, revision=revision, statement=statement)
 
 
