@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealstore import environment
+from sealstore import environment, layout
 from sealstore.blobs import LocalBlobStore
 from sealstore.errors import RebuildRefusedError, SealstoreError
 from sealstore.maintenance.auditing.chains import ChainName
@@ -69,6 +69,9 @@ def rebuild(
         report = _begun(found, notes, epoch)
         decided = plan(found, old, report, accept_retired=accept_retired)
         if old is not None and not force and _is_sound(found, old, report):
+            if do_write:
+                # A rebuild may have died between the catalogue and the file.
+                _show_settings(settings, found)
             raise RebuildRefusedError(
                 "The catalogue is sound: there is nothing to rebuild.",
                 hint="'sealstore fsck' checks everything else; --force rebuilds nevertheless.",
@@ -101,6 +104,12 @@ def _begun(found: Sources, notes: list[str], epoch: int | None) -> RebuildReport
             " statements only, and from the old catalogue's map where it is proven."
         )
     return report
+
+
+def _show_settings(settings: Settings, found: Sources) -> None:
+    root, envelope = settings.path.absolute(), found.settings.envelope
+    if layout.read_settings_file(root) != envelope:
+        layout.place_settings(root, envelope)
 
 
 def _is_sound(found: Sources, old: OldCatalogue, report: RebuildReport) -> bool:
