@@ -23,6 +23,7 @@ WALKED = [
     "Rotating a key",
     "A leaked key",
     "Clearing up",
+    "A lost catalogue",
     "A full disk",
     "An auditor's visit",
     "Into an air-gapped site",
