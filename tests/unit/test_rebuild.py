@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
+    NotApprovedError,
     RebuildRefusedError,
     RepositoryExchangedError,
+    RepositoryExistsError,
     RepositoryMismatchError,
     RepositoryNotFoundError,
     SealstoreError,
     UsageError,
 )
-from sealstore.keys import Role, State
-from sealstore.maintenance import current_point, protect_alias, rotate_key
+from sealstore.keys import Role, State, write_keyring_file
+from sealstore.maintenance import (
+    accept_trust,
+    audit_aliases,
+    create_access_log,
+    current_point,
+    protect_alias,
+    rebuilding,
+    rotate_key,
+)
 from sealstore.maintenance.auditing import ChainName, export_chain, open_ledger
 from sealstore.maintenance.rebuilding import rebuild
+from sealstore.maintenance.rebuilding.sources import gather
+from sealstore.repository import Repository
+from tests.alias_moves import approvals, approver
+from tests.bundle_sites import FIRST, BundleSite
 from tests.command_line import Site
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql, snapshot
@@ -258,6 +274,121 @@ def test_a_catalogue_with_damage_is_not_sound(ruins: Ruins, damage: str) -> None
     ruins.rebuild()
     ruins.accept()
     require_all(ruins)
+
+
+def test_writers_wait_from_before_anything_is_read(
+    ruins: Ruins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody stored between the reading and the new catalogue would be lost."""
+    seen: list[bool] = []
+
+    def watched(*arguments: Any, **options: Any) -> Any:
+        with (ruins.root / "catalogue.sqlite3.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                seen.append(True)
+        return gather(*arguments, **options)
+
+    monkeypatch.setattr(rebuilding, "gather", watched)
+    rebuilding.rebuild(ruins.settings, force=True)
+    assert seen == []
+    ruins.rebuild(force=True)
+    assert seen == [True]
+
+
+def test_a_living_process_goes_on_in_the_new_catalogue(ruins: Ruins) -> None:
+    """Its connections notice that the file is another one; it stores nothing into the old."""
+    with ruins.open() as repository:
+        repository.load("a")
+        ruins.rebuild(force=True)
+        with pytest.raises(RepositoryExchangedError):
+            repository.store([9], "late", "1")
+        with pytest.raises(RepositoryExchangedError):
+            repository.load("a")
+        ruins.accept()
+        assert repository.store([9], "late", "1").revision == 1
+        assert repository.load("late") == [9]
+    require_all(ruins)
+
+
+# ── what belongs to artifacts ────────────────────────────────────────────────
+
+
+def test_approved_moves_are_carried_on_where_the_old_catalogue_can_be_read(ruins: Ruins) -> None:
+    """With their approvals; without these, what a protected alias means is refused, and told."""
+    ada = approver(1)
+    ruins.set_keys(hmac_key(), ada)
+    with ruins.open() as repository:
+        protect_alias(repository, "production", 1)
+        move = repository.request_approvals("a", "production", "1", revision=1)
+        repository.apply_move(move, approvals=approvals(move, ada))
+    assert ruins.rebuild(force=True).lost == []
+    ruins.accept()
+    with ruins.open() as repository:
+        assert repository.load("a", "production") == [1]
+        assert audit_aliases(repository) == []
+    require_all(ruins)
+    export = ruins.export()
+    ruins.lose()
+    report = ruins.rebuild(export=export)
+    assert [finding.code for finding in report.lost] == ["APPROVALS_LOST"]
+    assert any("of the settings is lost" in note for note in report.notes)
+    ruins.accept()
+    with ruins.open() as repository:
+        with pytest.raises(NotApprovedError):
+            repository.load("a", "production")
+        assert repository.load("a", "1", revision=1) == [1]
+
+
+@pytest.mark.parametrize("left", ["mirror", "catalogue", "nothing"])
+def test_origins_are_carried_on(origin: BundleSite, island: BundleSite, left: str) -> None:
+    """From the mirror of origins, or from the old catalogue; where neither has them, it is told."""
+    island.take_in(origin.bundle())
+    settings, root = island.settings, island.root
+    keys = root.parent / "keys" / "keyring.json"
+    keys.parent.mkdir(mode=0o700)
+    write_keyring_file(keys, island.repository.keyring)
+    settings = replace(settings, keyring_path=keys)
+    export = root.parent / "history.export"
+    with open_ledger(settings) as ledger:
+        export_chain(ledger, ChainName.HISTORY, export)
+    expected = island.repository.origin("fraud", "2026")
+    assert expected is not None
+    island.repository.close()
+    if left != "mirror":
+        shutil.rmtree(root / "origins")
+    if left != "catalogue":
+        (root / "catalogue.sqlite3").write_bytes(b"")
+    report = rebuilding.rebuild(settings, do_write=True, export=export, force=True)
+    codes = {finding.code for finding in report.lost}
+    assert codes == ({"ORIGIN_LOST"} if left == "nothing" else set())
+    accept_trust(settings, current_point(settings))
+    with Repository.open(settings=settings) as repository:
+        assert repository.load("fraud", "2026") == FIRST
+        if left != "nothing":
+            found = repository.origin("fraud", "2026")
+            assert found is not None
+            assert found.origin == expected.origin
+
+
+@pytest.mark.postgresql
+def test_on_postgresql_into_an_empty_database(tmp_path: Path, postgresql_url: str) -> None:
+    """One that has a catalogue is not written to."""
+    ruins = Ruins(tmp_path)
+    ruins.store([1], "a", "1")
+    export = ruins.export()
+    on_sqlite = ruins.settings
+    ruins.settings = replace(on_sqlite, database_url=postgresql_url)
+    assert ruins.rebuild(export=export).recovered == ["a:1@1"]
+    ruins.accept()
+    create_access_log(ruins.settings)
+    with ruins.open() as repository:
+        assert repository.load("a") == [1]
+        repository.store([2], "a", "1")
+    assert ruins.check().findings == []
+    with pytest.raises(RepositoryExistsError):
+        ruins.rebuild(force=True)
 
 
 # ── the new epoch ────────────────────────────────────────────────────────────

@@ -18,7 +18,6 @@ from sealstore.catalogue.engine import SQLITE_FILE, catalogue_engine
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.migrations import upgrade
 from sealstore.catalogue.queries import Catalogue
-from sealstore.catalogue.writers_queue import writers_queue
 
 REBUILT_FILE: Final = f"{SQLITE_FILE}.rebuilt"
 """A catalogue that is being made anew; nobody reads it before it has its name."""
@@ -26,24 +25,20 @@ _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 
 
 @contextmanager
-def replaced_catalogue(root: Path, lock_file: Path, *, journal: str) -> Iterator[Catalogue]:
+def replaced_catalogue(root: Path, *, journal: str) -> Iterator[Catalogue]:
     """An empty catalogue; it takes the place of the one that is there when the block ends.
 
     Until then, and whenever the process dies, the old one is in its place, or the new one as a
-    whole. Writers wait meanwhile, and find the new one afterwards.
+    whole. Whoever calls this has the turn in the writers' queue, from before the old one was read.
 
     Args:
         root: the repository's folder.
-        lock_file: where writers queue.
         journal: SQLite's journal mode.
 
     Raises:
         CatalogueError: the database or the file system refused; the old file is in its place.
     """
-    with (
-        catalogue_errors("The catalogue cannot be made anew", reading=False),
-        writers_queue(lock_file, "the catalogue"),
-    ):
+    with catalogue_errors("The catalogue cannot be made anew", reading=False):
         _remove_leftovers(root)
         engine = catalogue_engine(root, journal=journal, create=True, file_name=REBUILT_FILE)
         try:

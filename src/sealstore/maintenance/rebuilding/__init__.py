@@ -10,10 +10,15 @@ every client refuses it until its operator accepts it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sealstore import environment, layout
+from sealstore.assembly import LOCK_FILE
 from sealstore.blobs import LocalBlobStore
+from sealstore.catalogue.failures import catalogue_errors
+from sealstore.catalogue.writers_queue import writers_queue
 from sealstore.errors import RebuildRefusedError, SealstoreError
 from sealstore.maintenance.auditing.chains import ChainName
 from sealstore.maintenance.auditing.findings import Findings
@@ -64,7 +69,8 @@ def rebuild(
         CatalogueError, StorageError: database or file system refused; nothing was changed.
     """
     notes: list[str] = []
-    with old_catalogue(settings, notes) as old:
+    # From before anything is read: what others store after that would be lost.
+    with _turn(settings, do_write), old_catalogue(settings, notes) as old:
         found = gather(settings, old, export=export, checkpoint=checkpoint, progress=progress)
         report = _begun(found, notes, epoch)
         decided = plan(found, old, report, accept_retired=accept_retired)
@@ -83,6 +89,18 @@ def rebuild(
             who = environment.stored_by(actor)
             write(Work(settings, found, old, decided, report, who, progress))
     return report
+
+
+@contextmanager
+def _turn(settings: Settings, do_write: bool) -> Iterator[None]:
+    root = settings.path.absolute()
+    queue = root / LOCK_FILE if do_write and settings.database_url is None else None
+    layout.read_settings_file(root)
+    with (
+        catalogue_errors("The catalogue cannot be made anew", reading=False),
+        writers_queue(queue, "the catalogue"),
+    ):
+        yield
 
 
 def _begun(found: Sources, notes: list[str], epoch: int | None) -> RebuildReport:

@@ -12,7 +12,7 @@ import msgspec
 
 from sealstore import environment, layout, mirror_files
 from sealstore.approval import AliasTarget
-from sealstore.assembly import LOCK_FILE, database_in_use, open_catalogue
+from sealstore.assembly import database_in_use, open_catalogue
 from sealstore.catalogue import (
     ApprovalRow,
     ArtifactRow,
@@ -107,7 +107,7 @@ def _new_settings(work: Work, keyring: Keyring) -> VerifiedSettings:
 def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
     root = settings.path.absolute()
     if settings.database_url is None:
-        with replaced_catalogue(root, root / LOCK_FILE, journal=settings.journal) as catalogue:
+        with replaced_catalogue(root, journal=settings.journal) as catalogue:
             yield catalogue
         return
     catalogue = open_catalogue(root, settings, create=True)
