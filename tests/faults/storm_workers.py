@@ -87,7 +87,7 @@ class Worker:
         kind = self.chance.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
         name, tag = self.chance.choice(NAMES), self.chance.choice(TAGS)
         alias = self.chance.choice(ALIASES)
-        repository, who = self.repository, {"actor": self.who}
+        repository, who = self.repository, self.who
         match kind:
             case "store":
                 self.store(name, tag)
@@ -100,18 +100,18 @@ class Worker:
                 self.journalled(
                     *(kind, {"name": name, "alias": alias, "tag": tag, "revision": revision}),
                     lambda: told_alias(
-                        repository.set_alias(name, alias, tag, revision=revision, **who)
+                        repository.set_alias(name, alias, tag, revision=revision, actor=who)
                     ),
                 )
             case "rollback alias":
                 self.journalled(
                     *(kind, {"name": name, "alias": alias}),
-                    lambda: told_alias(repository.rollback_alias(name, alias, **who)),
+                    lambda: told_alias(repository.rollback_alias(name, alias, actor=who)),
                 )
             case "remove alias":
                 self.journalled(
                     *(kind, {"name": name, "alias": alias}),
-                    lambda: repository.remove_alias(name, alias, **who),
+                    lambda: repository.remove_alias(name, alias, actor=who),
                 )
             case _:
                 self.journalled(kind, {}, self.collect if kind == "gc" else self.check)
@@ -128,7 +128,7 @@ class Worker:
             except SealstoreError as error:
                 outcome["error"] = type(error).__name__
                 outcome["text"] = traceback.format_exc()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 (whatever it is, the journal has it)
                 outcome["error"] = f"not documented: {type(error).__name__}"
                 outcome["text"] = traceback.format_exc()
         outcome["warnings"] = [f"{each.category.__name__}: {each.message}" for each in warned]
@@ -157,7 +157,7 @@ class Worker:
     def load(self, name: str) -> None:
         """By tag, by revision, the latest, or what an alias means."""
         way = self.chance.choice(["tag", "tag", "revision", "latest", "alias"])
-        tag = {"latest": "latest", "alias": self.chance.choice(ALIASES)}.get(way, None)
+        tag = {"latest": "latest", "alias": self.chance.choice(ALIASES)}.get(way)
         asked = tag or self.chance.choice(TAGS)
         revision = self.some_revision(name, asked) if way == "revision" else None
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,8 @@ def test_nothing_is_lost_in_a_storm_of_killed_processes(folder: Path) -> None:
     """No acknowledged object is lost, no wrong one is ever loaded, and everything verifies."""
     places = rage(folder)
     claims = Claims(read(folder / "journals"))
-    print(f"{sum(place.kills for place in places)} kills; {claims.tally()}")
+    said = f"{sum(place.kills for place in places)} kills; {claims.tally()}"
+    sys.stdout.write(f"\n{said}\n")
     assert [failure for place in places for failure in place.failures] == []
     assert list(claims.complaints()) == []
     require_some_of_each(claims.actions, sum(place.kills for place in places))
