@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from sealstore.maintenance.collecting import collect
 from sealstore.maintenance.fsck import fsck
 from sealstore.repository import Repository
 from sealstore.settings import Settings
-from tests.faults.operations import client
+from tests.faults.operations import client, without_nameless_files
 
 NAMES = ("churn", "fraud", "prices")
 TAGS = ("nightly", "weekly", "release")
@@ -200,11 +201,17 @@ def told_alias(alias: Any) -> Said:
 
 
 def work(place: Path, who: str, seed: int, until: float) -> None:
-    """Do one thing after the other, until the storm is over, or this process."""
+    """Do one thing after the other, until the storm is over, or this process.
+
+    Every other worker stages payloads under temporary names.
+    """
     journal = Journal(place / "journals" / f"{who}.jsonl")
-    worker: Worker | None = None
+    by_names = int(who.split("-")[1]) % 2 == 1
     try:
-        with Repository.open(settings=settings(place)) as repository:
+        with (
+            without_nameless_files() if by_names else nullcontext(),
+            Repository.open(settings=settings(place)) as repository,
+        ):
             worker = Worker(repository, journal, who, seed)
             while time.monotonic() < until:
                 worker.act()

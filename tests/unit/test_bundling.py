@@ -570,7 +570,7 @@ def test_bundles_are_held_against_each_other(origin: BundleSite, island: BundleS
 def test_a_rotation_at_the_origin_breaks_no_continuity(
     origin: BundleSite, island: BundleSite
 ) -> None:
-    """The key that signed the older bundle's head is retired; the newer one continues it, proven."""
+    """A newer bundle continues, proven, an older one whose head a retired key signed."""
     first = origin.bundle("fraud")
     assert island.take_in(first).remembered
     new, retired = ed25519_key(5), replace(ORIGIN_KEY, state=State.RETIRED)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from sealstore import layout
 from sealstore.artifact import Artifact
-from sealstore.blobs import FileKind
+from sealstore.blobs import CommitOutcome, FileKind
+from sealstore.blobs.local import LocalStagedBlob
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
@@ -21,7 +23,7 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.maintenance import collecting
-from sealstore.maintenance.collecting import Garbage, GcReport, collect, removing
+from sealstore.maintenance.collecting import Candidate, Garbage, GcReport, collect, removing
 from sealstore.maintenance.fsck import fsck
 from sealstore.maintenance.ledger_proof import prove_ledger
 from sealstore.repository import Repository
@@ -442,6 +444,63 @@ def test_a_new_payload_that_goes_before_its_record_comes_back(
     artifact = repository.store("new", "new", "1")
     assert repository.load("new") == "new"
     assert payload_path(repository, artifact).stat().st_mode & 0o777 == 0o440
+
+
+def test_a_mirror_that_is_collected_while_it_is_staged_is_staged_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any grace, gc takes it for the rest of a store that died."""
+    write_new = layout._write_new
+    collected: list[list[Candidate]] = []
+
+    def write_and_collect(folder: int, data: bytes) -> str:
+        staged = write_new(folder, data)
+        if len(collected) < 2:
+            collected.append(collect(repository, delete=True, grace=0).removed)
+        return staged
+
+    monkeypatch.setattr(layout, "_write_new", write_and_collect)
+    artifact = repository.store("stored", "churn", "2026-11")
+    assert [[each.kind for each in removed] for removed in collected] == [[Garbage.STAGING]] * 2
+    assert statement_path(repository, artifact).exists()
+
+
+def test_a_mirror_that_is_always_collected_is_a_warning(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact is stored all the same, and it ends."""
+    write_new = layout._write_new
+
+    def write_and_collect(folder: int, data: bytes) -> str:
+        staged = write_new(folder, data)
+        os.unlink(staged, dir_fd=folder)
+        return staged
+
+    monkeypatch.setattr(layout, "_write_new", write_and_collect)
+    with pytest.warns(RepairWarning, match="cannot be mirrored"):
+        repository.store("stored", "churn", "2026-11")
+    assert repository.load("churn") == "stored"
+
+
+def test_a_payload_that_is_collected_while_it_is_staged_is_stored(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where payloads are staged under names, and gc has no grace."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+    commit = LocalStagedBlob.commit
+    collected: list[Candidate] = []
+
+    def collect_and_commit(staged: LocalStagedBlob) -> CommitOutcome:
+        staged.finish()
+        collected.extend(collect(repository, delete=True, grace=0).removed)
+        return commit(staged)
+
+    monkeypatch.setattr(LocalStagedBlob, "commit", collect_and_commit)
+    repository.store("stored", "churn", "2026-11")
+    assert [each.kind for each in collected] == [Garbage.STAGING]
+    assert repository.load("churn") == "stored"
+    report = fsck(replace(repository.settings, path=repository.root), keyring=repository.keyring)
+    assert (report.findings, report.notes) == ([], [])
 
 
 def test_removals_are_made_a_few_at_a_time(
