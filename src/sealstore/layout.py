@@ -283,12 +283,30 @@ def _place_staged(folder: int, staged: str, name: str, *, replace: bool) -> bool
         try:
             os.link(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
         except FileExistsError:
+            if _is_same(folder, staged, name):
+                # gc mirrors what has no mirror yet.
+                return was_in_the_way
             was_in_the_way = True
             aside = f"{name}.set-aside-{secrets.token_hex(8)}"
             with suppress(FileNotFoundError):
                 os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
         else:
             return was_in_the_way
+
+
+def _is_same(folder: int, staged: str, name: str) -> bool:
+    """Whether two files have the same content; of what is no regular file nothing is opened."""
+    contents = []
+    for each in (staged, name):
+        try:
+            if not stat.S_ISREG(os.stat(each, dir_fd=folder, follow_symlinks=False).st_mode):
+                return False
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(each, flags, dir_fd=folder), "rb") as file:
+                contents.append(file.read(limits.MAX_ENVELOPE_BYTES + 2))
+        except OSError:
+            return False
+    return contents[0] == contents[1]
 
 
 def _write_new(folder: int, data: bytes) -> str:

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,14 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.maintenance import collecting
-from sealstore.maintenance.collecting import Candidate, Garbage, GcReport, collect, removing
+from sealstore.maintenance.collecting import (
+    Candidate,
+    Garbage,
+    GcReport,
+    collect,
+    mirroring,
+    removing,
+)
 from sealstore.maintenance.fsck import fsck
 from sealstore.maintenance.ledger_proof import prove_ledger
 from sealstore.repository import Repository
@@ -339,6 +347,61 @@ def test_mirrors_of_removed_artifacts_are_put_away(
     assert (path.exists(), away.read_bytes()) == (False, data)
 
 
+def test_missing_mirrors_are_written(repository: Repository) -> None:
+    """A store that was killed after its commit has none; then they are those of the rows."""
+    artifacts = [repository.store(number, "churn", "v1") for number in range(3)]
+    paths = [statement_path(repository, artifact) for artifact in artifacts]
+    written = [path.read_bytes() for path in paths]
+    for path in paths[1:]:
+        path.unlink()
+    report = collect(repository, grace=0)
+    assert (len(report.missing_mirrors), report.mirrored) == (2, 0)
+    assert not paths[1].exists()
+    assert collect(repository, delete=True, grace=0).mirrored == 2
+    assert [path.read_bytes() for path in paths] == written
+    assert collect(repository, delete=True, grace=0).mirrored == 0
+    assert len(repository.history()) == 4
+
+
+def test_what_is_removed_meanwhile_is_not_mirrored(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what has no row any more: fsck tells of that."""
+    for tag in ("removed", "no row"):
+        artifact = repository.store(tag, "churn", tag.replace(" ", "-"))
+        statement_path(repository, artifact).unlink()
+    write = mirroring.write_missing_mirrors
+
+    def remove_first(*arguments: Any) -> None:
+        repository.remove("churn", "removed")
+        run_sql(repository, "DELETE FROM artifact WHERE tag = 'no-row'")
+        write(*arguments)
+
+    monkeypatch.setattr(collecting, "write_missing_mirrors", remove_first)
+    report = collect(repository, delete=True, grace=0)
+    assert (len(report.missing_mirrors), report.mirrored) == (2, 0)
+    assert list((repository.root / "statements").rglob("*.json")) == []
+
+
+def test_a_store_whose_mirror_is_written_for_it_says_nothing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is between its commit and its mirror when gc finds none."""
+    write_mirror = layout.write_mirror
+    mirrored: list[int] = []
+
+    def collect_first(*arguments: Any, **options: Any) -> bool:
+        if not mirrored:
+            mirrored.append(0)
+            mirrored[0] = collect(repository, delete=True, grace=0).mirrored
+        return write_mirror(*arguments, **options)
+
+    monkeypatch.setattr(layout, "write_mirror", collect_first)
+    artifact = repository.store("stored", "churn", "2026-11")
+    assert mirrored == [1]
+    assert statement_path(repository, artifact).exists()
+
+
 def test_a_mirror_that_cannot_be_put_away_is_a_warning(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,17 +514,28 @@ def test_a_mirror_that_is_collected_while_it_is_staged_is_staged_again(
 ) -> None:
     """Without any grace, gc takes it for the rest of a store that died."""
     write_new = layout._write_new
-    collected: list[list[Candidate]] = []
+    collected: list[Candidate] = []
 
     def write_and_collect(folder: int, data: bytes) -> str:
         staged = write_new(folder, data)
-        if len(collected) < 2:
-            collected.append(collect(repository, delete=True, grace=0).removed)
+        if not collected:
+            monkeypatch.setattr(layout, "_write_new", write_new)
+            collected.extend(collect(repository, delete=True, grace=0).removed)
         return staged
 
     monkeypatch.setattr(layout, "_write_new", write_and_collect)
     artifact = repository.store("stored", "churn", "2026-11")
-    assert [[each.kind for each in removed] for removed in collected] == [[Garbage.STAGING]] * 2
+    assert [each.kind for each in collected] == [Garbage.STAGING]
+    assert statement_path(repository, artifact).exists()
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_mirror_is_staged_as_often_as_it_is_collected(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """If that ends, within reason; otherwise it is a warning."""
+    take_away_what_is_staged(monkeypatch, times)
+    artifact = repository.store("stored", "churn", "2026-11")
     assert statement_path(repository, artifact).exists()
 
 
@@ -469,17 +543,23 @@ def test_a_mirror_that_is_always_collected_is_a_warning(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifact is stored all the same, and it ends."""
-    write_new = layout._write_new
-
-    def write_and_collect(folder: int, data: bytes) -> str:
-        staged = write_new(folder, data)
-        os.unlink(staged, dir_fd=folder)
-        return staged
-
-    monkeypatch.setattr(layout, "_write_new", write_and_collect)
+    take_away_what_is_staged(monkeypatch, 1_000)
     with pytest.warns(RepairWarning, match="cannot be mirrored"):
         repository.store("stored", "churn", "2026-11")
     assert repository.load("churn") == "stored"
+
+
+def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    write_new = layout._write_new
+    taken: list[str] = []
+
+    def write_and_take_away(folder: int, data: bytes) -> str:
+        taken.append(write_new(folder, data))
+        if len(taken) <= times:
+            os.unlink(taken[-1], dir_fd=folder)
+        return taken[-1]
+
+    monkeypatch.setattr(layout, "_write_new", write_and_take_away)
 
 
 def test_a_payload_that_is_collected_while_it_is_staged_is_stored(
