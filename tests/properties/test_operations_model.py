@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sealstore.bundles import Continuity
 from sealstore.errors import AliasInTheWayError
@@ -57,7 +57,18 @@ class OperationsModel(RuleBasedStateMachine):
             site.repository.close()
         shutil.rmtree(self.folder)
 
+    def some_artifact(self, at: str, data: st.DataObject) -> Ref | None:
+        """One that is there; None if there is none."""
+        stored = sorted(self.sites[at].plain.stored)
+        return data.draw(st.sampled_from(stored), label="artifact") if stored else None
+
     # ── artifacts ────────────────────────────────────────────────────────────
+
+    @initialize(objects=st.lists(OBJECTS, min_size=3, max_size=3))
+    def store_some(self, objects: list[Any]) -> None:
+        """There is something to begin with."""
+        for obj, name, tag in zip(objects, ("churn", "churn", "fraud"), "aba", strict=True):
+            self.origin.store(obj, name, tag)
 
     @rule(at=SITES, obj=OBJECTS, name=NAMES, tag=TAGS)
     def store(self, at: str, obj: Any, name: str, tag: str) -> None:
@@ -68,6 +79,13 @@ class OperationsModel(RuleBasedStateMachine):
     def remove(self, at: str, name: str, tag: str, revision: int | None) -> None:
         """One revision or all of a tag."""
         self.sites[at].remove(name, tag, revision)
+
+    @rule(at=SITES, data=st.data(), whole_tag=st.booleans())
+    def remove_something(self, at: str, data: st.DataObject, whole_tag: bool) -> None:
+        """What is there, unless an alias means it."""
+        ref = self.some_artifact(at, data)
+        if ref is not None:
+            self.sites[at].remove(*ref[:2], None if whole_tag else ref[2])
 
     @rule(at=SITES, name=NAMES, tag=TAGS, revision=REVISIONS)
     def load_a_tag(self, at: str, name: str, tag: str, revision: int | None) -> None:
@@ -86,6 +104,13 @@ class OperationsModel(RuleBasedStateMachine):
     def set_alias(self, at: str, name: str, alias: str, tag: str, revision: int | None) -> None:
         """To the newest revision of a tag, or to another one."""
         self.sites[at].move(name, alias, tag, revision)
+
+    @rule(at=SITES, data=st.data(), alias=ALIASES)
+    def set_alias_to_something(self, at: str, data: st.DataObject, alias: str) -> None:
+        """To what is there."""
+        ref = self.some_artifact(at, data)
+        if ref is not None:
+            self.sites[at].move(ref[0], alias, *ref[1:])
 
     @rule(at=SITES, name=NAMES, alias=ALIASES)
     def roll_back(self, at: str, name: str, alias: str) -> None:
@@ -129,9 +154,9 @@ class OperationsModel(RuleBasedStateMachine):
     @rule(at=SITES, data=st.data())
     def resign(self, at: str, data: st.DataObject) -> None:
         """An artifact gets the signature of today's key."""
-        site = self.sites[at]
-        if site.plain.stored:
-            site.resign(data.draw(st.sampled_from(sorted(site.plain.stored)), label="artifact"))
+        ref = self.some_artifact(at, data)
+        if ref is not None:
+            self.sites[at].resign(ref)
 
     # ── bundles ──────────────────────────────────────────────────────────────
 
@@ -159,6 +184,8 @@ class OperationsModel(RuleBasedStateMachine):
 
     def take_in(self, path: Path, refs: list[Ref], proves: bool) -> None:
         site = self.site
+        # Payloads are copied in any case: what nothing needs is garbage.
+        site.plain.payloads |= {self.origin.plain.stored[ref].sha256 for ref in refs}
         if any(ref[:2] in site.plain.moves and not self.is_skipped(ref) for ref in refs):
             with pytest.raises(AliasInTheWayError):
                 import_bundle(site.repository, path)
@@ -190,8 +217,6 @@ class OperationsModel(RuleBasedStateMachine):
     def imported(self, ref: Ref) -> Ref | None:
         """Let the model import an artifact; None where it is skipped."""
         there, plain = self.origin.plain.stored[ref], self.site.plain
-        # The payload is copied in any case.
-        plain.payloads.add(there.sha256)
         if self.is_skipped(ref):
             return None
         signer = self.site.signer.key_id
@@ -214,5 +239,5 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> None:
     OperationsModel.prepared = folder
 
 
-OperationsModel.TestCase.settings = fewer_examples(0.1)
+OperationsModel.TestCase.settings = fewer_examples(0.3)
 TestOperationsAgainstAPlainModel = pytest.mark.invariant(3)(OperationsModel.TestCase)
