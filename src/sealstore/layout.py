@@ -9,6 +9,7 @@ that no planted link leads out.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -34,6 +35,8 @@ STATEMENTS_FOLDER: Final = "statements"
 ORIGINS_FOLDER: Final = "origins"
 _FOLDER_MODE: Final = 0o750
 _FILE_MODE: Final = 0o640
+_ATTEMPTS: Final = 10
+"""So often a mirror is staged, where a collection takes away what was."""
 
 
 def new_repository_id() -> str:
@@ -258,25 +261,52 @@ def _open_mirror_folder(root: Path, mirror: str, ref: ArtifactRef) -> int:
 
 
 def _place(folder: int, name: str, data: bytes, *, replace: bool) -> bool:
-    staged = _write_new(folder, data)
+    for _ in range(_ATTEMPTS):
+        staged = _write_new(folder, data)
+        try:
+            return _place_staged(folder, staged, name, replace=replace)
+        except FileNotFoundError:
+            # Taken for the rest of a store that died: gc without any grace cannot tell.
+            continue
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(staged, dir_fd=folder)
+    raise FileNotFoundError(errno.ENOENT, "what was staged for it is removed again and again")
+
+
+def _place_staged(folder: int, staged: str, name: str, *, replace: bool) -> bool:
     was_in_the_way = False
-    try:
-        while True:
-            if replace:
-                os.rename(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
+    while True:
+        if replace:
+            os.rename(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
+            return was_in_the_way
+        try:
+            os.link(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except FileExistsError:
+            if _is_same(folder, staged, name):
+                # gc mirrors what has no mirror yet.
                 return was_in_the_way
-            try:
-                os.link(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
-            except FileExistsError:
-                was_in_the_way = True
-                aside = f"{name}.set-aside-{secrets.token_hex(8)}"
-                with suppress(FileNotFoundError):
-                    os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
-            else:
-                return was_in_the_way
-    finally:
-        with suppress(FileNotFoundError):
-            os.unlink(staged, dir_fd=folder)
+            was_in_the_way = True
+            aside = f"{name}.set-aside-{secrets.token_hex(8)}"
+            with suppress(FileNotFoundError):
+                os.rename(name, aside, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            return was_in_the_way
+
+
+def _is_same(folder: int, staged: str, name: str) -> bool:
+    """Whether two files have the same content; of what is no regular file nothing is opened."""
+    contents = []
+    for each in (staged, name):
+        try:
+            if not stat.S_ISREG(os.stat(each, dir_fd=folder, follow_symlinks=False).st_mode):
+                return False
+            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(each, flags, dir_fd=folder), "rb") as file:
+                contents.append(file.read(limits.MAX_ENVELOPE_BYTES + 2))
+        except OSError:
+            return False
+    return contents[0] == contents[1]
 
 
 def _write_new(folder: int, data: bytes) -> str:

@@ -1,7 +1,8 @@
 """Child processes of tests.
 
-They come from a fork server, a clean process that has sealstore loaded: forking pytest itself,
-which has threads, is not safe, and starting Python anew for each takes ten times as long.
+They come from a fork server, a clean process that has sealstore loaded and has used it once (see
+``warm``): forking pytest itself, which has threads, is not safe, and starting Python anew for each
+takes ten times as long.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _PRELOADED = (
     "sealstore.formats",
     "sealstore.repository",
     "sqlalchemy.dialects.sqlite",
+    "tests.faults.warm",
 )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -46,7 +49,16 @@ SAMPLES = 25
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
 
 LONG = 4
-"""Of an operation of hundreds of steps every fourth is tried: each is a process of its own."""
+"""Of an operation of hundreds of steps every fourth is tried: each is a process of its own.
+
+With which of the four it begins differs from test to test. ``SEALSTORE_EVERY_STEP=1`` tries all.
+"""
+
+MIDDLING = 2
+"""Of one of a hundred steps, every second."""
+
+_MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
+_ENOUGH_BYTES = 32 << 20
 
 Deaths = Callable[..., Iterator[tuple[Path, Done]]]
 """Given an operation and a place, and how many steps lie between two deaths (1 by default)."""
@@ -62,27 +74,36 @@ def finest_steps() -> Steps:
     return Steps.PYTHON
 
 
-@pytest.fixture(params=["each step", "samples in between"])
-def deaths(request: pytest.FixtureRequest, tmp_path: Path, finest_steps: Steps) -> Deaths:
-    """What an operation leaves that died: for each step at which it can, a fresh copy."""
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory, where there is one: what a killed process wrote is there all the same."""
+    folder = _MEMORY if os.access(_MEMORY, os.W_OK) else tmp_path
+    with tempfile.TemporaryDirectory(dir=folder, prefix="sealstore-") as made:
+        free = shutil.disk_usage(made).free
+        yield Path(made) if free >= _ENOUGH_BYTES else tmp_path
+
+
+@pytest.fixture(params=["system calls", "samples in between"])
+def deaths(request: pytest.FixtureRequest, memory: Path, finest_steps: Steps) -> Deaths:
+    """What an operation leaves that died: for the steps at which it can, a fresh copy each."""
 
     def die_everywhere(
         operation: Callable[[Path, Done], None], original: Path, every: int = 1
     ) -> Iterator[tuple[Path, Done]]:
-        scene = tmp_path / "scene"
-        steps, stride = finest_steps, every
+        scene = memory / "scene"
+        steps, stride = finest_steps, 1 if "SEALSTORE_EVERY_STEP" in os.environ else every
         if request.param == "samples in between":
             _set_up(original, scene)
             steps = Steps.ALL
             stride = max(1, count_steps(steps, operation, *_places(original, scene)) // SAMPLES)
         place, done = _places(original, scene)
-        step = 0
+        step = 1 + zlib.crc32(request.node.nodeid.encode()) % stride
         survived = False
         while not survived:
-            step += stride
             _set_up(original, scene)
             survived = survives(step, steps, operation, place, done)
             yield place, done
+            step += stride
         assert step > 10 * stride, "the operation has fewer steps than it can have"
 
     return die_everywhere

@@ -18,7 +18,7 @@ from sealstore.names import request
 from sealstore.repository import Repository
 from sealstore.signed_settings import open_settings
 from tests.faults import operations
-from tests.faults.conftest import Deaths
+from tests.faults.conftest import LONG, MIDDLING, Deaths
 from tests.faults.dying import Steps, survives
 from tests.faults.operations import (
     HISTORY,
@@ -53,7 +53,7 @@ def test_a_killed_store_is_absent_or_whole_and_loses_nothing(
     filled: Path, deaths: Deaths, operation: Callable[[Path, Done], None]
 ) -> None:
     """Whatever step a store dies at, all that was acknowledged loads and storing goes on."""
-    for root, done in deaths(operation, filled):
+    for root, done in deaths(operation, filled, LONG):
         acknowledged = set(done.entries())
         with opened(root) as repository:
             found = contents(repository)
@@ -66,7 +66,7 @@ def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
     tmp_path: Path, deaths: Deaths
 ) -> None:
     """Whatever step a creation dies at, the repository is there or can be made now."""
-    for root, done in deaths(operations.create, tmp_path / "absent"):
+    for root, done in deaths(operations.create, tmp_path / "absent", LONG):
         try:
             repository = opened(root)
         except RepositoryNotFoundError:
@@ -82,7 +82,7 @@ def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
 def test_a_killed_removal_removes_all_revisions_or_none(filled: Path, deaths: Deaths) -> None:
     """Whatever step a removal dies at, it is done or not, and the numbers stay given out."""
     removed = {("churn", "2026-10", 1), ("churn", "2026-10", 2)}
-    for root, done in deaths(operations.remove, filled):
+    for root, done in deaths(operations.remove, filled, MIDDLING):
         with opened(root) as repository:
             found = contents(repository)
             assert found == PRESENT - removed or (found == PRESENT and not done.entries())
@@ -95,7 +95,7 @@ def test_a_killed_resigning_leaves_the_old_or_the_new_signature(
     """Whatever step a new signature dies at, one of both is there and can be replaced."""
     ref = request("churn", "2026-10", 2)
     old, new = (key.key_id for key in ROTATING)
-    for root, done in deaths(operations.resign, filled):
+    for root, done in deaths(operations.resign, filled, MIDDLING):
         with opened(root, ROTATING) as repository:
             signed = repository.get(ref.name, ref.tag, revision=2).key_id
             assert signed in ({new} if done.entries() else {old, new})
@@ -110,7 +110,7 @@ def test_a_killed_change_of_the_settings_holds_or_was_not_made(
     filled: Path, deaths: Deaths
 ) -> None:
     """Whatever step it dies at, the settings are the last acknowledged ones or the next."""
-    for root, done in deaths(operations.change_settings, filled):
+    for root, done in deaths(operations.change_settings, filled, MIDDLING):
         acknowledged = max((version for (version,) in done.entries()), default=1)
         with opened(root) as repository:
             document = repository.state.document
@@ -139,7 +139,7 @@ def test_a_killed_heartbeat_leaves_the_old_or_the_new_heads(filled: Path, deaths
     """Whatever step it dies at, both heads are signed; once it returned, by the new key only."""
     with opened(filled) as repository:
         before = repository.state.head
-    for root, done in deaths(operations.beat, filled):
+    for root, done in deaths(operations.beat, filled, MIDDLING):
         with opened(root, ROTATED if done.entries() else ROTATING) as repository:
             head = repository.state.head
             assert (head.size, head.root, head.map_root) == (
@@ -155,7 +155,7 @@ def test_a_killed_rotation_on_record_holds_or_can_be_repeated(filled: Path, deat
 
     Head, settings and the access log's head are then signed by the new key.
     """
-    for root, done in deaths(operations.put_rotation_on_record, filled):
+    for root, done in deaths(operations.put_rotation_on_record, filled, MIDDLING):
         if not done.entries():
             with opened(root, ROTATING) as repository:
                 assert contents(repository) == PRESENT
@@ -234,7 +234,7 @@ def test_a_killed_migration_leaves_the_old_or_the_new_schema(
     released_repository("0001", original / "repository", None)
     write_keyring_file(original / "keyring.json", Keyring.of([new_key(KEY)]))
     old = dump(original / "repository")
-    for place, done in deaths(operations.migrate_repository, original):
+    for place, done in deaths(operations.migrate_repository, original, LONG):
         root, settings = place / "repository", operations.migration_client(place)
         if dump(root) == old:
             assert not done.entries()

@@ -54,9 +54,11 @@ from tests.bundle_sites import (
 )
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
+    ed25519_key,
     envelope_of,
     hmac_key,
     payload_path,
+    rotate,
     run_sql,
     snapshot,
 )
@@ -563,6 +565,22 @@ def test_bundles_are_held_against_each_other(origin: BundleSite, island: BundleS
     record = trust.read()
     assert record is not None
     assert record.point.size == 5
+
+
+def test_a_rotation_at_the_origin_breaks_no_continuity(
+    origin: BundleSite, island: BundleSite
+) -> None:
+    """A newer bundle continues, proven, an older one whose head a retired key signed."""
+    first = origin.bundle("fraud")
+    assert island.take_in(first).remembered
+    new, retired = ed25519_key(5), replace(ORIGIN_KEY, state=State.RETIRED)
+    rotate(origin.repository, ORIGIN_KEY, new)
+    keys = (SITE_KEY, public(retired), public(new))
+    with opened(origin.folder, retired, new).repository as after:
+        second = BundleSite(after).bundle("churn:v1@1", since=first)
+    with opened(island.folder, *keys).repository as site:
+        report = BundleSite(site).take_in(second)
+        assert (report.continuity, report.remembered) == ("extends", True)
 
 
 def test_a_newer_head_of_the_same_size_is_the_same(origin: BundleSite, island: BundleSite) -> None:

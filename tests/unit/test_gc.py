@@ -7,11 +7,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from sealstore import layout
 from sealstore.artifact import Artifact
-from sealstore.blobs import FileKind
+from sealstore.blobs import CommitOutcome, FileKind
+from sealstore.blobs.local import LocalStagedBlob
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
@@ -21,7 +24,14 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.maintenance import collecting
-from sealstore.maintenance.collecting import Garbage, GcReport, collect, removing
+from sealstore.maintenance.collecting import (
+    Candidate,
+    Garbage,
+    GcReport,
+    collect,
+    mirroring,
+    removing,
+)
 from sealstore.maintenance.fsck import fsck
 from sealstore.maintenance.ledger_proof import prove_ledger
 from sealstore.repository import Repository
@@ -337,6 +347,61 @@ def test_mirrors_of_removed_artifacts_are_put_away(
     assert (path.exists(), away.read_bytes()) == (False, data)
 
 
+def test_missing_mirrors_are_written(repository: Repository) -> None:
+    """A store that was killed after its commit has none; then they are those of the rows."""
+    artifacts = [repository.store(number, "churn", "v1") for number in range(3)]
+    paths = [statement_path(repository, artifact) for artifact in artifacts]
+    written = [path.read_bytes() for path in paths]
+    for path in paths[1:]:
+        path.unlink()
+    report = collect(repository, grace=0)
+    assert (len(report.missing_mirrors), report.mirrored) == (2, 0)
+    assert not paths[1].exists()
+    assert collect(repository, delete=True, grace=0).mirrored == 2
+    assert [path.read_bytes() for path in paths] == written
+    assert collect(repository, delete=True, grace=0).mirrored == 0
+    assert len(repository.history()) == 4
+
+
+def test_what_is_removed_meanwhile_is_not_mirrored(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor what has no row any more: fsck tells of that."""
+    for tag in ("removed", "no row"):
+        artifact = repository.store(tag, "churn", tag.replace(" ", "-"))
+        statement_path(repository, artifact).unlink()
+    write = mirroring.write_missing_mirrors
+
+    def remove_first(*arguments: Any) -> None:
+        repository.remove("churn", "removed")
+        run_sql(repository, "DELETE FROM artifact WHERE tag = 'no-row'")
+        write(*arguments)
+
+    monkeypatch.setattr(collecting, "write_missing_mirrors", remove_first)
+    report = collect(repository, delete=True, grace=0)
+    assert (len(report.missing_mirrors), report.mirrored) == (2, 0)
+    assert list((repository.root / "statements").rglob("*.json")) == []
+
+
+def test_a_store_whose_mirror_is_written_for_it_says_nothing(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is between its commit and its mirror when gc finds none."""
+    write_mirror = layout.write_mirror
+    mirrored: list[int] = []
+
+    def collect_first(*arguments: Any, **options: Any) -> bool:
+        if not mirrored:
+            mirrored.append(0)
+            mirrored[0] = collect(repository, delete=True, grace=0).mirrored
+        return write_mirror(*arguments, **options)
+
+    monkeypatch.setattr(layout, "write_mirror", collect_first)
+    artifact = repository.store("stored", "churn", "2026-11")
+    assert mirrored == [1]
+    assert statement_path(repository, artifact).exists()
+
+
 def test_a_mirror_that_cannot_be_put_away_is_a_warning(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -442,6 +507,80 @@ def test_a_new_payload_that_goes_before_its_record_comes_back(
     artifact = repository.store("new", "new", "1")
     assert repository.load("new") == "new"
     assert payload_path(repository, artifact).stat().st_mode & 0o777 == 0o440
+
+
+def test_a_mirror_that_is_collected_while_it_is_staged_is_staged_again(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without any grace, gc takes it for the rest of a store that died."""
+    write_new = layout._write_new
+    collected: list[Candidate] = []
+
+    def write_and_collect(folder: int, data: bytes) -> str:
+        staged = write_new(folder, data)
+        if not collected:
+            monkeypatch.setattr(layout, "_write_new", write_new)
+            collected.extend(collect(repository, delete=True, grace=0).removed)
+        return staged
+
+    monkeypatch.setattr(layout, "_write_new", write_and_collect)
+    artifact = repository.store("stored", "churn", "2026-11")
+    assert [each.kind for each in collected] == [Garbage.STAGING]
+    assert statement_path(repository, artifact).exists()
+
+
+@pytest.mark.parametrize("times", [1, 9])
+def test_a_mirror_is_staged_as_often_as_it_is_collected(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """If that ends, within reason; otherwise it is a warning."""
+    take_away_what_is_staged(monkeypatch, times)
+    artifact = repository.store("stored", "churn", "2026-11")
+    assert statement_path(repository, artifact).exists()
+
+
+def test_a_mirror_that_is_always_collected_is_a_warning(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The artifact is stored all the same, and it ends."""
+    take_away_what_is_staged(monkeypatch, 1_000)
+    with pytest.warns(RepairWarning, match="cannot be mirrored"):
+        repository.store("stored", "churn", "2026-11")
+    assert repository.load("churn") == "stored"
+
+
+def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
+    write_new = layout._write_new
+    taken: list[str] = []
+
+    def write_and_take_away(folder: int, data: bytes) -> str:
+        taken.append(write_new(folder, data))
+        if len(taken) <= times:
+            os.unlink(taken[-1], dir_fd=folder)
+        return taken[-1]
+
+    monkeypatch.setattr(layout, "_write_new", write_and_take_away)
+
+
+def test_a_payload_that_is_collected_while_it_is_staged_is_stored(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where payloads are staged under names, and gc has no grace."""
+    monkeypatch.delattr(os, "O_TMPFILE")
+    commit = LocalStagedBlob.commit
+    collected: list[Candidate] = []
+
+    def collect_and_commit(staged: LocalStagedBlob) -> CommitOutcome:
+        staged.finish()
+        collected.extend(collect(repository, delete=True, grace=0).removed)
+        return commit(staged)
+
+    monkeypatch.setattr(LocalStagedBlob, "commit", collect_and_commit)
+    repository.store("stored", "churn", "2026-11")
+    assert [each.kind for each in collected] == [Garbage.STAGING]
+    assert repository.load("churn") == "stored"
+    report = fsck(replace(repository.settings, path=repository.root), keyring=repository.keyring)
+    assert (report.findings, report.notes) == ([], [])
 
 
 def test_removals_are_made_a_few_at_a_time(

@@ -40,6 +40,8 @@ _OPEN_PAYLOAD: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
 """What a file system puts into its root, where objects/ is a mount of its own."""
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
+_ATTEMPTS: Final = 10
+"""So often a payload is staged under a name, where a collection takes away what was."""
 
 
 class LocalBlobStore:
@@ -332,6 +334,7 @@ class LocalStagedBlob:
 
     def _link(self, name: str, folder: int, size: int) -> CommitOutcome:
         outcome = CommitOutcome.NEW
+        attempts = _ATTEMPTS
         while True:
             try:
                 if self._temporary_name is None:
@@ -340,6 +343,12 @@ class LocalStagedBlob:
                     os.link(source, name, dst_dir_fd=folder, follow_symlinks=True)
                 else:
                     os.link(self._temporary_name, name, src_dir_fd=self._objects, dst_dir_fd=folder)
+            except FileNotFoundError:
+                # Taken for the rest of a store that died: gc without any grace cannot tell.
+                attempts -= 1
+                if self._temporary_name is None or not attempts:
+                    raise
+                self._copy_to_another()
             except FileExistsError:
                 if self._is_same_payload(name, folder, size):
                     return CommitOutcome.ALREADY_THERE

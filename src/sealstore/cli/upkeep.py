@@ -133,6 +133,8 @@ def _show_collected(report: GcReport) -> None:
     what = f"{output.counted(len(listed), 'file')}, {_total(listed)}"
     if report.deleting:
         output.line(f"removed: {what}", colour="green")
+        if report.mirrored:
+            output.line(f"mirrored: {output.counted(report.mirrored, 'missing statement')}")
         if report.put_away:
             output.line(f"put away: {output.counted(report.put_away, 'mirrored statement')}")
     else:

@@ -16,9 +16,7 @@ from sealstore.bundles import (
     Evidence,
     SinceEvidence,
     encode_hints,
-    never_seen,
     open_bundle,
-    open_evidence,
     write_bundle,
 )
 from sealstore.bundles.writing import CopyPayload, Write
@@ -26,12 +24,13 @@ from sealstore.catalogue import Reading
 from sealstore.envelope import VerifiedStatement, read_unverified
 from sealstore.errors import BundleRefusedError, CatalogueTamperedError, LedgerTamperedError
 from sealstore.history_entries import CachedNodes, proven_entry
-from sealstore.keys import HmacSha256
+from sealstore.keys import HmacSha256, State
 from sealstore.ledger import (
     HistoryCheckpoint,
     consistency_proof,
     decode_revision,
     inclusion_proof,
+    open_head,
     positions_of,
     prove,
     require_extends,
@@ -160,8 +159,15 @@ def _copying(parts: Parts, collected: _Collected, progress: Progress) -> CopyPay
 
 
 def _point_of(path: Path, parts: Parts) -> HistoryCheckpoint:
+    """What the head of an older bundle says.
+
+    Its key may have been retired since: it vouches for nothing new, since the present head is
+    proven to continue it, or nothing is made.
+    """
+    keyring = parts.keyring
     with open_bundle(path) as bundle:
-        point = open_evidence(bundle.evidence, parts.keyring, never_seen).point
+        head = open_head(bundle.evidence.head, keyring, keyring.ids(State.ACTIVE, State.RETIRED))
+    point = HistoryCheckpoint.of(head.head)
     if point.repository != parts.id:
         raise BundleRefusedError(
             "The older bundle comes from another repository.",

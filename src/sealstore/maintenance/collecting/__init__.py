@@ -14,6 +14,8 @@ A store links its payload before its transaction, or finds it there. That transa
 that the payload is still there (``StagedBlob.secure``): whichever of the two comes first, the
 payload of what is on record is there.
 
+A store that was killed after its commit has left out its mirrored statement: it is written, too.
+
 What was removed is on record in the same transaction, after the fact: a repository whose disk is
 full can write nothing before something is removed.
 """
@@ -26,6 +28,7 @@ from typing import Final
 from sealstore.catalogue import Reading
 from sealstore.errors import CatalogueTamperedError
 from sealstore.keys import Role
+from sealstore.maintenance.collecting.mirroring import write_missing_mirrors
 from sealstore.maintenance.collecting.removing import Removal
 from sealstore.maintenance.collecting.report import Candidate, Garbage, GcReport
 from sealstore.maintenance.collecting.searching import Needed, Search
@@ -87,6 +90,7 @@ def collect(
     search.look_at_payloads(progress)
     # 3
     if delete:
+        write_missing_mirrors(parts, report, actor)
         Removal(parts, report, needed, proof, actor).run(progress)
     return report
 

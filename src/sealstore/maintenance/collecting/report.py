@@ -60,6 +60,8 @@ class GcReport:
         put_away: mirrored statements of removed artifacts that were given a name that says so.
         findings: what is wrong; nothing was removed then.
         unneeded_mirrors: such statements, as far as they were not.
+        mirrored: mirrored statements that were missing, and were written.
+        missing_mirrors: of which artifacts they are missing: a store was killed after its commit.
     """
 
     deleting: bool
@@ -69,6 +71,8 @@ class GcReport:
     put_away: int = 0
     findings: list[Finding] = field(default_factory=list)
     unneeded_mirrors: list[ArtifactRef] = field(default_factory=list)
+    mirrored: int = 0
+    missing_mirrors: list[ArtifactRef] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -82,6 +86,8 @@ class GcReport:
             "young": len(self.young),
             "youngBytes": bytes_of(self.young),
             "putAway": self.put_away,
+            "missingMirrors": len(self.missing_mirrors),
+            "mirrored": self.mirrored,
             "findings": [finding.to_json() for finding in self.findings],
         }
 

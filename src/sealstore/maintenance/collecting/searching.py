@@ -17,7 +17,7 @@ from sealstore.maintenance.contents import Contents
 from sealstore.maintenance.finding import Finding
 from sealstore.maintenance.fsck.mirror import mirrored_ref
 from sealstore.maintenance.progress import Progress
-from sealstore.names import ArtifactRef
+from sealstore.names import ArtifactRef, request
 from sealstore.statement import decode
 
 
@@ -61,7 +61,11 @@ class Search:
     set_aside: bool
 
     def look_at_mirror(self) -> None:
-        """Find what mirrored statements need that no history knows, and what can go there."""
+        """Find what mirrored statements need that no history knows, and what can go there.
+
+        And of what is stored, what has no mirrored statement.
+        """
+        missing = dict(self.needed.contents.stored)
         for found in mirror_files.mirror_files(self.parts.root):
             path = f"{layout.STATEMENTS_FOLDER}/{found.path}"
             mirrored = mirrored_ref(found)
@@ -69,11 +73,21 @@ class Search:
                 self._note(Garbage.STAGING, path, None, found)
             elif mirrored is not None:
                 self._look_at_mirrored(found, path, *mirrored)
+                missing.pop(self._sequence(*mirrored), None)
             elif found.is_set_aside and not found.is_folder:
                 with suppress(SealstoreError):
                     self._keep_payload_of(mirror_files.read_mirror_file(self.parts.root, found))
                 if self.set_aside:
                     self._note(Garbage.SET_ASIDE, path, None, found)
+
+        self.report.missing_mirrors += [
+            request(artifact.name, artifact.tag, artifact.revision) for artifact in missing.values()
+        ]
+
+    def _sequence(self, ref: ArtifactRef, is_put_away: bool) -> int:
+        """The place in the history of what is stored, and mirrored by a file; 0 if none is."""
+        stored = self.needed.contents.find(str(ref.name), str(ref.tag), ref.revision or 0)
+        return 0 if stored is None or is_put_away else stored[0]
 
     def _look_at_mirrored(
         self, found: FoundFile, path: str, ref: ArtifactRef, is_put_away: bool

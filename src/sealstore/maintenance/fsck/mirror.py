@@ -36,8 +36,12 @@ _JUST_STORED: Final = timedelta(minutes=1)
 """A store this young may still be about to write its mirror, after its commit."""
 _MAX_PATHS: Final = 100
 _HINT: Final = (
-    "the artifact itself is sound, and its row has the envelope: 'sealstore resign' writes the"
-    " mirror anew with its new signature; find out who wrote to the mirror."
+    "the artifact itself is sound, and its row has the envelope: move the file out of the"
+    " repository, 'sealstore gc --delete' then writes the mirror anew; find out who wrote to it."
+)
+_MISSING: Final = (
+    "the artifact itself is sound, and its row has the envelope: 'sealstore gc --delete' mirrors"
+    " it. If no store was killed after its commit, find out who removed the mirror."
 )
 
 
@@ -108,7 +112,8 @@ class MirrorCheck:
                 continue
             else:
                 text = "Its mirrored statement is missing."
-            self.report.add(Section.MIRROR, Finding(str(ref), MIRROR, text, _HINT))
+            hint = _HINT if found is not None else _MISSING
+            self.report.add(Section.MIRROR, Finding(str(ref), MIRROR, text, hint))
 
     # ── what lies there ──────────────────────────────────────────────────────
 

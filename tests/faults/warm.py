@@ -1,0 +1,43 @@
+"""Loaded by the fork server, so that its children find everything imported, compiled and cached.
+
+Each child of the tests that die at a step would otherwise pay for that anew, many hundred times. It
+does once, in a folder of its own, what they do, and leaves nothing open: no file, no thread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from pathlib import Path
+
+from tests.faults import alias_operations, bundle_operations, gc_operations, operations
+from tests.faults.operations import Done
+
+
+def warm_up(folder: Path) -> None:
+    """Do a little of everything."""
+    done = Done(folder / "done")
+    place = folder / "place"
+    gc_operations.litter(place)
+    gc_operations.check_all(place, done)
+    gc_operations.collect_all(place, done)
+    for operation in (
+        *(operations.store, operations.store_by_temporary_names, operations.load_and_remember),
+        *(operations.change_settings, operations.resign, operations.put_rotation_on_record),
+        *(operations.beat,),
+    ):
+        operation(place / "repository", done)
+    bundles = folder / "bundles"
+    bundles.mkdir()
+    bundle_operations.fill(bundles, folder / "origin")
+    bundle_operations.take_in(bundles, done)
+    bundle_operations.create(bundles, done)
+    aliases = folder / "aliases"
+    aliases.mkdir()
+    alias_operations.fill(aliases)
+    alias_operations.move(aliases, done)
+
+
+with tempfile.TemporaryDirectory() as _folder, warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    warm_up(Path(_folder))
