@@ -272,6 +272,12 @@ class RebuildRefusedError(SealstoreError):
     code = "REBUILD_REFUSED"
 
 
+class BackupRefusedError(SealstoreError):
+    """A backup that cannot be made, or one that is not restored."""
+
+    code = "BACKUP_REFUSED"
+
+
 class BundleRefusedError(SealstoreError):
     """A genuine bundle that cannot be made, or does not belong into this repository."""
 

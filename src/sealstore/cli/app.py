@@ -38,6 +38,8 @@ COMMANDS: Final = {
     "fsck": "upkeep:fsck",
     "gc": "upkeep:gc",
     "rebuild": "rebuilding:rebuild",
+    "backup": "backing_up:backup",
+    "restore": "backing_up:restore",
     "bundle": "bundles:bundle",
     "migrate": "setup:migrate",
     "doctor": "checking:doctor",

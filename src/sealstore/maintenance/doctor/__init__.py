@@ -14,6 +14,7 @@ from sealstore import environment as running
 from sealstore.catalogue.inspection import sqlite_version
 from sealstore.keys.backend import openssl_version
 from sealstore.layout import REPOSITORY_FILE
+from sealstore.maintenance.doctor.backups import check_backup
 from sealstore.maintenance.doctor.check import Check, Level
 from sealstore.maintenance.doctor.configuration import check_configuration
 from sealstore.maintenance.doctor.database import check_catalogue
@@ -56,6 +57,7 @@ def doctor(
         checks += check_folders(root, writing=writing)
         checks += check_leftovers(root)
         checks.append(check_space(root))
+        checks.append(check_backup(settings, writing=writing))
         checks += check_written(settings)
     checks.append(check_writer())
     checks.append(_versions())

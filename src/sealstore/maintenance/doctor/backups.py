@@ -1,0 +1,51 @@
+"""Whether what is stored has been backed up."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sealstore.errors import SealstoreError
+from sealstore.maintenance.backing_up.record import last_backup
+from sealstore.maintenance.doctor.check import Check
+from sealstore.settings import Settings
+
+_TOPIC: Final = "backup"
+_OLD: Final = timedelta(days=7)
+_COMMAND: Final = "sealstore backup FOLDER, on another disk"
+
+
+def check_backup(settings: Settings, *, writing: bool) -> Check:
+    """Whether a backup was made from here, and how old the last one is.
+
+    Args:
+        settings: name the repository and this client's memory.
+        writing: whether anything is stored from here; who only loads makes no backups.
+    """
+    if settings.database_url is not None:
+        return Check.note(
+            _TOPIC,
+            "the catalogue is in PostgreSQL, whose backups are not seen from here",
+            "pg_dump it, then copy the repository's folder",
+        )
+    try:
+        last = last_backup(settings)
+        remembered = settings.trust_store().read()
+    except SealstoreError as error:
+        return Check.failed(_TOPIC, error)
+    size = 0 if remembered is None else remembered.point.size
+    if last is None:
+        # The first entry is the repository's creation.
+        if size <= 1:
+            return Check.ok(_TOPIC, "nothing is stored yet that could be backed up")
+        text = "nothing has been backed up from here"
+        if not writing:
+            return Check.note(_TOPIC, text, "whoever stores should: sealstore backup FOLDER")
+        return Check.wrong(_TOPIC, text, _COMMAND)
+    age = datetime.now(UTC) - datetime.fromisoformat(last.at)
+    behind = max(0, size - last.size)
+    text = f"last backed up {age.days} days ago to {last.folder}; {behind} changes since"
+    details = {"at": last.at, "folder": last.folder, "changesSince": behind}
+    if behind and age > _OLD:
+        return Check.note(_TOPIC, text, _COMMAND, **details)
+    return Check.ok(_TOPIC, text, **details)
