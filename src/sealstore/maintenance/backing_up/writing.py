@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -302,9 +302,12 @@ class _Writing:
                     mirror_files.put_mirror_away(self._place, mirrored[0])
 
     def _finish(self, proof: LedgerProof) -> None:
-        now = datetime.now(UTC)
+        at = datetime.now(UTC)
+        # Names sort as snapshots were made, whatever the clock says.
+        for earlier in snapshots_in(self._folder)[-1:]:
+            at = max(at, earlier.at + timedelta(seconds=1))
         head = proof.state.head
-        name = snapshot_name(head, now)
+        name = snapshot_name(head, at)
         with storage_errors("The snapshot cannot be ended"):
             for path, _, _ in os.walk(self._place, topdown=False):
                 _sync_folder(Path(path))
