@@ -20,10 +20,12 @@ PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", PAGE, flags=re.MULTILINE | re.DOTALL))
 WALKED = [
     "First set-up",
+    "Backing up",
     "Rotating a key",
     "A leaked key",
     "Clearing up",
     "A lost catalogue",
+    "Moving to another machine",
     "A full disk",
     "An auditor's visit",
     "Into an air-gapped site",
