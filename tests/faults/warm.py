@@ -10,7 +10,14 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tests.faults import alias_operations, bundle_operations, gc_operations, operations
+from tests.faults import (
+    alias_operations,
+    backup_operations,
+    bundle_operations,
+    gc_operations,
+    operations,
+    rebuild_operations,
+)
 from tests.faults.operations import Done
 
 
@@ -36,6 +43,12 @@ def warm_up(folder: Path) -> None:
     aliases.mkdir()
     alias_operations.fill(aliases)
     alias_operations.move(aliases, done)
+    ruins = folder / "ruins"
+    rebuild_operations.damage(ruins)
+    rebuild_operations.rebuild_all(ruins, done)
+    lost = folder / "lost"
+    backup_operations.lose(lost)
+    backup_operations.restore_all(lost, done)
 
 
 with tempfile.TemporaryDirectory() as _folder, warnings.catch_warnings():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import glob
 import os
 import secrets
 import shutil
@@ -146,15 +148,43 @@ def _require_free(root: Path) -> None:
 
 @contextmanager
 def _staging(root: Path) -> Iterator[Path]:
-    staging = root.parent / f"{_STAGING}{secrets.token_hex(8)}"
+    """A folder beside ``root``; those that killed restores of the same place left are removed."""
+    prefix = f"{_STAGING}{root.name}-"
+    staging = root.with_name(f"{prefix}{secrets.token_hex(8)}")
     with storage_errors("The repository cannot be restored here"):
         root.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir(mode=0o750)
+        parent = os.open(root.parent, OPEN_FOLDER)
+        try:
+            # Nobody takes a folder for a left one between its making and its lock.
+            fcntl.flock(parent, fcntl.LOCK_EX)
+            for left in root.parent.glob(f"{glob.escape(prefix)}*"):
+                _remove_left(left)
+            staging.mkdir(mode=0o750)
+            held = os.open(staging, OPEN_FOLDER)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        finally:
+            os.close(parent)
     try:
         yield staging
     finally:
         # Where it was moved to its place, there is nothing any more.
         shutil.rmtree(staging, ignore_errors=True)
+        os.close(held)
+
+
+def _remove_left(folder: Path) -> None:
+    try:
+        opened = os.open(folder, OPEN_FOLDER)
+    except OSError:
+        return
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder)
+    except BlockingIOError:
+        # Of a restore that is running.
+        return
+    finally:
+        os.close(opened)
 
 
 # ── copying ──────────────────────────────────────────────────────────────────
