@@ -43,6 +43,7 @@ def test_no_control_character_of_others_is_printed(
     command: list[str], as_json: list[str], hostile: Repository, site: Site
 ) -> None:
     """Names, metadata and actors are escaped in every output, text and JSON."""
+    site.run("backup", site.keyring.parent / "backup")
     ran = site.run(*command, *as_json)
     assert not set(FORBIDDEN) & set(ran.out + ran.err)
     assert hostile.id

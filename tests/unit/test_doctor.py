@@ -43,6 +43,7 @@ def site(repository: Repository, tmp_path: Path) -> Site:
     site = Site(repository.root, tmp_path / "keys" / "keyring.json")
     site.set_keys(*repository.keyring)
     repository.store([1], "x", "1")
+    site.run("backup", tmp_path / "backup")
     return site
 
 
@@ -288,16 +289,18 @@ def test_what_is_remembered_is_told(site: Site) -> None:
     site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
     site.settings.trust_store().forget()
     assert "nothing is remembered of this repository yet" in site.run("doctor").out
-    remembers(site, REPOSITORY_ID)
+    # An untouched repository needs no backup.
+    remembers(site, REPOSITORY_ID, 1)
     [told] = details(site, "trust state")
-    assert (told["repository"], told["size"]) == (REPOSITORY_ID, 3)
+    assert (told["repository"], told["size"]) == (REPOSITORY_ID, 1)
 
 
 def test_an_exchanged_repository_is_wrong(site: Site) -> None:
     """Another one than was seen there before."""
     remembers(site, OTHER_REPOSITORY_ID)
-    found = wrong(site)
-    assert found["topic"] == "trust state"
+    # Nothing was backed up of that one.
+    [found, backup] = checks(site, "wrong", 1)
+    assert [found["topic"], backup["topic"]] == ["trust state", "backup"]
     assert f"{OTHER_REPOSITORY_ID} was seen here before" in found["text"]
     site.set_keys(hmac_key(7))
     assert "trust state" not in [check["topic"] for check in checks(site, "wrong", 1)]

@@ -30,10 +30,9 @@ def check_backup(settings: Settings, *, writing: bool) -> Check:
         )
     try:
         last = last_backup(settings)
-        remembered = settings.trust_store().read()
     except SealstoreError as error:
         return Check.failed(_TOPIC, error)
-    size = 0 if remembered is None else remembered.point.size
+    size = _seen_size(settings)
     if last is None:
         # The first entry is the repository's creation.
         if size <= 1:
@@ -49,3 +48,12 @@ def check_backup(settings: Settings, *, writing: bool) -> Check:
     if behind and age > _OLD:
         return Check.note(_TOPIC, text, _COMMAND, **details)
     return Check.ok(_TOPIC, text, **details)
+
+
+def _seen_size(settings: Settings) -> int:
+    try:
+        remembered = settings.trust_store().read()
+    except SealstoreError:
+        # The check of the trust state says so.
+        return 0
+    return 0 if remembered is None else remembered.point.size
