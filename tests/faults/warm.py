@@ -6,10 +6,12 @@ does once, in a folder of its own, what they do, and leaves nothing open: no fil
 
 from __future__ import annotations
 
+import os
 import tempfile
 import warnings
 from pathlib import Path
 
+from sealstore.settings import PREFIX
 from tests.faults import (
     alias_operations,
     backup_operations,
@@ -51,6 +53,9 @@ def warm_up(folder: Path) -> None:
     backup_operations.restore_all(lost, done)
 
 
+for _name in [name for name in os.environ if name.startswith(PREFIX)]:
+    # What the first test that starts the server has set, another database for example.
+    del os.environ[_name]
 with tempfile.TemporaryDirectory() as _folder, warnings.catch_warnings():
     warnings.simplefilter("ignore")
     warm_up(Path(_folder))

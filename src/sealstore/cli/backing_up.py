@@ -15,11 +15,12 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 @click.command(short_help="Add a snapshot to a backup.")
 @_FOLDER
 @click.option("--copy", is_flag=True, help="Copy payloads even where they could be linked.")
+@click.option("--check", is_flag=True, help="Read again what the snapshot before has, too.")
 @click.option("--keep", type=click.IntRange(min=1), help="Drop all but so many snapshots.")
 @output.json_option
 @pass_invocation
 def backup(
-    invocation: Invocation, folder: Path, copy: bool, keep: int | None, as_json: bool
+    invocation: Invocation, folder: Path, copy: bool, check: bool, keep: int | None, as_json: bool
 ) -> int:
     """Add a snapshot of the repository to the backup in FOLDER, while others load and store.
 
@@ -30,7 +31,7 @@ def backup(
     from sealstore.maintenance.backing_up import backup as run
 
     with invocation.open() as repository, output.progress() as progress:
-        report = run(repository, folder, copy=copy, keep=keep, progress=progress)
+        report = run(repository, folder, copy=copy, check=check, keep=keep, progress=progress)
     if as_json:
         output.document(report.to_json())
         return DONE

@@ -21,6 +21,7 @@ from sealstore.maintenance.auditing.replaying import Replay
 from sealstore.maintenance.contents import Contents
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.state import RepositoryState
+from sealstore.trust import TrustRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +48,26 @@ class LedgerProof:
     findings_in_all: int
 
 
-def prove_ledger(parts: Parts, rows: Reading, *, progress: Progress = no_progress) -> LedgerProof:
+def prove_ledger(
+    parts: Parts,
+    rows: Reading,
+    remembered: TrustRecord | None,
+    *,
+    progress: Progress = no_progress,
+) -> LedgerProof:
     """Verify the head, every entry of the history against it, and every record of the map.
 
     Args:
         parts: of the repository.
         rows: the snapshot.
+        remembered: what this client remembered before the snapshot was taken: others go on, and
+            remember what they have seen since.
         progress: hears of the phase ``history``, in entries.
 
     Raises:
         VerificationError, CatalogueTamperedError: the head is refused.
         CatalogueError: the database failed.
     """
-    remembered = parts.state.remembered()
     state = parts.state.verify(rows.history.head(), remembered, rows)
     parts.state.advance(state, remembered)
     head = state.head

@@ -94,6 +94,11 @@ def restore(
             is left of the attempt.
         StorageError: the file system refused.
     """
+    if settings.database_url is not None:
+        raise BackupRefusedError(
+            "A snapshot's catalogue is SQLite's, and PostgreSQL is configured.",
+            hint="restore what pg_dump wrote, or unset MODEL_REPO_DATABASE_URL.",
+        )
     root = settings.path.absolute()
     snapshot = _chosen(folder, name)
     record = settings.trust_store(root).read()
@@ -197,6 +202,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
         try:
             found = list(walk(opened, 3))
             total = sum(each.status.st_size for each in found if each.is_regular)
+            _require_space(target, total)
             done = 0
             for each in found:
                 _require_expected(each)
@@ -212,6 +218,15 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
             os.close(opened)
         for inner, _, _ in os.walk(target, topdown=False):
             _sync(Path(inner))
+
+
+def _require_space(target: Path, size: int) -> None:
+    free = shutil.disk_usage(target).free
+    if size > free:
+        raise BackupRefusedError(
+            f"The snapshot has {size} bytes, and there is room for {free}.",
+            hint="make room, or restore to another disk: --repository, MODEL_REPO_PATH.",
+        )
 
 
 def _require_expected(found: FoundFile) -> None:

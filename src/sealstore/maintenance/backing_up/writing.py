@@ -16,7 +16,7 @@ from typing import Any, Final
 from sealstore import environment, layout, mirror_files
 from sealstore.access.place import ACCESS_FILE
 from sealstore.assembly import Parts
-from sealstore.blobs.local import PAYLOAD_MODE
+from sealstore.blobs.local import PAYLOAD_MODE, LocalBlobStore
 from sealstore.catalogue import Catalogue, Reading, catalogue_engine, require_current_schema
 from sealstore.catalogue.copying import copy_database
 from sealstore.catalogue.engine import SQLITE_FILE
@@ -26,8 +26,10 @@ from sealstore.errors import (
     CatalogueTamperedError,
     PayloadMissingError,
     SealstoreError,
+    VerificationError,
 )
 from sealstore.layout import storage_errors
+from sealstore.ledger import EntryArtifact
 from sealstore.maintenance.backing_up.record import BackupRecord, remember_backup
 from sealstore.maintenance.backing_up.snapshots import (
     INCOMPLETE,
@@ -36,11 +38,13 @@ from sealstore.maintenance.backing_up.snapshots import (
     snapshot_name,
     snapshots_in,
 )
+from sealstore.maintenance.contents import Contents
 from sealstore.maintenance.fsck.mirror import mirrored_ref
 from sealstore.maintenance.ledger_proof import LedgerProof, prove_ledger
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.repository import Repository
-from sealstore.statement import Statement, decode
+from sealstore.statement import Digests, Statement, decode
+from sealstore.trust import TrustRecord
 
 _ATTEMPTS: Final = 5
 """Of a snapshot whose payloads somebody collects meanwhile."""
@@ -94,6 +98,7 @@ def backup(
     folder: Path,
     *,
     copy: bool = False,
+    check: bool = False,
     keep: int | None = None,
     progress: Progress = no_progress,
 ) -> BackupReport:
@@ -104,6 +109,8 @@ def backup(
         folder: of the backup, made if it is absent.
         copy: whether payloads are copied even where they could be linked: somebody who changes the
             repository's file then does not change the backup's.
+        check: whether payloads that the snapshot before has are hashed again; those that changed
+            there, by a fault of its disk for example, are copied anew.
         keep: how many snapshots are there afterwards, at most; all by default.
         progress: hears of the phases ``history`` (entries) and ``payloads`` (bytes).
 
@@ -112,7 +119,7 @@ def backup(
             catalogue is in PostgreSQL. No snapshot was made.
         VerificationError, CatalogueError, StorageError: likewise.
     """
-    parts = repository.parts
+    parts, folder = repository.parts, folder.resolve()
     if parts.settings.database_url is not None:
         raise BackupRefusedError(
             "The catalogue is in PostgreSQL, which has its own backups.",
@@ -124,7 +131,7 @@ def backup(
         for attempt in range(1, _ATTEMPTS + 1):
             try:
                 with _incomplete(folder) as place:
-                    _Writing(parts, place, report, folder, copy, progress).run()
+                    _Writing(parts, place, report, copy, check, progress).run()
                 break
             except PayloadMissingError:
                 # Removed and collected since the database was copied; or else it is not sound.
@@ -153,17 +160,18 @@ class _Writing:
         parts: Parts,
         place: Path,
         report: BackupReport,
-        folder: Path,
         copy: bool,
+        check: bool,
         progress: Progress,
     ) -> None:
         self._parts = parts
         self._place = place
         self._report = report
-        self._folder = folder
+        self._folder = report.folder
         self._copy = copy
+        self._check = check
         self._progress = progress
-        earlier = snapshots_in(folder)
+        earlier = snapshots_in(report.folder)
         self._earlier = earlier[-1].path if earlier else None
         self._done: set[str] = set()
 
@@ -171,6 +179,7 @@ class _Writing:
         report = self._report
         report.artifacts = report.payloads = report.payload_bytes = 0
         report.linked = report.copied = report.copied_bytes = 0
+        remembered = self._parts.state.remembered()
         copy_database(self._parts.root / SQLITE_FILE, self._place / SQLITE_FILE)
         access = self._parts.root / ACCESS_FILE
         report.has_access_log = self._parts.settings.access_log_url is None and access.exists()
@@ -183,16 +192,16 @@ class _Writing:
         try:
             require_current_schema(engine)
             with Catalogue(engine, lock_file=None).read() as rows:
-                proof = self._proven(rows)
+                proof = self._proven(rows, remembered)
                 self._take_artifacts(rows, proof)
         finally:
             engine.dispose()
-        self._take_removed_statements()
+        self._take_removed_statements(proof.contents)
         layout.place_settings(self._place, proof.state.settings.envelope)
         self._finish(proof)
 
-    def _proven(self, rows: Reading) -> LedgerProof:
-        proof = prove_ledger(self._parts, rows, progress=self._progress)
+    def _proven(self, rows: Reading, remembered: TrustRecord | None) -> LedgerProof:
+        proof = prove_ledger(self._parts, rows, remembered, progress=self._progress)
         if proof.findings_in_all:
             raise BackupRefusedError(
                 f"The repository is not sound: {proof.findings[0].message}",
@@ -237,7 +246,7 @@ class _Writing:
         target = self._place / name
         with storage_errors("A payload cannot be put into the snapshot"):
             target.parent.mkdir(mode=0o750, exist_ok=True)
-        if self._is_linked_from_earlier(name, target, size):
+        if self._is_linked_from_earlier(name, target, digests, size):
             self._report.linked += 1
         elif not self._copy and self._is_linked(self._parts.root / name, target):
             # What is linked is hashed, too: a damaged payload is no backup.
@@ -251,7 +260,7 @@ class _Writing:
         self._report.payloads += 1
         self._report.payload_bytes += size
 
-    def _is_linked_from_earlier(self, name: str, target: Path, size: int) -> bool:
+    def _is_linked_from_earlier(self, name: str, target: Path, digests: Digests, size: int) -> bool:
         if self._earlier is None:
             return False
         source = self._earlier / name
@@ -259,7 +268,15 @@ class _Writing:
             status = os.stat(source, follow_symlinks=False)
         except OSError:
             return False
-        return status.st_size == size and self._is_linked(source, target)
+        if status.st_size != size or not self._is_linked(source, target):
+            return False
+        if self._check:
+            try:
+                LocalBlobStore(self._place).check(digests, size)
+            except VerificationError:
+                target.unlink()
+                return False
+        return True
 
     def _is_linked(self, source: Path, target: Path) -> bool:
         try:
@@ -289,17 +306,22 @@ class _Writing:
 
     # ── the rest ─────────────────────────────────────────────────────────────
 
-    def _take_removed_statements(self) -> None:
+    def _take_removed_statements(self, contents: Contents) -> None:
         """Mirrored statements of removed artifacts: a rebuild knows by them what was given out."""
         for found in mirror_files.mirror_files(self._parts.root):
             mirrored = mirrored_ref(found)
-            if mirrored is None or not mirrored[1]:
+            if mirrored is None:
+                continue
+            ref = mirrored[0]
+            known = contents.find_removed(ref.name, ref.tag, ref.revision or 0)
+            if known is None:
+                # Stored, and taken; or removed since the database was copied; or nobody's.
                 continue
             with suppress(SealstoreError):
                 data = mirror_files.read_mirror_file(self._parts.root, found)
-                if data is not None:
-                    layout.write_mirror(self._place, mirrored[0], data)
-                    mirror_files.put_mirror_away(self._place, mirrored[0])
+                if data is not None and _is_of(data, known):
+                    layout.write_mirror(self._place, ref, data)
+                    mirror_files.put_mirror_away(self._place, ref)
 
     def _finish(self, proof: LedgerProof) -> None:
         at = datetime.now(UTC)
@@ -322,6 +344,10 @@ class _Writing:
             size=head.size,
         )
         remember_backup(self._parts.settings, record)
+
+
+def _is_of(envelope: bytes, known: EntryArtifact) -> bool:
+    return sha256(read_unverified(envelope).payload).hexdigest() == known.statement
 
 
 def _not_sound(what: str, name: str) -> BackupRefusedError:

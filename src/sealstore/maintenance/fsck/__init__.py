@@ -102,8 +102,9 @@ def _check(
     payloads = DistinctPayloads()
     proof: LedgerProof | None = None
     try:
+        remembered = parts.state.remembered()
         with parts.catalogue.read() as rows:
-            proof = prove_ledger(parts, rows, progress=progress)
+            proof = prove_ledger(parts, rows, remembered, progress=progress)
             _tell_ledger(proof, report)
             statements = StatementCheck(parts, proof, report, mirror, payloads)
             statements.run(rows, progress)
