@@ -17,7 +17,13 @@ from sealstore import environment, layout, mirror_files
 from sealstore.access.place import ACCESS_FILE
 from sealstore.assembly import Parts
 from sealstore.blobs.local import PAYLOAD_MODE, LocalBlobStore
-from sealstore.catalogue import Catalogue, Reading, catalogue_engine, require_current_schema
+from sealstore.catalogue import (
+    ArtifactRow,
+    Catalogue,
+    Reading,
+    catalogue_engine,
+    require_current_schema,
+)
 from sealstore.catalogue.copying import copy_database
 from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.envelope import read_unverified
@@ -25,6 +31,7 @@ from sealstore.errors import (
     BackupRefusedError,
     CatalogueTamperedError,
     PayloadMissingError,
+    RevokedKeyError,
     SealstoreError,
     VerificationError,
 )
@@ -42,9 +49,11 @@ from sealstore.maintenance.contents import Contents
 from sealstore.maintenance.fsck.mirror import mirrored_ref
 from sealstore.maintenance.ledger_proof import LedgerProof, prove_ledger
 from sealstore.maintenance.progress import Progress, no_progress
+from sealstore.proving import ref_of, verified_in
 from sealstore.repository import Repository
 from sealstore.statement import Digests, Statement, decode
 from sealstore.trust import TrustRecord
+from sealstore.verification import Proven
 
 _ATTEMPTS: Final = 5
 """Of a snapshot whose payloads somebody collects meanwhile."""
@@ -214,14 +223,8 @@ class _Writing:
         stored = dict(proof.contents.stored)
         total = len(stored)
         for done, row in enumerate(rows.artifacts(), start=1):
-            envelope = row.envelope if isinstance(row.envelope, bytes) else b""
-            known = stored.pop(row.sequence, None)
             try:
-                # The proven history vouches for these very bytes, whose key may be revoked by now.
-                signed = read_unverified(envelope).payload
-                if known is None or sha256(signed).hexdigest() != known.statement:
-                    raise CatalogueTamperedError("Its row is not what was stored.")
-                statement = decode(signed)
+                statement, envelope = _statement(row, stored.pop(row.sequence, None), proof)
             except SealstoreError as error:
                 raise _not_sound(error.message, str(row.name)) from error
             layout.write_mirror(self._place, statement.ref, envelope)
@@ -344,6 +347,22 @@ class _Writing:
             size=head.size,
         )
         remember_backup(self._parts.settings, record)
+
+
+def _statement(
+    row: ArtifactRow, known: EntryArtifact | None, proof: LedgerProof
+) -> tuple[Statement, bytes]:
+    """The statement of a row that is what the proven history has, and its envelope."""
+    if known is None or not isinstance(row.envelope, bytes):
+        raise CatalogueTamperedError("Its row is not what was stored.")
+    try:
+        proven = Proven(ref_of(row), known.statement)
+        return verified_in(proof.state, row, proven).statement, row.envelope
+    except RevokedKeyError:
+        # It is kept, and stays refused: an admin may accept it by its name and digest.
+        if not _is_of(row.envelope, known):
+            raise
+        return decode(read_unverified(row.envelope).payload), row.envelope
 
 
 def _is_of(envelope: bytes, known: EntryArtifact) -> bool:
