@@ -26,7 +26,7 @@ from sealstore.errors import (
     TrustStateFormatError,
 )
 from sealstore.keys import Key, Role, State
-from sealstore.maintenance import backing_up, revoke_key
+from sealstore.maintenance import backing_up, retire_key, revoke_key
 from sealstore.maintenance.backing_up import (
     BackupReport,
     RestoreReport,
@@ -346,6 +346,26 @@ def test_an_access_log_elsewhere_is_not_in_it(site: Backed) -> None:
     assert not (site.kept / report.snapshot / "access.sqlite3").exists()
     site.put_back()
     assert not (site.place / "again" / "access.sqlite3").exists()
+
+
+def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(tmp_path: Path) -> None:
+    """The key is active meanwhile, and retired again; what it signed stands signed anew by then."""
+    old, new = ed25519_key(1), ed25519_key(2)
+    site = Backed(tmp_path, old)
+    site.store([1], "a", "1")
+    site.back_up()
+    site.set_keys(replace(old, state=State.RETIRED), new)
+    with pytest.raises(BackupRefusedError, match="RETIRED_KEY") as refused:
+        site.put_back()
+    assert "keys retire" in str(refused.value.hint)
+    assert not (tmp_path / "again").exists()
+    site.set_keys(old, new)
+    site.put_back()
+    retire_key(site.at("again"), old.key_id)
+    for folder in ("trust", "other"):
+        client = replace(site.at("again"), trust_folder=tmp_path / folder)
+        with Repository.open(settings=client) as repository:
+            assert repository.load("a") == [1]
 
 
 # ── the folder of a backup ───────────────────────────────────────────────────

@@ -24,6 +24,7 @@ from sealstore.errors import (
     BackupRefusedError,
     RepositoryExchangedError,
     RepositoryExistsError,
+    RetiredKeyError,
     RevokedKeyError,
 )
 from sealstore.keys import Keyring
@@ -290,12 +291,19 @@ def _checked(
     wrong = [each for _, each in report.findings if each.code != RevokedKeyError.code]
     if wrong:
         first = wrong[0]
+        hint = "find out who wrote to the backup, and restore another snapshot."
+        if first.code == RetiredKeyError.code:
+            hint = (
+                "restore a snapshot that was made after the key was retired; or, if you know that"
+                " this one is right, let the key be active in your keyring while you restore, and"
+                " then 'sealstore keys retire' it again."
+            )
         about = f"{first.artifact}: " if first.artifact else ""
         more = len(wrong) - 1
         raise BackupRefusedError(
             f"The snapshot is not sound: {about}{first.message} [{first.code}]"
             f"{f' And {more} more.' if more else ''}",
-            hint="find out who wrote to the backup, and restore another snapshot.",
+            hint=hint,
         )
     return report
 
