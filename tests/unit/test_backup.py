@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sealstore.catalogue import copying
 from sealstore.errors import (
     ArtifactNotFound,
     BackupRefusedError,
@@ -265,7 +266,7 @@ def test_others_store_and_remove_meanwhile(site: Backed) -> None:
 @pytest.fixture
 def collected(site: Backed, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """Something is removed and collected right after the database was copied, so often."""
-    real = writing.copy_database
+    real = copying.copy_database
     done: list[int] = []
 
     def often(times: int) -> list[int]:
