@@ -119,6 +119,69 @@ def test_a_removed_artifact_is_not_brought_back_where_the_map_is_left(ruins: Rui
     require_gone(ruins)
 
 
+def older_catalogue(ruins: Ruins) -> Path:
+    """A copy of the catalogue as it is now."""
+    older = ruins.place / "older.sqlite3"
+    with ruins.open() as repository:
+        run_sql(repository, "PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(ruins.database, older)
+    return older
+
+
+@pytest.mark.parametrize("left", ["an older export", "an older catalogue", "nothing older"])
+def test_what_was_removed_after_the_last_proof_is_not_brought_back(ruins: Ruins, left: str) -> None:
+    """Its store is proven, its removal is not: the file's name says it, and the report says so."""
+    ruins.store([4], "late", "1")
+    export = ruins.export() if left == "an older export" else None
+    older = older_catalogue(ruins) if left == "an older catalogue" else None
+    ruins.remove("late", "1")
+    ruins.lose()
+    if older is not None:
+        shutil.copy(older, ruins.database)
+    report = ruins.rebuild(export=export)
+    assert report.removed == ["gone:1@1", "late:1@1"]
+    is_told = any("late:1@1" in note and "name alone" in note for note in report.notes)
+    assert is_told == (left != "nothing older")
+    require_gone(ruins)
+    with ruins.open() as repository:
+        with pytest.raises(ArtifactNotFound):
+            repository.load("late")
+        assert repository.store([5], "late", "1").revision == 2
+
+
+def test_what_was_removed_after_the_proven_history_is_not_brought_back_where_the_map_is_left(
+    ruins: Ruins,
+) -> None:
+    """The map is of the last head, and the history is proven up to a root before the removal."""
+    ruins.store([4], "late", "1")
+    checkpoint = ruins.checkpoint()
+    size = current_point(ruins.settings).size
+    ruins.remove("late", "1")
+    ruins.store([5], "later", "1")
+    with ruins.open() as repository:
+        run_sql(repository, "DELETE FROM history_entry WHERE sequence = ?", size + 2)
+    path = ruins.mirrored("late", "1")
+    path.with_name("1.json.removed").rename(path)
+    report = ruins.rebuild(checkpoint=checkpoint)
+    assert (report.proven_entries, report.removed) == (size, ["gone:1@1", "late:1@1"])
+    require_gone(ruins)
+
+
+def test_a_hidden_artifact_comes_back_where_the_last_map_is_left(ruins: Ruins) -> None:
+    """Its store is in the proven beginning of the history, and the map says that it is there."""
+    checkpoint = ruins.checkpoint()
+    size = current_point(ruins.settings).size
+    ruins.store([4], "later", "1")
+    ruins.store([5], "later", "2")
+    path = ruins.mirrored("b", "1")
+    path.rename(path.with_name("1.json.removed"))
+    with ruins.open() as repository:
+        run_sql(repository, "DELETE FROM history_entry WHERE sequence = ?", size + 2)
+    report = ruins.rebuild(checkpoint=checkpoint)
+    assert report.proven_entries == size
+    assert "b:1@1" in report.recovered
+
+
 def test_a_hidden_artifact_comes_back_where_a_proof_is_left(ruins: Ruins) -> None:
     """The other way round: a stored one's file was given the name of one that was removed."""
     path = ruins.mirrored("b", "1")
@@ -350,10 +413,7 @@ def test_a_forked_history_is_refused(ruins: Ruins) -> None:
 
 def test_an_older_catalogue_gives_no_number_out_twice(ruins: Ruins) -> None:
     """What this client remembers is where the new history begins."""
-    older = ruins.place / "older.sqlite3"
-    with ruins.open() as repository:
-        run_sql(repository, "PRAGMA wal_checkpoint(TRUNCATE)")
-    shutil.copy(ruins.database, older)
+    older = older_catalogue(ruins)
     ruins.store([5], "c", "1")
     ruins.remove("c", "1")
     size = current_point(ruins.settings).size

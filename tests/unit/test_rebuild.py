@@ -35,6 +35,7 @@ from sealstore.maintenance import (
 from sealstore.maintenance.auditing import ChainName, export_chain, open_ledger
 from sealstore.maintenance.rebuilding import rebuild
 from sealstore.maintenance.rebuilding.sources import gather
+from sealstore.names import request
 from sealstore.repository import Repository
 from tests.alias_moves import approvals, approver
 from tests.bundle_sites import FIRST, BundleSite
@@ -131,6 +132,31 @@ def test_what_was_stored_after_the_export_comes_from_the_mirror(ruins: Ruins) ->
         assert repository.load("late") == [7]
         with pytest.raises(ArtifactNotFound):
             repository.load("c", "1")
+
+
+def test_what_was_removed_after_the_export_stays_removed(ruins: Ruins) -> None:
+    """Though the export has it; what an alias meant by then, nobody knows."""
+    with ruins.open() as repository:
+        repository.set_alias("b", "production", "1")
+    export = ruins.export()
+    ruins.set_keys(hmac_key(1), hmac_key(2))
+    with ruins.open() as repository:
+        repository.resign(request("b", "1"))
+        repository.remove_alias("b", "production")
+    ruins.remove("b", "1")
+    ruins.lose()
+    report = ruins.rebuild(export=export)
+    assert report.removed == ["b:1@1", "gone:1@1"]
+    assert [finding.code for finding in report.lost] == ["ENTRIES_LOST"]
+    ruins.accept()
+    require_no_finding(ruins)
+    with ruins.open() as repository:
+        with pytest.raises(ArtifactNotFound):
+            repository.load("b", "1")
+        # It means what it did when the export was made.
+        with pytest.raises(ArtifactNotFound, match="removed"):
+            repository.load("b", "production")
+        assert repository.store([9], "b", "1").revision == 2
 
 
 def test_a_damaged_catalogue_is_set_aside(ruins: Ruins) -> None:

@@ -4,9 +4,11 @@
    not older than it.
 2. A proven history decides what was stored, removed and moved. What it has another entry for, or
    none, is not taken.
-3. Where it ends, the proven map of the old catalogue decides what was stored and removed.
-4. Where that says nothing either, a genuine statement is taken, unless its key is retired (then the
-   operator has to say so) or its file's name says that the artifact was removed.
+3. Where it ends before the last known state, the proven map of the old catalogue decides what was
+   stored and removed: after that end, too, of what the history has.
+4. Where that says nothing either, or is older than the last known state itself, a genuine statement
+   is taken, unless nothing proves it and its key is retired (then the operator has to say so), or
+   its file's name says that the artifact was removed.
 5. Two different statements for one revision, or for one place in the history, stop it all.
 """
 
@@ -45,7 +47,7 @@ class Plan:
         stores: statements whose entries are made anew, by their place.
         size: entries of the old history, those that are lost among them.
         kept: the statements of what is stored afterwards, by the place of their store.
-        removed: those of artifacts that were removed, in the history that is made anew.
+        removed: those of artifacts that were removed after the last proven entry.
         lost: the artifacts of proven entries whose statement is gone.
     """
 
@@ -84,11 +86,10 @@ def plan(
         verdict = judge.judge(candidate)
         if verdict is None:
             continue
-        if candidate.sequence <= len(made.proven):
-            if verdict == "stored":
-                made.kept[candidate.sequence] = candidate
+        if candidate.sequence > len(made.proven):
+            judge.require_alone(made.stores.setdefault(candidate.sequence, candidate), candidate)
+        elif candidate.sequence in judge.contents.removed:
             continue
-        judge.require_alone(made.stores.setdefault(candidate.sequence, candidate), candidate)
         if verdict == "removed":
             made.removed.append(candidate)
         else:
@@ -156,8 +157,9 @@ def _require_settings_of_their_time(found: Sources) -> None:
 
 
 def _find_lost(made: Plan, contents: Contents, report: RebuildReport) -> None:
+    removed_since = {each.sequence for each in made.removed}
     for sequence, artifact in contents.stored.items():
-        if sequence not in made.kept:
+        if sequence not in made.kept and sequence not in removed_since:
             made.lost.append(made.proven[sequence - 1])
             report.lose(
                 shown(artifact),
@@ -210,13 +212,18 @@ class _Judge:
         """``stored``, ``removed``, or None where it is not taken."""
         # 2
         entries = self.found.history.entries
+        by_history: str | None = ""
         if candidate.sequence <= len(entries) or self._in_history(candidate) is not None:
-            return self._by_history(candidate)
+            by_history = self._by_history(candidate)
+            if by_history != "stored" or self._is_last_known(len(entries)):
+                return by_history
         # 3
-        proven = self._by_map(candidate)
-        if proven != "":
-            return proven
+        by_map = self._by_map(candidate)
+        if by_map not in ("", "stored") or (by_map == "stored" and self._is_newest_map()):
+            return by_map
         # 4
+        if by_history or by_map:
+            return self._by_name(candidate)
         if is_retired(self.found.keyring, candidate) and not self.accept_retired:
             key_id = candidate.verified.key_id
             self._not_taken(
@@ -228,6 +235,26 @@ class _Judge:
             )
             return None
         return "removed" if candidate.is_put_away else "stored"
+
+    def _is_last_known(self, size: int) -> bool:
+        last = self.report.last_known
+        return last is not None and size >= last.size
+
+    def _is_newest_map(self) -> bool:
+        head, last = None if self.old is None else self.old.head, self.report.last_known
+        if head is None or last is None:
+            return False
+        return (head.epoch, head.size) == (last.epoch, last.size)
+
+    def _by_name(self, candidate: Candidate) -> str:
+        """What the file's name says of an artifact that was stored, as far as that is proven."""
+        if not candidate.is_put_away:
+            return "stored"
+        self.report.notes.append(
+            f"{candidate.ref} was stored, as far as anything is proven. That it was removed since,"
+            f" {candidate.where} says by its name alone: it stays removed."
+        )
+        return "removed"
 
     def _in_history(self, candidate: Candidate) -> str | None:
         ref = candidate.ref

@@ -136,7 +136,7 @@ def _fill(work: Work, transaction: WriteTransaction, new: VerifiedSettings) -> N
         if sequence % _REPORT_EVERY == 0:
             work.progress("entries", sequence, plan.size)
     for candidate in plan.removed:
-        writer.remove(entry_artifact(candidate.verified))
+        writer.remove(_on_record(plan, candidate))
     for lost in plan.lost:
         if lost.artifact is not None:
             writer.remove(lost.artifact, lost=True)
@@ -291,6 +291,13 @@ def _mend_mirror(work: Work) -> None:
             mirror_files.put_mirror_away(root, candidate.ref)
     except SealstoreError as error:
         warn_caller(f"The mirror is not mended: {error.message}", RepairWarning)
+
+
+def _on_record(plan: Plan, candidate: Candidate) -> EntryArtifact:
+    """The artifact as the entry of its store has it; it may have been signed anew since."""
+    proven = plan.proven[candidate.sequence - 1 : candidate.sequence]
+    known = proven[0].artifact if proven else None
+    return entry_artifact(candidate.verified) if known is None else known
 
 
 def _where(artifact: EntryArtifact) -> tuple[Name, Tag, int]:
