@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import ClassVar, Self
 
@@ -241,6 +243,22 @@ class StorageError(SealstoreError):
     """The file system refused: disk full, read-only, permission denied."""
 
     code = "STORAGE"
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn what the file system raises into ``StorageError``.
+
+    Args:
+        what: what cannot be done then.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"{what} ({error.strerror or type(error).__name__}).",
+            hint="check free space, permissions and the mount of the repository.",
+        ) from error
 
 
 class ArtifactNotFound(SealstoreError, FileNotFoundError):

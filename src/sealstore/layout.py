@@ -25,8 +25,8 @@ from sealstore.errors import (
     RepositoryExistsError,
     RepositoryLayoutError,
     RepositoryNotFoundError,
-    StorageError,
     UsageError,
+    storage_errors,
 )
 from sealstore.names import ArtifactRef
 
@@ -233,18 +233,6 @@ def write_mirror(
             return _place(opened, f"{ref.revision}.json", envelope, replace=replace)
         finally:
             os.close(opened)
-
-
-@contextmanager
-def storage_errors(what: str) -> Iterator[None]:
-    """Turn what the file system raises into ``StorageError``."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(
-            f"{what} ({error.strerror or type(error).__name__}).",
-            hint="check free space, permissions and the mount of the repository.",
-        ) from error
 
 
 def _open_mirror_folder(root: Path, mirror: str, ref: ArtifactRef) -> int:

@@ -17,8 +17,8 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.blobs.folder_walk import FoundFile, Removals, open_below, walk
-from sealstore.errors import RepositoryLayoutError
-from sealstore.layout import STATEMENTS_FOLDER, storage_errors
+from sealstore.errors import RepositoryLayoutError, storage_errors
+from sealstore.layout import STATEMENTS_FOLDER
 from sealstore.names import ArtifactRef
 
 PUT_AWAY: Final = ".removed"

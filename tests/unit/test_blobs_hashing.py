@@ -92,7 +92,9 @@ def test_a_very_large_write_is_synced_early(
 ) -> None:
     """While the other threads hash; commit() syncs all of it before the payload has a name."""
     synced: list[int] = []
-    monkeypatch.setattr("sealstore.blobs.local._SYNC_EARLY_BYTES", limits.PARALLEL_HASH_BYTES)
+    monkeypatch.setattr(
+        "sealstore.blobs.local_staging._SYNC_EARLY_BYTES", limits.PARALLEL_HASH_BYTES
+    )
     monkeypatch.setattr("os.fdatasync", synced.append)
     with repository.blobs.stage() as staged:
         staged.write(bytes(limits.PARALLEL_HASH_BYTES - 1))

@@ -402,7 +402,7 @@ def test_what_is_written_otherwise_than_read_is_refused(
     origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The digests of what was written decide what is linked."""
-    from sealstore.blobs.local import LocalStagedBlob
+    from sealstore.blobs.local_staging import LocalStagedBlob
 
     real = LocalStagedBlob.write
     monkeypatch.setattr(

@@ -14,7 +14,7 @@ import pytest
 from sealstore import layout
 from sealstore.artifact import Artifact
 from sealstore.blobs import CommitOutcome, FileKind
-from sealstore.blobs.local import LocalStagedBlob
+from sealstore.blobs.local_staging import LocalStagedBlob
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
@@ -217,7 +217,7 @@ def test_a_payload_that_is_there_is_hashed_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No writer is kept waiting while a store hashes its payload again."""
-    from sealstore.blobs import local
+    from sealstore.blobs import local_staging
     from sealstore.blobs.reading import hash_file
 
     hashed = []
@@ -226,7 +226,7 @@ def test_a_payload_that_is_there_is_hashed_once(
         hashed.append(arguments)
         return hash_file(*arguments)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(local, "hash_file", count)
+    monkeypatch.setattr(local_staging, "hash_file", count)
     repository.store("same", "m", "t")
     repository.store("same", "m", "t")
     assert len(hashed) == 1

@@ -160,13 +160,23 @@ class BlobStore(Protocol):
         """Everything that the store holds, payloads or not, as it is."""
         ...
 
+    def keeping(self) -> AbstractContextManager[None]:
+        """Nothing is removed meanwhile: a removal that is under way is waited for.
+
+        A file system without locks holds nothing off.
+
+        Raises:
+            StorageError: the storage refused.
+        """
+        ...
+
     def removing(self) -> AbstractContextManager[Callable[[StoredFile], bool]]:
         """A function that removes a file if it is still as it was found; says whether it was.
 
         On leaving, what was removed is removed durably.
 
         Raises:
-            StorageError: the storage refused.
+            StorageError: the storage refused, or payloads are kept.
         """
         ...
 

@@ -10,8 +10,7 @@ from typing import Final
 
 import msgspec
 
-from sealstore.errors import TrustStateFormatError
-from sealstore.layout import storage_errors
+from sealstore.errors import TrustStateFormatError, storage_errors
 from sealstore.settings import Settings
 from sealstore.statement import UtcTime
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 from sealstore import layout
 from sealstore.access.place import ACCESS_FILE
 from sealstore.blobs.folder_walk import OPEN_FOLDER, FoundFile, open_below, walk
-from sealstore.blobs.local import PAYLOAD_MODE
+from sealstore.blobs.local_files import PAYLOAD_MODE
 from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.errors import (
     BackupRefusedError,
@@ -26,9 +26,9 @@ from sealstore.errors import (
     RepositoryExistsError,
     RetiredKeyError,
     RevokedKeyError,
+    storage_errors,
 )
 from sealstore.keys import Keyring
-from sealstore.layout import storage_errors
 from sealstore.maintenance.backing_up.snapshots import Snapshot, snapshots_in
 from sealstore.maintenance.fsck import FsckReport, fsck
 from sealstore.maintenance.fsck.mirror import mirrored_ref

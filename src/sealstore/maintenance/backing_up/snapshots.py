@@ -14,8 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore.errors import BackupRefusedError
-from sealstore.layout import storage_errors
+from sealstore.errors import BackupRefusedError, storage_errors
 from sealstore.ledger import Head
 
 INCOMPLETE: Final = ".incomplete-"

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from sealstore import environment, layout, mirror_files
 from sealstore.access.place import ACCESS_FILE
 from sealstore.assembly import Parts
-from sealstore.blobs.local import PAYLOAD_MODE, LocalBlobStore
+from sealstore.blobs.local import LocalBlobStore
+from sealstore.blobs.local_files import PAYLOAD_MODE
 from sealstore.catalogue import (
     ArtifactRow,
     Catalogue,
@@ -34,8 +35,8 @@ from sealstore.errors import (
     RevokedKeyError,
     SealstoreError,
     VerificationError,
+    storage_errors,
 )
-from sealstore.layout import storage_errors
 from sealstore.ledger import EntryArtifact
 from sealstore.maintenance.backing_up.record import BackupRecord, remember_backup
 from sealstore.maintenance.backing_up.snapshots import (
@@ -54,9 +55,6 @@ from sealstore.repository import Repository
 from sealstore.statement import Digests, Statement, decode
 from sealstore.trust import TrustRecord
 from sealstore.verification import Proven
-
-_ATTEMPTS: Final = 5
-"""Of a snapshot whose payloads somebody collects meanwhile."""
 
 
 @dataclass(slots=True)
@@ -137,15 +135,13 @@ def backup(
         )
     report = BackupReport(folder)
     with exclusive_backup_folder(folder, parts.root):
-        for attempt in range(1, _ATTEMPTS + 1):
-            try:
-                with _incomplete(folder) as place:
-                    _Writing(parts, place, report, copy, check, progress).run()
-                break
-            except PayloadMissingError:
-                # Removed and collected since the database was copied; or else it is not sound.
-                if attempt == _ATTEMPTS:
-                    raise
+        try:
+            with _incomplete(folder) as place:
+                _Writing(parts, place, report, copy, check, progress).run()
+        except PayloadMissingError:
+            # Removed and collected since the database was copied; or else it is not sound.
+            with parts.blobs.keeping(), _incomplete(folder) as place:
+                _Writing(parts, place, report, copy, check, progress).run()
         if keep is not None:
             report.dropped = drop_all_but(folder, keep)
     return report

@@ -12,7 +12,7 @@ from sealstore.access.place import ACCESS_FILE
 from sealstore.assembly import LOCK_FILE
 from sealstore.blobs import BlobStore, FileKind, StoredFile
 from sealstore.blobs.folder_walk import OPEN_FOLDER, walk
-from sealstore.blobs.local import PAYLOAD_MODE
+from sealstore.blobs.local_files import PAYLOAD_MODE
 from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.maintenance.finding import Finding
 from sealstore.maintenance.fsck.mirror import foreign_file, writable_by_all
