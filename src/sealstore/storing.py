@@ -16,7 +16,6 @@ from sealstore.catalogue import ArtifactRow
 from sealstore.envelope import VerifiedStatement, open_statement, seal_statement
 from sealstore.errors import (
     AliasInTheWayError,
-    ArtifactNotFound,
     ImmutableTagError,
     RepairWarning,
     StorageError,
@@ -25,9 +24,10 @@ from sealstore.errors import (
 from sealstore.formats import Format, JoblibFormat
 from sealstore.history_entries import Detail
 from sealstore.keys import Role
+from sealstore.ledger import TagValue
 from sealstore.meaning import note_stored, tag_value
 from sealstore.names import ArtifactRef, Name, Tag
-from sealstore.proving import answer
+from sealstore.proven_map import ProvenMap
 from sealstore.recording import Change, change, entry_artifact
 from sealstore.signed_settings import RepositorySettings
 from sealstore.state import RepositoryState
@@ -183,8 +183,7 @@ def record_store(
     state.policies.check(draft.imports)
     _refuse_protected(state.document, tag)
     held = tag_value(made, name, tag)
-    if held is not None and held.revision is not None and state.document.immutable_tags:
-        raise _immutable()
+    _refuse_second(state.document, held)
     revision = 1 if held is None else held.highest + 1
     predicate = msgspec.structs.replace(draft, revision=revision, sequence=made.sequence)
     envelope = seal_statement(make_statement(predicate, digests), made.signer)
@@ -228,17 +227,19 @@ def warn(text: str) -> None:
 
 def _refuse_early(parts: Parts, ref: ArtifactRef) -> None:
     # Before the work of serialising; what decides is the check inside the transaction.
-    document = parts.state.known().document
-    _refuse_protected(document, ref.tag)
-    if not document.immutable_tags:
-        return
-    try:
-        _, _, proven = answer(parts, ref)
-    except ArtifactNotFound:
-        return
-    # An alias is refused as one, in the transaction.
-    if proven.move is None:
-        raise _immutable()
+    remembered = parts.state.remembered()
+    with parts.catalogue.read() as rows:
+        state = parts.state.verify(rows.history.head(), remembered, rows)
+        held = tag_value(ProvenMap(state.head.map_root, rows.map), ref.name, ref.tag)
+    _refuse_protected(state.document, ref.tag)
+    _refuse_second(state.document, held)
+
+
+def _refuse_second(document: RepositorySettings, held: TagValue | None) -> None:
+    if held is not None and held.revision is not None and document.immutable_tags:
+        raise ImmutableTagError(
+            "The tag is stored already, and this repository's tags do not change."
+        )
 
 
 def _refuse_protected(document: RepositorySettings, tag: Tag) -> None:
@@ -246,7 +247,3 @@ def _refuse_protected(document: RepositorySettings, tag: Tag) -> None:
         raise AliasInTheWayError(
             f"{tag} is protected as an alias in this repository, and so cannot be a tag."
         )
-
-
-def _immutable() -> ImmutableTagError:
-    return ImmutableTagError("The tag is stored already, and this repository's tags do not change.")

@@ -209,8 +209,10 @@ def test_a_removed_alias_is_an_error_and_stays_an_alias(churn: Repository) -> No
     with pytest.raises(ArtifactNotFound):
         churn.load("churn", "production")
     assert churn.aliases("churn") == ()
+    payloads = snapshot(churn.root / "objects")
     with pytest.raises(AliasInTheWayError):
-        churn.store(1, "churn", "production")
+        churn.store("late", "churn", "production")
+    assert snapshot(churn.root / "objects") == payloads
     with pytest.raises(ArtifactNotFound):
         churn.remove_alias("churn", "production")
     assert churn.alias_history("churn", "production", limit=1)[0].details["tag"] is None
@@ -262,13 +264,15 @@ def test_an_alias_cannot_become_a_tag(churn: Repository, immutable: bool) -> Non
     """Nothing is stored under it, removed by it, or meant through it by another alias."""
     churn.set_alias("churn", "production", "2026-10")
     churn.change_settings(immutable_tags=immutable)
+    payloads = snapshot(churn.root / "objects")
     for attempt in (
-        lambda: churn.store(1, "churn", "production"),
+        lambda: churn.store("late", "churn", "production"),
         lambda: churn.remove("churn", "production"),
         lambda: churn.set_alias("churn", "staging", "production"),
     ):
         with pytest.raises(AliasInTheWayError, match="is an alias of churn"):
             attempt()
+    assert snapshot(churn.root / "objects") == payloads, "it is refused before any work"
     if immutable:
         with pytest.raises(ImmutableTagError):
             churn.store(1, "churn", "2026-10")
