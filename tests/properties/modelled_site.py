@@ -1,15 +1,18 @@
 """A repository beside a plain model of it: what it must say, and what each change does to that.
 
 Whatever brings a repository to an earlier state (a backup that is restored), or makes it anew (a
-catalogue that is rebuilt), does the same to the model: ``copy.deepcopy(site.plain)`` when a backup
-is made, ``site.plain = …`` when it is restored, and ``site.reopen()`` around it. ``site.agrees()``
-then says whether the two still fit.
+catalogue that is rebuilt), does the same to the model. ``site.agrees()`` then says whether the two
+still fit.
 """
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from contextlib import closing
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +22,16 @@ from sealstore.errors import (
     AliasInTheWayError,
     ArtifactInUseError,
     ArtifactNotFound,
+    BackupRefusedError,
     SealstoreError,
 )
 from sealstore.keys import Key, Keyring, State, write_keyring_file
-from sealstore.maintenance import keys_in_file, rotate_key
+from sealstore.maintenance import accept_trust, current_point, keys_in_file, retire_key, rotate_key
 from sealstore.maintenance.auditing import verify_ledger
+from sealstore.maintenance.backing_up import backup, restore
 from sealstore.maintenance.collecting import collect
 from sealstore.maintenance.fsck import fsck
+from sealstore.maintenance.rebuilding import rebuild
 from sealstore.names import request
 from sealstore.repository import Repository
 from sealstore.settings import Settings
@@ -116,6 +122,7 @@ class Site:
         self.folder = folder
         self.settings = site_settings(folder)
         self.plain = Plain()
+        self.snapshots: list[tuple[str, Plain, str]] = []
         self.repository = Repository.open(settings=self.settings)
 
     def reopen(self) -> None:
@@ -246,6 +253,63 @@ class Site:
         self.repository.remove_alias(name, alias)
         plain.moves[name, alias].append(None)
         plain.changes += 1
+
+    # ── backups, and a lost catalogue ────────────────────────────────────────
+
+    def back_up(self, copy: bool) -> None:
+        """A snapshot, and the model as it is now."""
+        report = backup(self.repository, self.folder / "kept", copy=copy)
+        assert (report.artifacts, report.payloads) == (
+            len(self.plain.stored),
+            len(self.plain.needed()),
+        )
+        self.snapshots.append((report.snapshot, deepcopy(self.plain), self.signer.key_id))
+
+    def restore(self, number: int) -> None:
+        """The repository is lost, and a snapshot takes its place; the operator accepts that."""
+        name, plain, signer = self.snapshots[number % len(self.snapshots)]
+        self.repository.close()
+        shutil.rmtree(self.settings.path)
+        is_retired = signer != self.signer.key_id
+        if is_retired:
+            with pytest.raises(BackupRefusedError, match="RETIRED_KEY"):
+                restore(self.settings, self.folder / "kept", name=name)
+            # The operator lets the key be active for the time.
+            self.set_state(signer, State.ACTIVE)
+        restore(self.settings, self.folder / "kept", name=name)
+        self.plain = deepcopy(plain)
+        # What nothing needed was not in it.
+        self.plain.payloads = self.plain.needed()
+        accept_trust(self.settings, current_point(self.settings))
+        if is_retired:
+            retire_key(self.settings, signer)
+        self.repository = Repository.open(settings=self.settings)
+        self.plain.changes = self.repository.state.head.size
+
+    def set_state(self, key_id: str, state: State) -> None:
+        """What an operator writes into the keyring's file."""
+        keys = [
+            replace(key, state=state) if key.key_id == key_id else key
+            for key in keys_in_file(self.settings)
+        ]
+        write_keyring_file(self.settings.keyring_path, Keyring.of(keys))
+
+    def rebuild(self, damage: str) -> None:
+        """The catalogue loses rows, and is made anew; nothing that the history has is lost."""
+        self.repository.close()
+        with closing(sqlite3.connect(self.settings.path / "catalogue.sqlite3")) as connection:
+            connection.execute(f"DELETE FROM {damage}")
+            connection.commit()
+        report = rebuild(self.settings, do_write=True)
+        assert report.lost == [], report.lost
+        accept_trust(self.settings, current_point(self.settings))
+        self.repository = Repository.open(settings=self.settings)
+        # The settings that begin the epoch, and the rebuild itself, are changes as well.
+        newest = self.repository.history(limit=10)
+        added = [each.event for each in newest if each.sequence > self.plain.changes]
+        assert added[0] == "rebuild"
+        assert set(added) <= {"rebuild", "settings"}
+        self.plain.changes += len(added)
 
     # ── everything ───────────────────────────────────────────────────────────
 

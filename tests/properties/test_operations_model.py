@@ -19,6 +19,7 @@ from sealstore.bundles import Continuity
 from sealstore.errors import AliasInTheWayError
 from sealstore.maintenance import export_public
 from sealstore.maintenance.bundling import create_bundle, import_bundle, verify_bundle
+from sealstore.maintenance.bundling.checking import origin_trust
 from sealstore.names import parse_request
 from tests.properties import modelled_site
 from tests.properties.modelled_site import Ref, Site, Stored
@@ -144,6 +145,32 @@ class OperationsModel(RuleBasedStateMachine):
         """Another process goes on."""
         self.sites[at].reopen()
 
+    @rule(at=SITES, copy=st.booleans())
+    def back_up(self, at: str, copy: bool) -> None:
+        """A snapshot."""
+        self.sites[at].back_up(copy)
+
+    @precondition(lambda self: any(each.snapshots for each in self.sites.values()))
+    @rule(at=SITES, number=st.integers(0, 9))
+    def restore(self, at: str, number: int) -> None:
+        """Some snapshot takes the repository's place."""
+        if self.sites[at].snapshots:
+            self.sites[at].restore(number)
+            self.forget_origin(at)
+
+    @rule(at=SITES, damage=st.sampled_from(["artifact", "map_row"]))
+    def rebuild(self, at: str, damage: str) -> None:
+        """The catalogue is made anew."""
+        if self.sites[at].plain.stored:
+            self.sites[at].rebuild(damage)
+            self.forget_origin(at)
+
+    def forget_origin(self, at: str) -> None:
+        """The site's operator accepts that the origin is another one than was seen."""
+        if at == "origin":
+            origin_trust(self.site.settings, self.origin.repository.id).forget()
+            self.remembered = None
+
     @precondition(lambda self: min(len(each.own_keys) for each in self.sites.values()) < MOST_KEYS)
     @rule(at=SITES)
     def rotate(self, at: str) -> None:
@@ -239,5 +266,5 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> None:
     OperationsModel.prepared = folder
 
 
-OperationsModel.TestCase.settings = fewer_examples(0.3)
+OperationsModel.TestCase.settings = fewer_examples(0.12)
 TestOperationsAgainstAPlainModel = pytest.mark.invariant(3)(OperationsModel.TestCase)
