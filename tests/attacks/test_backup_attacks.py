@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import shutil
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from sealstore.errors import (
+    AccessLogError,
     BackupRefusedError,
     CatalogueTamperedError,
-    LedgerTamperedError,
     RollbackError,
     SealstoreError,
+    StorageError,
     VerificationError,
 )
 from sealstore.maintenance import backing_up
@@ -170,6 +172,12 @@ CHANGED: dict[str, Attack] = {
     "a payload under another prefix": lambda root: payload(root).rename(
         payload(root).with_name("f" * 64)
     ),
+    "settings that are too large": lambda root: overwrite(
+        root / "repository.json", b"{}" + bytes(2**21)
+    ),
+    "a statement that is too large": lambda root: overwrite(
+        root / "statements/a/1/1.json", bytes(2**23)
+    ),
     "folders without end": lambda root: (root / "statements/a/b/c/d/e/f/g").mkdir(parents=True),
 }
 
@@ -239,7 +247,7 @@ def test_a_file_that_becomes_a_pipe_is_not_read(
     site: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the listing and the opening."""
-    real = backing_up.restoring._require_expected
+    real = backing_up.snapshot_copy._require_expected
 
     def swap(found: Any) -> None:
         real(found)
@@ -248,7 +256,7 @@ def test_a_file_that_becomes_a_pipe_is_not_read(
             path.unlink()
             os.mkfifo(path)
 
-    monkeypatch.setattr(backing_up.restoring, "_require_expected", swap)
+    monkeypatch.setattr(backing_up.snapshot_copy, "_require_expected", swap)
     with pytest.raises(BackupRefusedError, match="no regular file"):
         site.put_back()
     site.require_nothing_restored()
@@ -281,6 +289,16 @@ def test_a_snapshot_of_a_repository_of_the_same_keys(site: Backed, tmp_path: Pat
 
 # ── what an attacker with the repository's files gets into a backup ──────────
 
+
+def another_database(root: Path) -> None:
+    """Of the operator's, whom the attacker would like to copy it for him."""
+    secret = root.parent / "secret.sqlite3"
+    sql(root.parent, "CREATE TABLE secret (word)", database=secret.name)
+    for path in root.glob("access.sqlite3*"):
+        path.unlink()
+    (root / "access.sqlite3").symlink_to(secret)
+
+
 DAMAGED: dict[str, Attack] = {
     "a payload with one bit changed": lambda root: flip(payload(root)),
     "a payload that is missing": lambda root: payload(root).unlink(),
@@ -295,10 +313,17 @@ DAMAGED: dict[str, Attack] = {
     "a planted trigger": lambda root: sql(
         root, "CREATE TRIGGER t AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"
     ),
+    "an access log that is cut off": lambda root: sql(
+        root, "DELETE FROM access_entry", database="access.sqlite3"
+    ),
+    "an access log with an edited entry": lambda root: sql(
+        root, "UPDATE access_entry SET entry = x'00' WHERE sequence = 1", database="access.sqlite3"
+    ),
+    "a link in the access log's place": another_database,
 }
 
 
-REFUSALS = (VerificationError, CatalogueTamperedError, LedgerTamperedError, BackupRefusedError)
+REFUSALS = (AccessLogError, VerificationError, CatalogueTamperedError, BackupRefusedError)
 
 
 @pytest.mark.parametrize("copy", [False, True])
@@ -366,3 +391,94 @@ def test_an_older_repository_is_not_backed_up(site: Backed) -> None:
         with pytest.raises(RollbackError):
             backing_up.backup(repository, site.kept)
     assert [each.path for each in snapshots_in(site.kept)] == [site.older, site.newer]
+
+
+# ── a folder that others can change ──────────────────────────────────────────
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+@pytest.mark.parametrize("where", ["", ".."])
+def test_a_folder_of_somebody_else_is_refused(site: Backed, where: str) -> None:
+    """Who can put another one in its place would have databases written anywhere."""
+    inner = site.place / "disk" / "kept"
+    inner.mkdir(parents=True, mode=0o700)
+    os.chown(inner / where, 65534, 65534)
+    with site.open() as repository, pytest.raises(BackupRefusedError, match="another folder"):
+        backing_up.backup(repository, inner)
+    assert list(inner.iterdir()) == []
+
+
+def test_a_folder_below_one_that_everybody_can_change_is_refused(site: Backed) -> None:
+    """In a sticky one, such as /tmp, only the owner can rename what is his."""
+    disk = site.place / "disk"
+    disk.mkdir()
+    disk.chmod(0o777)
+    with site.open() as repository:
+        with pytest.raises(BackupRefusedError, match="another folder"):
+            backing_up.backup(repository, disk / "kept")
+        disk.chmod(0o1777)
+        assert backing_up.backup(repository, disk / "kept").artifacts == 2
+
+
+@pytest.mark.parametrize("name", ["99991231T235959Z", "20269999T999999Z", "00000101T000000Z"])
+def test_a_planted_name_is_no_snapshot(site: Backed, name: str) -> None:
+    """And stops nothing."""
+    (site.kept / f"{name}-e1-n1-{'a' * 12}").mkdir()
+    assert site.back_up().artifacts == 2
+    site.put_back()
+
+
+def test_a_copy_shares_no_file_with_the_repository(site: Backed) -> None:
+    """Even where an earlier snapshot does."""
+    shutil.rmtree(site.kept)
+    site.back_up()
+    report = site.back_up(copy=True)
+    assert (report.copied, report.linked) == (2, 0)
+    for path in (site.root / "objects").glob("??/*"):
+        overwrite(path, b"changed")
+    site.put_back()
+
+
+def test_a_snapshots_name_does_not_hide_a_rollback(site: Backed) -> None:
+    """What is said of it is taken from its verified head."""
+    shutil.rmtree(site.newer)
+    site.older.rename(
+        site.older.with_name(f"{site.older.name[:-13].rsplit('-', 1)[0]}-n99-{'a' * 12}")
+    )
+    again = replace(site.settings, path=site.place / "again")
+    site.root.rename(site.place / "lost")
+    report = backing_up.restore(replace(again, path=site.root), site.kept)
+    assert report.snapshot.size == 2
+    assert report.remembered_size == 5
+
+
+def test_a_file_that_grows_while_it_is_copied_is_refused(
+    site: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No more is copied than there was room for."""
+    real = backing_up.snapshot_copy._require_space
+
+    def grow(target: Path, size: int) -> None:
+        real(target, size)
+        for path in (site.newer / "objects").glob("??/*"):
+            overwrite(path, path.read_bytes() + bytes(2**20))
+
+    monkeypatch.setattr(backing_up.snapshot_copy, "_require_space", grow)
+    with pytest.raises(BackupRefusedError, match="changed while it was copied"):
+        site.put_back()
+    site.require_nothing_restored()
+
+
+def test_who_locks_the_place_does_not_hang_it(
+    site: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever can open a folder can lock it."""
+    monkeypatch.setattr(backing_up.restoring, "_LOCK_SECONDS", 0.2)
+    held = os.open(site.place, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        with pytest.raises(StorageError, match="has locked the folder"):
+            site.put_back()
+    finally:
+        os.close(held)
+    site.put_back()

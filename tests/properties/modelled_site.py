@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys import Key, Keyring, State, write_keyring_file
-from sealstore.maintenance import accept_trust, current_point, keys_in_file, retire_key, rotate_key
+from sealstore.maintenance import accept_trust, current_point, keys_in_file, rotate_key
 from sealstore.maintenance.auditing import verify_ledger
 from sealstore.maintenance.backing_up import backup, restore
 from sealstore.maintenance.collecting import collect
@@ -274,25 +274,15 @@ class Site:
         if is_retired:
             with pytest.raises(BackupRefusedError, match="RETIRED_KEY"):
                 restore(self.settings, self.folder / "kept", name=name)
-            # The operator lets the key be active for the time.
-            self.set_state(signer, State.ACTIVE)
-        restore(self.settings, self.folder / "kept", name=name)
+        report = restore(self.settings, self.folder / "kept", name=name, accept_retired=is_retired)
+        assert report.accepted_key_id == (signer if is_retired else None)
         self.plain = deepcopy(plain)
         # What nothing needed was not in it.
         self.plain.payloads = self.plain.needed()
+        # That today's key signs it is put on record.
+        self.plain.changes += is_retired
         accept_trust(self.settings, current_point(self.settings))
-        if is_retired:
-            retire_key(self.settings, signer)
         self.repository = Repository.open(settings=self.settings)
-        self.plain.changes = self.repository.state.head.size
-
-    def set_state(self, key_id: str, state: State) -> None:
-        """What an operator writes into the keyring's file."""
-        keys = [
-            replace(key, state=state) if key.key_id == key_id else key
-            for key in keys_in_file(self.settings)
-        ]
-        write_keyring_file(self.settings.keyring_path, Keyring.of(keys))
 
     def rebuild(self, damage: str) -> None:
         """The catalogue loses rows, and is made anew; nothing that the history has is lost."""

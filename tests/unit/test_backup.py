@@ -18,6 +18,7 @@ import pytest
 
 from sealstore.catalogue import copying
 from sealstore.errors import (
+    AccessLogNotFoundError,
     ArtifactNotFound,
     BackupRefusedError,
     PayloadMissingError,
@@ -28,8 +29,8 @@ from sealstore.errors import (
     StorageError,
     TrustStateFormatError,
 )
-from sealstore.keys import Key, Role, State
-from sealstore.maintenance import backing_up, retire_key, revoke_key
+from sealstore.keys import Key, Role, State, read_keyring_file
+from sealstore.maintenance import backing_up, revoke_key
 from sealstore.maintenance.backing_up import (
     BackupReport,
     RestoreReport,
@@ -191,13 +192,19 @@ def test_without_links_payloads_are_copied(site: Backed, monkeypatch: pytest.Mon
 
 
 def test_what_has_changed_in_an_earlier_snapshot_is_found_and_copied_anew(site: Backed) -> None:
-    """If it is to be read again."""
+    """It is mended in all that share the file; nobody sees it where nothing is read again."""
     first = site.back_up(copy=True)
     path = next((site.kept / first.snapshot / "objects").glob("??/*"))
     path.chmod(0o640)
     path.write_bytes(bytes(path.stat().st_size))
-    assert site.back_up(check=True, copy=True).copied == 1
-    require_refused(site, first.snapshot)
+    quick = site.back_up(copy=True, quick=True)
+    assert (quick.copied, quick.mended) == (0, [])
+    for name in (first.snapshot, quick.snapshot):
+        require_refused(site, name)
+    report = site.back_up(copy=True)
+    assert (report.copied, report.mended) == (1, [path.name])
+    for name in (first.snapshot, quick.snapshot):
+        site.put_back(name, name=name)
     site.put_back()
     require_all(site.at("again"))
 
@@ -369,6 +376,15 @@ def test_who_may_not_store_can_back_up(site: Backed, role: Role) -> None:
     assert site.back_up().artifacts == 3
 
 
+def test_a_missing_access_log_stops_it(site: Backed) -> None:
+    """It is not taken for one that lies elsewhere; what is restored could not be loaded from."""
+    for path in site.root.glob("access.sqlite3*"):
+        path.unlink()
+    with pytest.raises(AccessLogNotFoundError):
+        site.back_up()
+    assert snapshots_in(site.kept) == []
+
+
 def test_an_access_log_elsewhere_is_not_in_it(site: Backed) -> None:
     """The report says so, and the snapshot restores."""
     elsewhere = f"sqlite:///{site.place}/elsewhere.sqlite3"
@@ -382,23 +398,50 @@ def test_an_access_log_elsewhere_is_not_in_it(site: Backed) -> None:
 
 
 def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(tmp_path: Path) -> None:
-    """The key is active meanwhile, and retired again; what it signed stands signed anew by then."""
+    """Today's key signs head, settings and access log then, and the keyring is as it was."""
     old, new = ed25519_key(1), ed25519_key(2)
     site = Backed(tmp_path, old)
     site.store([1], "a", "1")
     site.back_up()
     site.set_keys(replace(old, state=State.RETIRED), new)
+    keyring = site.settings.keyring_path.read_bytes()
     with pytest.raises(BackupRefusedError, match="RETIRED_KEY") as refused:
         site.put_back()
-    assert "keys retire" in str(refused.value.hint)
+    assert "--accept-retired" in str(refused.value.hint)
     assert not (tmp_path / "again").exists()
-    site.set_keys(old, new)
-    site.put_back()
-    retire_key(site.at("again"), old.key_id)
+    report = site.put_back(accept_retired=True)
+    assert report.accepted_key_id == old.key_id
+    assert site.settings.keyring_path.read_bytes() == keyring
     for folder in ("trust", "other"):
         client = replace(site.at("again"), trust_folder=tmp_path / folder)
         with Repository.open(settings=client) as repository:
             assert repository.load("a") == [1]
+            assert repository.state.settings.key_id == new.key_id
+            assert repository.history(limit=1)[0].details["action"] == "accepted"
+
+
+def test_nothing_is_signed_anew_where_nothing_has_to_be(site: Backed) -> None:
+    """Also where the operator would take a retired key."""
+    site.back_up()
+    report = site.put_back(accept_retired=True)
+    assert report.accepted_key_id is None
+    assert report.checked.entries == report.snapshot.size
+
+
+def test_a_head_of_a_revoked_key_is_never_restored(tmp_path: Path) -> None:
+    """Whatever else is in it: who leaked the key could have made all of that."""
+    old, new = ed25519_key(1), ed25519_key(2)
+    site = Backed(tmp_path, old)
+    site.store([1], "a", "1")
+    report = site.back_up()
+    site.set_keys(replace(old, state=State.REVOKED), new)
+    for path in (site.kept / report.snapshot / "objects").glob("??/*"):
+        path.unlink()
+    for accept in (False, True):
+        with pytest.raises(BackupRefusedError, match="REVOKED_KEY") as refused:
+            site.put_back(accept_retired=accept)
+        assert "after the revocation" in str(refused.value.hint)
+    assert not (tmp_path / "again").exists()
 
 
 # ── the folder of a backup ───────────────────────────────────────────────────
@@ -412,6 +455,44 @@ def test_a_backup_and_its_repository_do_not_lie_in_one_another(site: Backed, fol
     for place in (site.place, link):
         with site.open() as repository, pytest.raises(BackupRefusedError, match="in one another"):
             backing_up.backup(repository, place / folder)
+
+
+@pytest.mark.parametrize("inside", ["", "objects/x"])
+def test_a_snapshot_is_no_place_for_a_backup(site: Backed, inside: str) -> None:
+    """Nor is a folder in one, or in another repository: what is there would be ruined."""
+    report = site.back_up()
+    before = snapshot(site.kept)
+    for place in (site.kept / report.snapshot, site.place / "repository2"):
+        if place.name == "repository2":
+            site.put_back("repository2")
+        with site.open() as repository, pytest.raises(BackupRefusedError, match="or lies in one"):
+            backing_up.backup(repository, place / inside)
+    assert snapshot(site.kept) == before
+
+
+def test_a_folder_with_other_things_in_it_is_no_place_for_a_backup(site: Backed) -> None:
+    """A slip of the hand; what a file system puts into its root is no harm."""
+    (site.kept / "lost+found").mkdir(parents=True)
+    site.kept.chmod(0o700)
+    site.back_up()
+    shutil.rmtree(site.kept)
+    site.kept.mkdir(mode=0o700)
+    (site.kept / "thesis.tex").touch()
+    with pytest.raises(BackupRefusedError, match="not empty"):
+        site.back_up()
+
+
+def test_a_backup_is_of_one_repository(site: Backed, tmp_path: Path) -> None:
+    """Another one's snapshots are neither counted nor dropped."""
+    site.back_up()
+    before = snapshot(site.kept)
+    other = replace(site.settings, path=tmp_path / "other", trust_folder=tmp_path / "theirs")
+    with (
+        Repository.create(other.path, settings=other) as repository,
+        pytest.raises(BackupRefusedError, match="another repository"),
+    ):
+        backing_up.backup(repository, site.kept, keep=1)
+    assert snapshot(site.kept) == before
 
 
 @pytest.mark.parametrize("mode", [0o720, 0o702])
@@ -507,6 +588,24 @@ def test_what_comes_first_meanwhile_is_not_replaced(
     assert not list(site.place.glob(".restoring-*"))
 
 
+def test_it_is_not_restored_into_its_backup(site: Backed) -> None:
+    """The next backup would be refused."""
+    site.back_up()
+    settings = replace(site.settings, path=site.kept / "again")
+    with pytest.raises(BackupRefusedError, match="into the folder of its backup"):
+        backing_up.restore(settings, site.kept)
+
+
+def test_the_beginning_of_a_name_is_enough(site: Backed) -> None:
+    """Of one snapshot, not of two."""
+    names = [site.back_up().snapshot for _ in range(2)]
+    with pytest.raises(BackupRefusedError, match="2 snapshots"):
+        site.put_back(name=names[0][:6])
+    # The seconds are where they begin to differ.
+    length = next(at for at in range(30) if names[0][:at] != names[1][:at])
+    assert site.put_back(name=names[0][:length]).snapshot.path.name == names[0]
+
+
 def test_a_snapshot_that_is_not_there(site: Backed) -> None:
     """Neither in an empty folder nor under another name."""
     site.kept.mkdir()
@@ -578,7 +677,7 @@ def test_postgresql_has_its_own_backups(site: Backed) -> None:
 
 def record(days: int, size: int = 1) -> BackupRecord:
     at = (datetime.now(UTC) - timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return BackupRecord(at=at, folder="kept", snapshot="x", epoch=1, size=size)
+    return BackupRecord(at=at, folder="kept", snapshot="x", epoch=1, size=size, key_id="0" * 32)
 
 
 def test_what_was_backed_up_is_remembered(site: Backed) -> None:
@@ -602,7 +701,9 @@ def test_a_record_that_does_not_decode(site: Backed) -> None:
 
 
 def doctor(site: Backed, *, writing: bool = True, **changes: Any) -> Check:
-    return check_backup(replace(site.settings, **changes), writing=writing)
+    settings = replace(site.settings, **changes)
+    keyring = read_keyring_file(settings.keyring_path, outside=settings.path)
+    return check_backup(settings, keyring, writing=writing)
 
 
 def test_what_the_doctor_says(site: Backed) -> None:
@@ -617,6 +718,13 @@ def test_what_the_doctor_says(site: Backed) -> None:
     remember_backup(site.settings, record(1))
     assert doctor(site).level == "ok"
     assert doctor(site, database_url="postgresql://nowhere/x").level == "note"
+    [key] = read_keyring_file(site.settings.keyring_path, outside=site.root)
+    site.back_up()
+    site.set_keys(replace(key, state=State.RETIRED), hmac_key(5))
+    assert doctor(site).level == "note"
+    assert "on your word only" in doctor(site).fix
+    site.set_keys(replace(key, state=State.REVOKED), hmac_key(5))
+    assert doctor(site).level == "wrong"
 
 
 def test_a_new_repository_needs_no_backup(tmp_path: Path) -> None:
@@ -642,7 +750,7 @@ def test_the_commands(site: Backed, shell: Site) -> None:
     assert "backed up: 3 artifacts, 3 payloads" in ran.out
     assert "keys are not in it" in ran.out + ran.err
     [first] = snapshots_in(site.kept)
-    report = shell.run("backup", site.kept, "--keep", "1", "--copy", "--check", "--json").json
+    report = shell.run("backup", site.kept, "--keep", "1", "--quick", "--json").json
     assert report["dropped"] == [first.path.name]
     assert (report["linked"], report["copied"]) == (3, 0)
     listed = shell.run("restore", site.kept, "--list", "--json").json["snapshots"]
@@ -652,7 +760,7 @@ def test_the_commands(site: Backed, shell: Site) -> None:
     assert "There is something where the repository is to be" in refused.err
     site.store([9], "b", "2")
     site.root.rename(site.place / "broken")
-    ran = shell.run("restore", site.kept, "--snapshot", report["snapshot"])
+    ran = shell.run("restore", site.kept, "--snapshot", report["snapshot"][:12])
     assert "all checked" in ran.out
     assert "sealstore trust accept --current" in ran.out
     shutil.rmtree(site.root)
@@ -668,7 +776,7 @@ def test_without_keys_nothing_is_restored(site: Backed, shell: Site) -> None:
     site.root.rename(site.place / "broken")
     shell.keyring.unlink()
     refused = shell.run("restore", site.kept, code=1)
-    assert "key" in refused.err
+    assert "keys are not in a backup: bring the copy" in refused.err
     assert not site.root.exists()
     assert not list(site.place.glob(".restoring-*"))
 
@@ -677,5 +785,6 @@ def test_a_keyring_with_other_keys_restores_nothing(site: Backed) -> None:
     """Nobody whom this client trusts vouches for it."""
     site.back_up()
     site.set_keys(hmac_key(9, state=State.ACTIVE))
-    with pytest.raises(BackupRefusedError):
+    with pytest.raises(BackupRefusedError, match="UNKNOWN_KEY") as refused:
         site.put_back()
+    assert "bring the copy of the keyring" in str(refused.value.hint)

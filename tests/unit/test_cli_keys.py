@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,7 @@ def test_rotation_signs_the_repositorys_settings_anew(site: Site, repository: Re
     site.run("resign")
     site.run("keys", "revoke", FIRST.key_id, "--yes")
     assert site.run("verify", "--all", "--json").json["ok"]
+    site.run("backup", site.keyring.parent / "backup")
     after = site.run("doctor", "--json").json
     ids = [
         [check["details"]["id"] for check in checks["checks"] if "id" in check.get("details", {})]
@@ -258,11 +260,12 @@ def test_rotation_heals_a_damaged_repository_json(site: Site) -> None:
 def test_rotation_tells_when_the_repository_cannot_be_signed(
     site: Site, repository: Repository
 ) -> None:
-    """A damaged head does not undo the rotation, and is told, exit code 1."""
+    """With a damaged head: the old key stays active, since nothing else signed the settings."""
     run_sql(repository, "UPDATE history_head SET envelope = x'00'")
     ran = site.run("keys", "rotate", code=1)
-    assert "the keys are rotated, but" in ran.err
-    assert [key.state for key in site.keys_kept()] == [State.RETIRED, State.ACTIVE]
+    assert "the new key is made, but" in ran.err
+    assert "stays active" in ran.out
+    assert [key.state for key in site.keys_kept()] == [State.ACTIVE, State.ACTIVE]
 
 
 def test_rotation_leaves_settings_of_an_unknown_key_alone(site: Site) -> None:
@@ -284,6 +287,37 @@ def test_a_retired_key_verifies_and_signs_no_more(site: Site, repository: Reposi
     assert site.keys_kept().get(FIRST.key_id).state is State.RETIRED
     site.run("verify", "--all")
     site.run("remove", "x", "1", "--yes", code=1)
+
+
+@pytest.mark.parametrize("command", ["retire", "rotate"])
+def test_the_only_signature_of_a_repository_is_not_given_up(
+    command: str, site: Site, repository: Repository
+) -> None:
+    """Where no other key can sign it: this client has seen a newer state, and refuses this one.
+
+    With its key retired, nothing could be done with the repository any more.
+    """
+    older = site.repository.parent / "older.sqlite3"
+    run_sql(repository, "PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copy(site.repository / "catalogue.sqlite3", older)
+    repository.store([1], "x", "1")
+    site.run("list")
+    repository.close()
+    for path in site.repository.glob("catalogue.sqlite3*"):
+        path.unlink()
+    shutil.copy(older, site.repository / "catalogue.sqlite3")
+    if command == "retire":
+        site.set_keys(FIRST, hmac_key(2))
+        ran = site.run("keys", "retire", FIRST.key_id, code=1)
+        assert "The repository is signed with this key" in ran.err
+    else:
+        ran = site.run("keys", "rotate", code=1)
+        assert f"key {FIRST.key_id} stays active" in ran.out
+    assert "trust accept --current" in ran.err
+    assert site.keys_kept().get(FIRST.key_id).state is State.ACTIVE
+    site.run("trust", "accept", "--current", "--yes")
+    site.run("keys", "retire", FIRST.key_id)
+    site.run("verify", "--all")
 
 
 def test_retiring_one_of_two_loses_no_role(site: Site) -> None:

@@ -289,10 +289,13 @@ def test_what_is_remembered_is_told(site: Site) -> None:
     site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
     site.settings.trust_store().forget()
     assert "nothing is remembered of this repository yet" in site.run("doctor").out
-    # An untouched repository needs no backup.
-    remembers(site, REPOSITORY_ID, 1)
+    site.run("list")
+    site.run("backup", site.keyring.parent.parent / "backup")
     [told] = details(site, "trust state")
-    assert (told["repository"], told["size"]) == (REPOSITORY_ID, 1)
+    assert (told["repository"], told["size"]) == (REPOSITORY_ID, 2)
+    [head] = details(site, "head")
+    assert (head["epoch"], head["size"]) == (1, 2)
+    assert details(site, "access log") == [{"size": 0}]
 
 
 def test_an_exchanged_repository_is_wrong(site: Site) -> None:
@@ -329,13 +332,19 @@ def test_a_first_use_that_is_refused_is_wrong(site: Site, tmp_path: Path) -> Non
 def test_settings_of_a_retired_key_are_noted(site: Site) -> None:
     """They hold, and the command that signs them anew is told."""
     site.set_keys(hmac_key(state=State.RETIRED), hmac_key(2))
-    assert note(site)["fix"] == "sealstore resign --settings"
+    assert wrong(site)["fix"] == "sealstore heartbeat"
+    assert site.run("heartbeat").code == 0
+    fixes = [each["fix"] for each in checks(site, "note")]
+    assert fixes[0] == "sealstore resign --settings"
+    assert "restored on your word only" in fixes[1]
 
 
 def test_settings_of_a_revoked_key_are_wrong(site: Site) -> None:
     """The repository is closed, and what opens it again is told."""
     site.set_keys(hmac_key(state=State.REVOKED), hmac_key(2))
-    assert "sealstore resign --settings --accept" in wrong(site)["fix"]
+    [found, backup] = checks(site, "wrong", 1)
+    assert "sealstore resign --settings --accept" in found["fix"]
+    assert "none restores it" in backup["text"]
 
 
 def test_changed_settings_are_wrong(site: Site) -> None:

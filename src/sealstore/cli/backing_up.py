@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from sealstore.cli import output
+from sealstore.cli.completion import complete_snapshot
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation
 
 _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
@@ -14,24 +15,25 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 
 @click.command(short_help="Add a snapshot to a backup.")
 @_FOLDER
-@click.option("--copy", is_flag=True, help="Copy payloads even where they could be linked.")
-@click.option("--check", is_flag=True, help="Read again what the snapshot before has, too.")
+@click.option("--copy", is_flag=True, help="Share no file with the repository.")
+@click.option("--quick", is_flag=True, help="Do not read again what the snapshot before has.")
 @click.option("--keep", type=click.IntRange(min=1), help="Drop all but so many snapshots.")
 @output.json_option
 @pass_invocation
 def backup(
-    invocation: Invocation, folder: Path, copy: bool, check: bool, keep: int | None, as_json: bool
+    invocation: Invocation, folder: Path, copy: bool, quick: bool, keep: int | None, as_json: bool
 ) -> int:
     """Add a snapshot of the repository to the backup in FOLDER, while others load and store.
 
-    Its history and map are proven first. Payloads that an earlier snapshot has are not copied
-    again; others are linked where FOLDER lies on the same file system. Keys are not in it: keep a
-    copy of the keyring somewhere else.
+    Its history, map and access log are proven, and each payload is read. Payloads that an earlier
+    snapshot has are not copied again; others are linked where FOLDER lies on the same file system.
+    What was damaged in an earlier snapshot is mended there. Keys are not in it: keep a copy of the
+    keyring somewhere else.
     """
     from sealstore.maintenance.backing_up import backup as run
 
     with invocation.open() as repository, output.progress() as progress:
-        report = run(repository, folder, copy=copy, check=check, keep=keep, progress=progress)
+        report = run(repository, folder, copy=copy, quick=quick, keep=keep, progress=progress)
     if as_json:
         output.document(report.to_json())
         return DONE
@@ -43,6 +45,8 @@ def backup(
         colour="green",
     )
     output.line(f"snapshot: {report.snapshot}")
+    for payload in report.mended:
+        output.note(f"payload {payload} was damaged in the backup, and is mended: check that disk")
     for name in report.dropped:
         output.line(f"dropped: {name}")
     if not report.has_access_log:
@@ -53,12 +57,27 @@ def backup(
 
 @click.command(short_help="Put a repository in its place, out of a backup.")
 @_FOLDER
-@click.option("--snapshot", "name", help="Which. [default: the newest]")
+@click.option(
+    "--snapshot",
+    "name",
+    shell_complete=complete_snapshot,
+    help="Which: its name, or how it begins. [default: the newest]",
+)
+@click.option(
+    "--accept-retired",
+    is_flag=True,
+    help="Take one whose head a key signed that is retired by now, and sign that anew.",
+)
 @click.option("--list", "listing", is_flag=True, help="Only show which snapshots there are.")
 @output.json_option
 @pass_invocation
 def restore(
-    invocation: Invocation, folder: Path, name: str | None, listing: bool, as_json: bool
+    invocation: Invocation,
+    folder: Path,
+    name: str | None,
+    accept_retired: bool,
+    listing: bool,
+    as_json: bool,
 ) -> int:
     """Put the repository in its place, absent or empty, out of the backup in FOLDER.
 
@@ -69,16 +88,26 @@ def restore(
     from sealstore.maintenance.backing_up import restore as run
     from sealstore.maintenance.backing_up import snapshots_in
 
+    if not folder.is_dir():
+        raise click.ClickException(f"There is no folder {folder}.")
     if listing:
         found = snapshots_in(folder)
         if as_json:
             output.document({"snapshots": [each.to_json() for each in found]})
             return DONE
         for each in found:
-            output.line(f"{each.path.name}  epoch {each.epoch}, {each.size} entries")
+            output.line(f"{each.path.name}  {each.at:%Y-%m-%d %H:%M:%S} UTC, {each.size} entries")
+        if not found:
+            output.note(f"there is no snapshot in {folder}: it may not be a backup's folder")
         return DONE
     with output.progress() as progress:
-        report = run(invocation.settings(), folder, name=name, progress=progress)
+        report = run(
+            invocation.settings(),
+            folder,
+            name=name,
+            accept_retired=accept_retired,
+            progress=progress,
+        )
     if as_json:
         output.document(report.to_json())
         return DONE
@@ -87,6 +116,10 @@ def restore(
         f" {output.counted(report.checked.payloads, 'payload')}, all checked, to {report.root}",
         colour="green",
     )
+    if report.accepted_key_id is not None:
+        output.line(f"its head was signed with retired key {report.accepted_key_id}; accepted")
+    if report.checked.access_entries is None and invocation.settings().access_log_url is None:
+        output.note("there is no access log in it: 'sealstore audit init' begins one")
     if report.remembered_size is not None:
         output.line(
             f"this client has seen {report.remembered_size} entries, and refuses this older state"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
@@ -47,6 +48,18 @@ def complete_alias(ctx: click.Context, _: click.Parameter, incomplete: str) -> l
     return _matching(incomplete, lambda: _aliases(ctx, ctx.params.get("name")))
 
 
+def complete_snapshot(
+    ctx: click.Context, _: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """The snapshots of the backup whose folder was typed before."""
+    return _matching(incomplete, lambda: _snapshots(ctx.params.get("folder")))
+
+
+def complete_key(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The ids of the keyring's keys."""
+    return _matching(incomplete, lambda: _key_ids(ctx))
+
+
 def _matching(incomplete: str, find: Callable[[], Iterable[str]]) -> list[CompletionItem]:
     from sealstore.errors import InvalidNameError
     from sealstore.names import Name
@@ -80,6 +93,19 @@ def _tags(ctx: click.Context, name: object) -> list[str]:
     with options_of_completion(ctx.find_root().params).open() as repository:
         rows = repository.catalogue.list_rows(wanted, limit=limits.MAX_LIST_ROWS)
         return [row.tag for row in rows]
+
+
+def _snapshots(folder: object) -> list[str]:
+    from sealstore.maintenance.backing_up import snapshots_in
+
+    return [each.path.name for each in snapshots_in(Path(str(folder)))]
+
+
+def _key_ids(ctx: click.Context) -> list[str]:
+    from sealstore.maintenance import configured_keyring
+
+    settings = options_of_completion(ctx.find_root().params).settings()
+    return [key.key_id for key in configured_keyring(settings)]
 
 
 def _aliases(ctx: click.Context, name: object) -> list[str]:

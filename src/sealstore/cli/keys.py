@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sealstore.cli import output
+from sealstore.cli.completion import complete_key
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation, path_given
 from sealstore.cli.setup import ALGORITHMS
 
@@ -170,7 +171,11 @@ def _described(key: Key) -> str:
 
 
 @keys.command(short_help="Make a new key like an active one, and retire that one.")
-@click.option("--key", help="Which: its id, or eight digits of it or more. [default: the newest]")
+@click.option(
+    "--key",
+    shell_complete=complete_key,
+    help="Which: its id, or eight digits of it or more. [default: the newest]",
+)
 @output.json_option
 @pass_invocation
 def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
@@ -178,6 +183,7 @@ def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
 
     What the old key signed still loads. 'resign' gives it the new key's signature.
     """
+    from sealstore.keys import State
     from sealstore.maintenance import rotate_key
 
     rotation = rotate_key(invocation.settings(), key)
@@ -191,18 +197,30 @@ def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
         )
     else:
         output.line(f"new key {rotation.new.key_id}: {_described(rotation.new)}")
-        output.line(f"retired key {rotation.old.key_id}: what it signed still loads")
+        if rotation.old.state is State.ACTIVE:
+            output.line(f"key {rotation.old.key_id} stays active: the repository is signed with it")
+        else:
+            output.line(f"retired key {rotation.old.key_id}: what it signed still loads")
         if rotation.settings_signed:
             output.line("repository.json is signed with the newest admin key now")
-        output.line("next: copy the keyring to every machine that loads, then 'sealstore resign'")
+        for sentence in _after_rotation(rotation.new):
+            output.line(sentence)
     if rotation.settings_error is None:
         return DONE
-    output.note("the keys are rotated, but repository.json could not be signed with a new one:")
+    output.note("the new key is made, but the repository could not be signed with it:")
     return output.show_error(rotation.settings_error, debug=invocation.debug)
 
 
+def _after_rotation(new: Key) -> Iterable[str]:
+    if new.algorithm == "ed25519":
+        yield "next: hand its public part to who loads ('sealstore keys export --loader FILE'),"
+    else:
+        yield "next: copy the keyring to every machine that loads, since HMAC has no public part,"
+    yield "  then 'sealstore resign', and 'sealstore backup': older backups have the old key's head"
+
+
 @keys.command(short_help="Let a key sign no more; what it signed still loads.")
-@click.argument("key")
+@click.argument("key", shell_complete=complete_key)
 @output.json_option
 @pass_invocation
 def retire(invocation: Invocation, key: str, as_json: bool) -> int:
@@ -222,7 +240,7 @@ def retire(invocation: Invocation, key: str, as_json: bool) -> int:
 
 
 @keys.command(short_help="Refuse from now on whatever a key signed.")
-@click.argument("key")
+@click.argument("key", shell_complete=complete_key)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @output.json_option
 @pass_invocation
@@ -338,6 +356,7 @@ def export(
     if exported.left_out:
         ids = ", ".join(exported.left_out)
         output.line(f"left out, since HMAC keys have no public part: {ids}")
+        output.line("  what they signed does not load there: 'sealstore heartbeat', 'resign' first")
     if own is None:
         output.line("who imports it can verify; a keyring that loads is made with --loader")
     else:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
+from sealstore.assembly import open_catalogue
 from sealstore.catalogue import ListFilter
+from sealstore.envelope import read_unverified
 from sealstore.errors import (
     KeyringError,
     NoSigningKeyError,
@@ -50,7 +53,8 @@ class Rotation:
     """A new key in an old one's place.
 
     Attributes:
-        old: the key that was retired.
+        old: the key that was retired; still active where the repository could not be signed with
+            another one, since it would be refused then.
         new: the key that signs now.
         settings_signed: whether ``repository.json`` got a signature of an active key.
         settings_error: why it could not get one; None where it did, or needs none.
@@ -86,6 +90,8 @@ def rotate_key(settings: Settings, key_id: str | None = None) -> Rotation:
         rotation = replace(rotation, settings_signed=signed)
     except SealstoreError as error:
         rotation = replace(rotation, settings_error=error)
+        if _depends_on(settings, old.key_id):
+            return rotation
     retired = _set_state(settings, old, State.RETIRED)
     return replace(rotation, old=retired)
 
@@ -109,6 +115,21 @@ def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
     except (RepositoryNotFoundError, UnknownKeyError):
         # None is there, or one that others sign for.
         return False
+
+
+def _depends_on(settings: Settings, key_id: str) -> bool:
+    """Whether the configured repository's head or settings say that they are signed with a key."""
+    root = settings.path.absolute()
+    signers = set()
+    with suppress(SealstoreError):
+        signers.add(settings_key_id(root))
+        catalogue = open_catalogue(root, settings)
+        try:
+            with catalogue.read() as rows:
+                signers.add(read_unverified(rows.history.head() or b"").key_id)
+        finally:
+            catalogue.engine.dispose()
+    return key_id in signers
 
 
 def _active_key(keyring: Keyring, key_id: str | None) -> Key:
@@ -188,15 +209,26 @@ def retire_key(settings: Settings, key_id: str) -> Key:
 
     Raises:
         UnknownKeyError: there is no such key.
-        KeyringError, StorageError: the keyring cannot be used or written; a revoked key stays so.
+        KeyringError, StorageError: the keyring cannot be used or written; a revoked key stays so;
+            or the repository is signed with it and cannot be signed with another key, though one is
+            there: nothing changed, since the repository would be refused from then on.
     """
     _, key = _keyring_with(settings, key_id)
     try:
         # While it is active still: a retired key's head is accepted by those that know it only.
-        _move_signatures(settings, key.key_id, "retired")
-    except SealstoreError:
-        # No repository that can be opened, or no other key that could sign: that is told before.
+        if key.state is State.ACTIVE:
+            _move_signatures(settings, key.key_id, "retired")
+    except NoSigningKeyError:
+        # No other key could sign: that is told before.
         pass
+    except SealstoreError as error:
+        if _depends_on(settings, key.key_id):
+            raise KeyringError(
+                f"The repository is signed with this key, and cannot be signed with another:"
+                f" {error.message}",
+                hint=f"mend that first: {error.hint} Or 'sealstore keys revoke' it, if somebody"
+                " else may have it.",
+            ) from error
     return _set_state(settings, key, State.RETIRED)
 
 

@@ -51,10 +51,16 @@ def export_for_loader(settings: Settings) -> KeyExport:
     Its public part is added to the keyring here, which has to know who records accesses.
 
     Raises:
-        ConfigurationError: no key has a public part.
+        ConfigurationError: no key that signs what is stored has a public part.
         KeyringError, StorageError: the keyring cannot be used, or written.
     """
     exported = export_public(settings)
+    if not any(Role.STORE in key.roles for key in exported.keyring):
+        raise ConfigurationError(
+            "No key that signs what is stored has a public part: a loader could verify nothing.",
+            hint="'sealstore keys generate --algorithm ed25519' makes one that has; then 'sealstore"
+            " heartbeat' and 'sealstore resign' let it sign what is there.",
+        )
     scopes = [key.scope.repositories for key in exported.keyring]
     # For no more repositories than the keys that it can verify.
     known = {each for scope in scopes if scope is not None for each in scope}

@@ -10,9 +10,10 @@ Neither keys nor trust states are in a backup.
 """
 
 from sealstore.maintenance.backing_up.record import BackupRecord, last_backup
+from sealstore.maintenance.backing_up.report import BackupReport
 from sealstore.maintenance.backing_up.restoring import RestoreReport, restore
 from sealstore.maintenance.backing_up.snapshots import Snapshot, snapshots_in
-from sealstore.maintenance.backing_up.writing import BackupReport, backup
+from sealstore.maintenance.backing_up.writing import backup
 
 __all__ = [
     "BackupRecord",

@@ -26,6 +26,7 @@ class BackupRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
         folder: where to.
         snapshot: its name there.
         epoch, size: of the head that it holds.
+        key_id: the key that signed that head.
     """
 
     at: UtcTime
@@ -33,6 +34,7 @@ class BackupRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     snapshot: str
     epoch: int
     size: int
+    key_id: str
 
 
 _decoder: Final = msgspec.json.Decoder(BackupRecord)

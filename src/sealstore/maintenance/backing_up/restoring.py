@@ -7,39 +7,53 @@ import glob
 import os
 import secrets
 import shutil
-import stat
-import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore import layout
-from sealstore.access.place import ACCESS_FILE
-from sealstore.blobs.folder_walk import OPEN_FOLDER, FoundFile, open_below, walk
-from sealstore.blobs.local_files import PAYLOAD_MODE
-from sealstore.catalogue.engine import SQLITE_FILE
+from sealstore.blobs.folder_walk import OPEN_FOLDER
+from sealstore.envelope import read_unverified
 from sealstore.errors import (
     BackupRefusedError,
+    KeyringNotFoundError,
     RepositoryExchangedError,
     RepositoryExistsError,
     RetiredKeyError,
     RevokedKeyError,
+    StorageError,
+    UnknownKeyError,
     storage_errors,
 )
-from sealstore.keys import Keyring
+from sealstore.keys import Keyring, State
+from sealstore.maintenance.backing_up.apart import apart, opened_apart
+from sealstore.maintenance.backing_up.payloads import sync_folder
+from sealstore.maintenance.backing_up.snapshot_copy import ANOTHER_SNAPSHOT, copy_snapshot
 from sealstore.maintenance.backing_up.snapshots import Snapshot, snapshots_in
-from sealstore.maintenance.fsck import FsckReport, fsck
-from sealstore.maintenance.fsck.mirror import mirrored_ref
+from sealstore.maintenance.fsck import FsckReport, Section, fsck
 from sealstore.maintenance.progress import Progress, no_progress
 from sealstore.settings import Settings
-from sealstore.trust import FirstUse, TrustRecord
+from sealstore.trust import TrustRecord
 
-_FILES: Final = frozenset({layout.REPOSITORY_FILE, SQLITE_FILE, ACCESS_FILE})
-_MIRRORS: Final = (layout.STATEMENTS_FOLDER, layout.ORIGINS_FOLDER)
 _STAGING: Final = ".restoring-"
-_CHUNK: Final = 4 * 1024 * 1024
+_LOCK_SECONDS: Final = 10
+_BRING_KEYS: Final = (
+    "keys are not in a backup: bring the copy of the keyring that the repository was used with, and"
+    " name it with --keyring or MODEL_REPO_KEYRING."
+)
+_HINTS: Final = {
+    RetiredKeyError.code: (
+        "restore a snapshot that was made after the key was retired; or, if you know by other means"
+        " that this one is genuine, --accept-retired takes it, and signs its head anew."
+    ),
+    RevokedKeyError.code: (
+        "whoever has the revoked key could have made it: restore a snapshot that was made after the"
+        " revocation; or store again from the sources."
+    ),
+    UnknownKeyError.code: _BRING_KEYS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +61,20 @@ class RestoreReport:
     """What was restored.
 
     Attributes:
-        snapshot: from which snapshot.
+        snapshot: from which snapshot; epoch and size are those of its verified head.
         root: where.
         checked: what the check of everything found to be there.
         remembered_size: how many entries of the history this client remembers, where that is more
             than the snapshot has, or of another epoch; None where it can go on at once.
+        accepted_key_id: the retired key that had signed the head, where that was accepted; today's
+            key signs it now.
     """
 
     snapshot: Snapshot
     root: Path
     checked: FsckReport
     remembered_size: int | None
+    accepted_key_id: str | None
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -68,6 +85,8 @@ class RestoreReport:
             "artifacts": self.checked.artifacts,
             "payloads": self.checked.payloads,
             "rememberedSize": self.remembered_size,
+            "accessLog": self.checked.access_entries is not None,
+            "acceptedKeyId": self.accepted_key_id,
         }
 
 
@@ -77,6 +96,7 @@ def restore(
     *,
     name: str | None = None,
     keyring: Keyring | None = None,
+    accept_retired: bool = False,
     progress: Progress = no_progress,
 ) -> RestoreReport:
     """Put a repository where the settings say, out of a backup.
@@ -84,8 +104,11 @@ def restore(
     Args:
         settings: name the repository's folder, absent or empty, and the keys.
         folder: of the backup.
-        name: of the snapshot in it; the newest by default.
+        name: of the snapshot in it, or how it begins; the newest by default.
         keyring: the keys; the configured ones by default.
+        accept_retired: whether a snapshot is taken whose head was signed with a key that is retired
+            by now. Whoever has that key could have made it, so somebody has to say that it is
+            genuine. Its head, and its settings, get signatures of today's keys.
         progress: hears of the phases ``copying`` (bytes), and of those of ``fsck``.
 
     Raises:
@@ -93,6 +116,7 @@ def restore(
         RepositoryExchangedError: this client remembers another repository there.
         BackupRefusedError: there is no such snapshot; or it is not sound, in which case nothing
             is left of the attempt.
+        KeyringError: there are no keys to check it with.
         StorageError: the file system refused.
     """
     if settings.database_url is not None:
@@ -102,34 +126,56 @@ def restore(
         )
     root = settings.path.absolute()
     snapshot = _chosen(folder, name)
+    keys = _keys(settings) if keyring is None else keyring
     record = settings.trust_store(root).read()
-    _require_free(root)
+    _require_free(root, folder)
     with _staging(root) as staging:
-        _copy(snapshot.path, staging, progress)
-        checked = _checked(settings, staging, keyring, progress)
-        if record is not None and record.point.repository != checked.repository:
-            raise RepositoryExchangedError(
-                f"The backup is of repository {checked.repository};"
-                f" {record.point.repository} was seen here before.",
-                hint="choose another folder for it.",
-            )
+        copy_snapshot(snapshot.path, staging, progress)
+        with apart(settings, staging) as here:
+            checked = _checked(here, _accepting(keys) if accept_retired else keys, progress)
+        _require_remembered(record, checked.repository)
+        accepted = _sign_anew(settings, staging, keys) if accept_retired else None
+        with opened_apart(settings, staging, keys) as opened:
+            head = opened.state.head
         with storage_errors("The repository cannot be moved to its place"):
             # Onto an empty folder, or where nothing is: whoever came first since is not replaced.
             os.rename(staging, root)
-            _sync(root.parent)
-    return RestoreReport(snapshot, root, checked, _remembered_size(record, snapshot))
+            sync_folder(root.parent)
+    snapshot = replace(snapshot, epoch=head.epoch, size=head.size)
+    return RestoreReport(snapshot, root, checked, _remembered_size(record, snapshot), accepted)
 
 
 def _chosen(folder: Path, name: str | None) -> Snapshot:
     found = snapshots_in(folder)
-    wanted = [each for each in found if name in (None, each.path.name)]
+    wanted = [each for each in found if each.path.name.startswith(name or "")]
     if not wanted:
         raise BackupRefusedError(
             "There is no such snapshot in the backup." if found else "There is no snapshot here.",
             path=folder,
             hint="'sealstore restore --list' shows what there is in {path}.",
         )
+    if name and len(wanted) > 1 and wanted[0].path.name != name:
+        raise BackupRefusedError(
+            f"{len(wanted)} snapshots have names that begin so.",
+            hint="give more of the name; 'sealstore restore --list' shows them.",
+        )
     return wanted[-1]
+
+
+def _keys(settings: Settings) -> Keyring:
+    try:
+        return settings.key_source().current()
+    except KeyringNotFoundError as error:
+        raise KeyringNotFoundError(error.message, path=error.path, hint=_BRING_KEYS) from error
+
+
+def _require_remembered(record: TrustRecord | None, repository: str | None) -> None:
+    if record is not None and record.point.repository != repository:
+        raise RepositoryExchangedError(
+            f"The backup is of repository {repository};"
+            f" {record.point.repository} was seen here before.",
+            hint="choose another folder for it.",
+        )
 
 
 def _remembered_size(record: TrustRecord | None, snapshot: Snapshot) -> int | None:
@@ -140,7 +186,12 @@ def _remembered_size(record: TrustRecord | None, snapshot: Snapshot) -> int | No
     return point.size if is_newer or point.epoch != snapshot.epoch else None
 
 
-def _require_free(root: Path) -> None:
+def _require_free(root: Path, folder: Path) -> None:
+    if root.resolve().is_relative_to(folder.resolve()):
+        raise BackupRefusedError(
+            "The repository cannot be restored into the folder of its backup.",
+            hint="choose another place for it: --repository, MODEL_REPO_PATH.",
+        )
     with storage_errors("The repository's folder cannot be looked at"):
         if os.path.lexists(root) and (
             root.is_symlink() or not root.is_dir() or any(root.iterdir())
@@ -162,7 +213,7 @@ def _staging(root: Path) -> Iterator[Path]:
         parent = os.open(root.parent, OPEN_FOLDER)
         try:
             # Nobody takes a folder for a left one between its making and its lock.
-            fcntl.flock(parent, fcntl.LOCK_EX)
+            _lock(parent)
             for left in root.parent.glob(f"{glob.escape(prefix)}*"):
                 _remove_left(left)
             staging.mkdir(mode=0o750)
@@ -176,6 +227,21 @@ def _staging(root: Path) -> Iterator[Path]:
         # Where it was moved to its place, there is nothing any more.
         shutil.rmtree(staging, ignore_errors=True)
         os.close(held)
+
+
+def _lock(folder: int) -> None:
+    began = time.monotonic()
+    while True:
+        try:
+            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() - began > _LOCK_SECONDS:
+                raise StorageError(
+                    "Another process has locked the folder that the repository is to be put into"
+                    f" for {_LOCK_SECONDS} seconds.",
+                    hint="another restore may just begin: try again; 'lslocks' shows who it is.",
+                ) from None
+            time.sleep(0.05)
 
 
 def _remove_left(folder: Path) -> None:
@@ -193,124 +259,44 @@ def _remove_left(folder: Path) -> None:
         os.close(opened)
 
 
-# ── copying ──────────────────────────────────────────────────────────────────
+# ── checking ─────────────────────────────────────────────────────────────────
 
 
-def _copy(source: Path, target: Path, progress: Progress) -> None:
-    """Copy what belongs into a repository; anything else is refused, and no link is followed."""
-    with storage_errors("The snapshot cannot be copied"):
-        opened = os.open(source, OPEN_FOLDER)
-        try:
-            found = list(walk(opened, 3))
-            total = sum(each.status.st_size for each in found if each.is_regular)
-            _require_space(target, total)
-            done = 0
-            for each in found:
-                _require_expected(each)
-                path = target / each.path
-                if each.is_folder:
-                    path.mkdir(mode=0o750)
-                    continue
-                mode = PAYLOAD_MODE if each.folders[:1] == ("objects",) else 0o640
-                _copy_file(opened, each, path, mode)
-                done += each.status.st_size
-                progress("copying", done, total)
-        finally:
-            os.close(opened)
-        for inner, _, _ in os.walk(target, topdown=False):
-            _sync(Path(inner))
+def _accepting(keyring: Keyring) -> Keyring:
+    """The keys with the retired ones as good as active, but that they sign nothing."""
+    return Keyring.of(
+        replace(key, state=State.ACTIVE, is_withheld=True) if key.state is State.RETIRED else key
+        for key in keyring
+    )
 
 
-def _require_space(target: Path, size: int) -> None:
-    free = shutil.disk_usage(target).free
-    if size > free:
-        raise BackupRefusedError(
-            f"The snapshot has {size} bytes, and there is room for {free}.",
-            hint="make room, or restore to another disk: --repository, MODEL_REPO_PATH.",
-        )
-
-
-def _require_expected(found: FoundFile) -> None:
-    where = found.folders
-    if found.is_folder:
-        is_right = (
-            (not where and found.name in ("objects", *_MIRRORS))
-            or (where == ("objects",))
-            or (where[:1] in [(each,) for each in _MIRRORS] and len(where) < 3)
-        )
-    else:
-        is_right = found.is_regular and (
-            (not where and found.name in _FILES)
-            or (where[:1] == ("objects",) and where[1:] == (found.name[:2],))
-            or (
-                where[:1] in [(each,) for each in _MIRRORS]
-                and mirrored_ref(replace(found, folders=where[1:])) is not None
-            )
-        )
-    if not is_right:
-        raise BackupRefusedError(
-            f"{found.path} in the snapshot is nothing that a backup puts there.",
-            hint="find out who wrote to the backup, and restore another snapshot.",
-        )
-
-
-def _copy_file(source: int, found: FoundFile, target: Path, mode: int) -> None:
-    folder = open_below(source, found.folders)
-    try:
-        read = os.open(
-            found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
-        )
-    finally:
-        os.close(folder)
-    with os.fdopen(read, "rb") as file:
-        if not stat.S_ISREG(os.fstat(read).st_mode):
-            raise BackupRefusedError(f"{found.path} in the snapshot is no regular file.")
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as written:
-            shutil.copyfileobj(file, written, _CHUNK)
-            written.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
-
-
-def _checked(
-    settings: Settings, staging: Path, keyring: Keyring | None, progress: Progress
-) -> FsckReport:
-    with tempfile.TemporaryDirectory(prefix="sealstore-restore-") as memory:
-        # What this client remembers of the place is asked when the repository is used there.
-        here = replace(
-            settings,
-            path=staging,
-            trust_folder=Path(memory),
-            first_use=FirstUse.RECORD,
-            max_age=None,
-            access_log_url=None,
-        )
-        report = fsck(here, keyring=keyring, progress=progress)
-    # What a revoked key signed is refused there as it was here.
-    wrong = [each for _, each in report.findings if each.code != RevokedKeyError.code]
+def _checked(here: Settings, keyring: Keyring, progress: Progress) -> FsckReport:
+    report = fsck(here, keyring=keyring, progress=progress)
+    # An artifact that a revoked key signed is refused there as it was here.
+    wrong = [
+        each
+        for section, each in report.findings
+        if each.code != RevokedKeyError.code or section is Section.HEAD
+    ]
     if wrong:
-        first = wrong[0]
-        hint = "find out who wrote to the backup, and restore another snapshot."
-        if first.code == RetiredKeyError.code:
-            hint = (
-                "restore a snapshot that was made after the key was retired; or, if you know that"
-                " this one is right, let the key be active in your keyring while you restore, and"
-                " then 'sealstore keys retire' it again."
-            )
+        first, more = wrong[0], len(wrong) - 1
         about = f"{first.artifact}: " if first.artifact else ""
-        more = len(wrong) - 1
         raise BackupRefusedError(
             f"The snapshot is not sound: {about}{first.message} [{first.code}]"
             f"{f' And {more} more.' if more else ''}",
-            hint=hint,
+            hint=_HINTS.get(first.code, ANOTHER_SNAPSHOT),
         )
     return report
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _sign_anew(settings: Settings, staging: Path, keyring: Keyring) -> str | None:
+    """Let today's keys sign what a retired one did; the retired key, if there was one."""
+    with opened_apart(settings, staging, _accepting(keyring)) as opened:
+        state = opened.state
+        signed_by = read_unverified(state.envelope).key_id
+        retired = keyring.ids(State.RETIRED)
+        signs_settings = state.settings.key_id in retired
+        if signed_by not in retired and not signs_settings:
+            return None
+        opened.record_key_change("accepted", signed_by, sign_settings=signs_settings)
+        return signed_by

@@ -104,7 +104,7 @@ def _compare_rows(needed: Needed, rows: Reading, report: GcReport) -> None:
         if isinstance(sha256, str):
             needed.payloads.add(sha256)
         artifact = missing.pop(sequence, None) if type(sequence) is int else None
-        others += artifact is None or artifact.statement != digest
+        others += artifact is None or (artifact.statement, artifact.sha256) != (digest, sha256)
     for artifact in list(missing.values())[:_MAX_FINDINGS]:
         error = CatalogueTamperedError(
             "The signed head vouches for it, and the catalogue has no row of it."

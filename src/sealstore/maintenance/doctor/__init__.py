@@ -18,6 +18,7 @@ from sealstore.maintenance.doctor.backups import check_backup
 from sealstore.maintenance.doctor.check import Check, Level
 from sealstore.maintenance.doctor.configuration import check_configuration
 from sealstore.maintenance.doctor.database import check_catalogue
+from sealstore.maintenance.doctor.head import check_head
 from sealstore.maintenance.doctor.keys import can_store, check_keyring, check_signing
 from sealstore.maintenance.doctor.place import (
     check_folders,
@@ -54,10 +55,12 @@ def doctor(
     if (root / REPOSITORY_FILE).exists():
         writing = can_store(keyring)
         checks += check_catalogue(settings, writing=writing)
+        if all(check.level is not Level.WRONG for check in checks):
+            checks += check_head(settings)
         checks += check_folders(root, writing=writing)
         checks += check_leftovers(root)
         checks.append(check_space(root))
-        checks.append(check_backup(settings, writing=writing))
+        checks.append(check_backup(settings, keyring, writing=writing))
         checks += check_written(settings)
     checks.append(check_writer())
     checks.append(_versions())

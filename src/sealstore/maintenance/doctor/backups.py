@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sealstore.errors import SealstoreError
+from sealstore.keys import Keyring, State
 from sealstore.maintenance.backing_up.record import last_backup
 from sealstore.maintenance.doctor.check import Check
 from sealstore.settings import Settings
@@ -15,11 +16,12 @@ _OLD: Final = timedelta(days=7)
 _COMMAND: Final = "sealstore backup FOLDER, on another disk"
 
 
-def check_backup(settings: Settings, *, writing: bool) -> Check:
+def check_backup(settings: Settings, keyring: Keyring, *, writing: bool) -> Check:
     """Whether a backup was made from here, and how old the last one is.
 
     Args:
         settings: name the repository and this client's memory.
+        keyring: the keys: what a retired one signed is restored on somebody's word only.
         writing: whether anything is stored from here; who only loads makes no backups.
     """
     if settings.database_url is not None:
@@ -43,8 +45,16 @@ def check_backup(settings: Settings, *, writing: bool) -> Check:
         return Check.wrong(_TOPIC, text, _COMMAND)
     age = datetime.now(UTC) - datetime.fromisoformat(last.at)
     behind = max(0, size - last.size)
-    text = f"last backed up {age.days} days ago to {last.folder}; {behind} changes since"
+    when = "today" if not age.days else f"{age.days} day{'s' * (age.days != 1)} ago"
+    changes = f"{behind} change{'s' * (behind != 1)}"
+    text = f"last backed up {when} to {last.folder}; {changes} since"
     details = {"at": last.at, "folder": last.folder, "changesSince": behind}
+    if last.key_id in keyring.ids(State.REVOKED):
+        text = f"{text}; its head was signed with a key that is revoked by now: none restores it"
+        return Check.wrong(_TOPIC, text, _COMMAND, **details)
+    if last.key_id in keyring.ids(State.RETIRED):
+        text = f"{text}; its head was signed with a key that is retired by now"
+        return Check.note(_TOPIC, text, f"{_COMMAND}: that one is restored on your word only")
     if behind and age > _OLD:
         return Check.note(_TOPIC, text, _COMMAND, **details)
     return Check.ok(_TOPIC, text, **details)

@@ -10,11 +10,15 @@ from sealstore.assembly import open_catalogue
 from sealstore.catalogue import ListFilter, require_current_schema, schema_revision
 from sealstore.catalogue.engine import SQLITE_FILE, filesystem_type
 from sealstore.catalogue.inspection import journal_mode
-from sealstore.errors import SealstoreError
+from sealstore.errors import CatalogueError, SealstoreError
 from sealstore.maintenance.doctor.check import Check, quoted
 from sealstore.settings import Settings
 
 _TOPIC: Final = "catalogue"
+_LOST: Final = (
+    "check permissions and free space; if the file is lost or damaged: 'sealstore restore' from a"
+    " backup, or 'sealstore rebuild' from what is signed"
+)
 _LARGE_WAL_BYTES: Final = 64 * limits.MIB
 
 
@@ -35,9 +39,17 @@ def check_catalogue(settings: Settings, *, writing: bool) -> list[Check]:
             mode = journal_mode(catalogue.engine)
         finally:
             catalogue.engine.dispose()
+    except CatalogueError as error:
+        if settings.database_url is None and "'sealstore doctor'" in error.hint:
+            return [Check.wrong(_TOPIC, error.message, _LOST, code=error.code)]
+        return [Check.failed(_TOPIC, error)]
     except SealstoreError as error:
         return [Check.failed(_TOPIC, error)]
-    checks = [Check.ok(_TOPIC, f"{count} artifacts, schema {revision}", artifacts=count)]
+    checks = [
+        Check.ok(
+            _TOPIC, f"{count} artifact{'s' * (count != 1)}, schema {revision}", artifacts=count
+        )
+    ]
     if mode is not None:
         checks += _check_sqlite(settings, mode, writing=writing)
     return checks

@@ -1,0 +1,140 @@
+"""The folder of a backup: whether it is a place for one, and who may use it at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from sealstore import layout
+from sealstore.envelope import read_unverified
+from sealstore.errors import BackupRefusedError, SealstoreError, storage_errors
+from sealstore.maintenance.backing_up.snapshots import INCOMPLETE, snapshots_in
+
+_LOCK: Final = ".lock"
+
+
+@contextmanager
+def exclusive_backup_folder(folder: Path, root: Path, repository: str) -> Iterator[None]:
+    """Hold the folder of a backup, made if it is absent; what was interrupted there is removed.
+
+    Args:
+        folder: of the backup.
+        root: of the repository, which must neither contain it nor lie in it.
+        repository: the repository's id; of others there must be no snapshot.
+
+    Raises:
+        BackupRefusedError: the folder is no place for a backup, or another backup is running.
+        StorageError: the file system refused.
+    """
+    _require_apart(folder.resolve(), root.resolve())
+    with storage_errors("The folder of the backup cannot be made"):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        _require_own(folder, os.fstat(opened))
+        _require_backup_of(folder, repository)
+        with storage_errors("The lock of the backup cannot be opened"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            lock = os.open(_LOCK, flags, 0o600, dir_fd=opened)
+        try:
+            _take(lock)
+            _remove_incomplete(folder)
+            yield
+        finally:
+            os.close(lock)
+    finally:
+        os.close(opened)
+
+
+def _require_apart(folder: Path, root: Path) -> None:
+    if folder.is_relative_to(root) or root.is_relative_to(folder):
+        raise BackupRefusedError(
+            "A backup and its repository cannot lie in one another.",
+            hint="choose another folder, on another disk if there is one.",
+        )
+    for each in (folder, *folder.parents):
+        if (each / layout.REPOSITORY_FILE).exists():
+            raise BackupRefusedError(
+                "The folder is a repository or a snapshot, or lies in one.",
+                path=each,
+                hint="give the folder of the whole backup, or another one: not {path}",
+            )
+
+
+def _require_own(folder: Path, status: os.stat_result) -> None:
+    """Return if nobody else, but root, can write to the folder or put another one in its place."""
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise BackupRefusedError(
+            "Others can write to the folder of the backup.", path=folder, hint="chmod go-w {path}"
+        )
+    for each in (folder, *folder.resolve().parents):
+        with storage_errors("The folder of the backup cannot be looked at"):
+            found = os.stat(each)
+        others_write = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
+        if others_write or found.st_uid not in (0, os.geteuid()):
+            raise BackupRefusedError(
+                "Others can put another folder in the place of the backup's.",
+                path=each,
+                hint="choose a folder of your own, below folders that only you and root can change;"
+                " others can change {path}",
+            )
+
+
+def _require_backup_of(folder: Path, repository: str) -> None:
+    """Return if nothing else is in the folder than snapshots of this repository."""
+    snapshots = snapshots_in(folder)
+    for snapshot in snapshots:
+        if _claimed_repository(snapshot.path) not in (None, repository):
+            raise BackupRefusedError(
+                "The folder has snapshots of another repository.",
+                path=snapshot.path,
+                hint="give each repository a folder of its own: {path} is not of this one.",
+            )
+    with storage_errors("The folder of the backup cannot be listed"):
+        others = [
+            name for name in os.listdir(folder) if not name.startswith(".") and name != "lost+found"
+        ]
+    if others and not snapshots:
+        raise BackupRefusedError(
+            "The folder is not empty, and has no snapshot in it.",
+            path=folder,
+            hint="choose an empty folder, or one that is not there yet.",
+        )
+
+
+def _claimed_repository(snapshot: Path) -> str | None:
+    """The repository that a snapshot says it is of; unauthenticated. None where it says nothing."""
+    try:
+        payload = read_unverified(layout.read_settings_file(snapshot)).payload
+        claimed = msgspec.json.decode(payload, type=_Claim).repository
+    except (SealstoreError, msgspec.MsgspecError):
+        return None
+    return claimed
+
+
+class _Claim(msgspec.Struct):
+    repository: str
+
+
+def _take(lock: int) -> None:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BackupRefusedError(
+            "Another backup into this folder is running.", hint="wait for it."
+        ) from None
+
+
+def _remove_incomplete(folder: Path) -> None:
+    with storage_errors("What an interrupted backup left cannot be removed"):
+        for path in folder.iterdir():
+            if path.name.startswith(INCOMPLETE) and not path.is_symlink():
+                shutil.rmtree(path)
