@@ -602,6 +602,17 @@ def test_a_repository_without_an_access_log_is_sound(scene: Scene, tmp_path: Pat
 # ── what was imported ────────────────────────────────────────────────────────
 
 
+def test_a_planted_origin_is_found(origin: BundleSite, island: BundleSite) -> None:
+    """It would be in the way of the import that comes to be this entry."""
+    island.take_in(origin.bundle())
+    size = island.repository.state.head.size
+    row = "SELECT ? + 5, envelope FROM origin LIMIT 1"
+    run_sql(island.repository, f"INSERT INTO origin (sequence, envelope) {row}", size)
+    checked = fsck(island.settings, keyring=island.repository.keyring)
+    assert found(checked) == {("catalogue", "CATALOGUE_TAMPERED")}
+    assert "an origin of an artifact that was not imported" in checked.findings[0][1].message
+
+
 def test_what_is_kept_of_an_origin_is_checked(origin: BundleSite, island: BundleSite) -> None:
     """Imported artifacts are sound, and their origins' statements are those of the import."""
     island.take_in(origin.bundle())

@@ -179,6 +179,11 @@ class Reading:
         with catalogue_errors("The catalogue cannot be read"):
             return as_bytes(self._connection.execute(statement).scalar())
 
+    def origin_sequences(self) -> Iterator[object]:
+        """The places in the history that origins are kept for, as the rows give them."""
+        with catalogue_errors("The catalogue cannot be read"):
+            yield from self._connection.execute(select(origin.c.sequence)).scalars()
+
 
 class WriteTransaction:
     """What a change of the repository does to the catalogue, in one transaction.

@@ -120,7 +120,16 @@ class StatementCheck:
     def _check_origins(self, rows: Reading) -> None:
         """What is kept of imported artifacts' origins is what was imported."""
         contents = self.proof.contents
-        for sequence in sorted(contents.origins.keys() & contents.stored.keys()):
+        expected = contents.origins.keys() & contents.stored.keys()
+        if self.proof.is_whole and any(each not in expected for each in rows.origin_sequences()):
+            self.report.add_error(
+                Section.CATALOGUE,
+                CatalogueTamperedError(
+                    "The catalogue has an origin of an artifact that was not imported.",
+                    hint="find out who wrote to the catalogue; imports may fail until it is gone.",
+                ),
+            )
+        for sequence in sorted(expected):
             try:
                 require_origin(rows.origin(sequence), contents.origins[sequence])
             except CatalogueTamperedError as error:
