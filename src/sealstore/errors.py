@@ -156,7 +156,10 @@ class RepositoryNotFoundError(SealstoreError):
     """There is no repository at the given place."""
 
     code = "REPOSITORY_NOT_FOUND"
-    default_hint = "make one with 'sealstore init', or set MODEL_REPO_PATH to an existing one."
+    default_hint = (
+        "make one with 'sealstore init', or set MODEL_REPO_PATH to an existing one; 'sealstore"
+        " restore' brings a lost one back."
+    )
 
 
 class RepositoryExistsError(SealstoreError):
@@ -397,8 +400,8 @@ class UnknownKeyError(VerificationError):
 
     code = "UNKNOWN_KEY"
     default_hint = (
-        "if the signer is one that you trust, add its key to the keyring; 'sealstore keys list'"
-        " shows which are there."
+        "if the signer is one that you trust, add its key to the keyring ('sealstore keys import');"
+        " 'sealstore keys list' shows which are there."
     )
     key_id: str = ""
 

@@ -172,12 +172,6 @@ CHANGED: dict[str, Attack] = {
     "a payload under another prefix": lambda root: payload(root).rename(
         payload(root).with_name("f" * 64)
     ),
-    "settings that are too large": lambda root: overwrite(
-        root / "repository.json", b"{}" + bytes(2**21)
-    ),
-    "a statement that is too large": lambda root: overwrite(
-        root / "statements/a/1/1.json", bytes(2**23)
-    ),
     "folders without end": lambda root: (root / "statements/a/b/c/d/e/f/g").mkdir(parents=True),
 }
 
@@ -450,6 +444,15 @@ def test_a_snapshots_name_does_not_hide_a_rollback(site: Backed) -> None:
     report = backing_up.restore(replace(again, path=site.root), site.kept)
     assert report.snapshot.size == 2
     assert report.remembered_size == 5
+
+
+@pytest.mark.parametrize("name", ["repository.json", "statements/a/1/1.json"])
+def test_a_file_that_is_too_large_is_not_copied(site: Backed, name: str) -> None:
+    """Settings and statements have a limit each, which is asked before anything is copied."""
+    overwrite(site.newer / name, bytes(2**23))
+    with pytest.raises(BackupRefusedError, match="nothing that a backup puts there"):
+        site.put_back()
+    site.require_nothing_restored()
 
 
 def test_a_file_that_grows_while_it_is_copied_is_refused(

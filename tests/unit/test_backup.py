@@ -209,6 +209,30 @@ def test_what_has_changed_in_an_earlier_snapshot_is_found_and_copied_anew(site: 
     require_all(site.at("again"))
 
 
+def test_of_another_size_it_is_found_without_reading(site: Backed) -> None:
+    """A file that was cut off, by a full disk for example."""
+    first = site.back_up(copy=True)
+    path = next((site.kept / first.snapshot / "objects").glob("??/*"))
+    path.chmod(0o640)
+    path.write_bytes(b"")
+    assert site.back_up(copy=True, quick=True).mended == [path.name]
+    site.put_back(name=first.snapshot)
+
+
+def test_what_is_whole_in_an_earlier_snapshot_stays(site: Backed) -> None:
+    """It has a file of its own there, and keeps it."""
+    first, second = site.back_up(copy=True), site.back_up(copy=True)
+    path = next((site.kept / second.snapshot / "objects").glob("??/*"))
+    whole = site.kept / first.snapshot / path.relative_to(site.kept / second.snapshot)
+    path.unlink()
+    path.write_bytes(bytes(whole.stat().st_size))
+    before = whole.stat()
+    assert site.back_up(copy=True).mended == [path.name]
+    assert os.path.samestat(whole.stat(), before)
+    assert not os.path.samestat(path.stat(), before)
+    site.put_back(name=second.snapshot)
+
+
 def require_refused(site: Backed, name: str) -> None:
     """A snapshot is not restored, and nothing is left of the attempt."""
     with pytest.raises(BackupRefusedError, match="not sound"):
@@ -397,9 +421,12 @@ def test_an_access_log_elsewhere_is_not_in_it(site: Backed) -> None:
     assert not (site.place / "again" / "access.sqlite3").exists()
 
 
-def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_newest", [False, True])
+def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(
+    tmp_path: Path, is_newest: bool
+) -> None:
     """Today's key signs head, settings and access log then, and the keyring is as it was."""
-    old, new = ed25519_key(1), ed25519_key(2)
+    old, new = ed25519_key(3 if is_newest else 1), ed25519_key(2)
     site = Backed(tmp_path, old)
     site.store([1], "a", "1")
     site.back_up()

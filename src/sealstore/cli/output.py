@@ -32,6 +32,7 @@ _USAGE: Final = 2
 _UNLIMITED_WIDTH: Final = 1_000_000
 _PATIENCE_SECONDS: Final = 1.0
 _MAX_CLAIM_CHARACTERS: Final = 256
+_WHOLE_CHARACTERS: Final = 20
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -85,8 +86,10 @@ def table(
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for header in headers:
-        shown.add_column(header, overflow="fold")
+    for at, header in enumerate(headers):
+        # Times, numbers and short ids stay whole; in a narrow terminal, long texts are folded.
+        longest = max((len(row[at]) for row in rows), default=0)
+        shown.add_column(header, overflow="fold", no_wrap=longest <= _WHOLE_CHARACTERS)
     for index, row in enumerate(rows):
         style = "red" if marked and marked[index] else ""
         shown.add_row(*(Text(printable(cell), style) for cell in row))

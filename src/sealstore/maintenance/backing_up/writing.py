@@ -26,6 +26,7 @@ from sealstore.catalogue.engine import SQLITE_FILE
 from sealstore.envelope import read_unverified
 from sealstore.errors import (
     BackupRefusedError,
+    CatalogueError,
     CatalogueTamperedError,
     PayloadMissingError,
     RevokedKeyError,
@@ -141,12 +142,12 @@ class _Writing:
         report.linked = report.copied = report.copied_bytes = 0
         report.mended = []
         remembered = self._parts.state.remembered()
-        copy_database(self._parts.root / SQLITE_FILE, self._place / SQLITE_FILE)
+        self._copy_database(SQLITE_FILE)
         report.has_access_log = self._parts.settings.access_log_url is None
         if report.has_access_log:
             # After the catalogue: what it is about is there then.
             with AccessSource(self._parts).open():
-                copy_database(self._parts.root / ACCESS_FILE, self._place / ACCESS_FILE)
+                self._copy_database(ACCESS_FILE)
         for name in ("objects", layout.STATEMENTS_FOLDER):
             (self._place / name).mkdir(mode=0o750)
         engine = catalogue_engine(self._place, journal=self._parts.settings.journal)
@@ -162,6 +163,16 @@ class _Writing:
         if report.has_access_log:
             self._require_whole_access_log()
         self._finish(proof)
+
+    def _copy_database(self, name: str) -> None:
+        try:
+            copy_database(self._parts.root / name, self._place / name)
+        except CatalogueError as error:
+            error.hint = (
+                "check free space and permissions of the backup's folder; 'sealstore doctor' looks"
+                " at the repository's."
+            )
+            raise
 
     def _proven(self, rows: Reading, remembered: TrustRecord | None) -> LedgerProof:
         proof = prove_ledger(self._parts, rows, remembered, progress=self._progress)
