@@ -122,6 +122,9 @@ ATTACKS: dict[str, Attack] = {
     "another statement's digest": lambda repository, victim: change_row(
         repository, victim, statement_digest="0" * 64
     ),
+    "another payload's digest": lambda repository, victim: change_row(
+        repository, victim, sha256="0" * 64
+    ),
     "a planted row": plant_row,
     "deleted history": sql("DELETE FROM history_entry WHERE sequence > 1"),
     "one deleted entry": sql("DELETE FROM history_entry WHERE sequence = 2"),

@@ -482,6 +482,17 @@ def test_a_loaders_keyring_loads_records_and_cannot_store(site: Site, tmp_path: 
     site.run("keys", "export", "--loader", "--public", tmp_path / "no.json", code=2)
 
 
+def test_a_loader_needs_a_key_that_verifies_what_is_stored(site: Site, tmp_path: Path) -> None:
+    """Public keys for other roles do not help it; what cannot load is not handed out."""
+    site.set_keys(FIRST, ed25519_key(2, roles=roles(Role.APPROVE)))
+    before = site.keyring.read_bytes()
+    ran = site.run("keys", "export", "--loader", tmp_path / "loader.json", code=1)
+    assert "a loader could verify nothing" in ran.err
+    assert "keys generate --algorithm ed25519" in ran.err
+    assert not (tmp_path / "loader.json").exists()
+    assert site.keyring.read_bytes() == before
+
+
 def test_an_export_without_hmac_keys_leaves_nothing_out(site: Site, tmp_path: Path) -> None:
     """`--json` names what was exported and what was left out."""
     site.set_keys(ed25519_key(2))
