@@ -19,7 +19,8 @@ from sealstore import limits
 from sealstore.errors import ConfigurationError, InvalidNameError, StorageError
 from sealstore.names import ArtifactRef, Name, Tag
 
-_LATEST_SUFFIX: Final = "_latest"
+LATEST_SUFFIX: Final = "_latest"
+"""Of the link to what was stored last under a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +113,7 @@ def _entries(folder: Path, known: Mapping[str, ArtifactRef]) -> list[LegacyFile]
     targets = {
         target
         for entry in entries
-        if entry.is_symlink() and entry.name.endswith(_LATEST_SUFFIX)
+        if entry.is_symlink() and entry.name.endswith(LATEST_SUFFIX)
         if (target := _target_inside(entry)) is not None
     }
     return [_file(entry, known, is_latest=entry in targets) for entry in entries]

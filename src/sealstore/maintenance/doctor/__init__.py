@@ -26,6 +26,7 @@ from sealstore.maintenance.doctor.place import (
     check_settings,
     check_space,
 )
+from sealstore.maintenance.doctor.runtime import check_hetida
 from sealstore.maintenance.doctor.trust import check_trust
 from sealstore.maintenance.doctor.writing import check_writer, check_written
 from sealstore.settings import Variable
@@ -62,6 +63,7 @@ def doctor(
         checks.append(check_space(root))
         checks.append(check_backup(settings, keyring, writing=writing))
         checks += check_written(settings)
+    checks += check_hetida(root, environment)
     checks.append(check_writer())
     checks.append(_versions())
     return checks
