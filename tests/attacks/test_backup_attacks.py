@@ -25,7 +25,7 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.maintenance import backing_up
-from sealstore.maintenance.backing_up import BackupReport, snapshots_in
+from sealstore.maintenance.backing_up import BackupReport, payloads, snapshots_in
 from sealstore.repository import Repository
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import snapshot
@@ -314,6 +314,9 @@ DAMAGED: dict[str, Attack] = {
         root, "UPDATE access_entry SET entry = x'00' WHERE sequence = 1", database="access.sqlite3"
     ),
     "a link in the access log's place": another_database,
+    "an origin of nothing": lambda root: sql(
+        root, "INSERT INTO origin (sequence, envelope) VALUES (99, CAST('{}' AS BLOB))"
+    ),
 }
 
 
@@ -387,6 +390,31 @@ def test_an_older_repository_is_not_backed_up(site: Backed) -> None:
     assert [each.path for each in snapshots_in(site.kept)] == [site.older, site.newer]
 
 
+def test_a_file_that_is_exchanged_while_it_is_linked_is_not_backed_up(
+    site: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is hashed is what was linked, whatever has the name in the repository by then."""
+    shutil.rmtree(site.kept)
+    path = payload(site.root)
+    whole = path.read_bytes()
+    real = payloads._link
+
+    def swap(source: Path, target: Path) -> bool:
+        if source.name == path.name:
+            source.unlink()
+            source.write_bytes(bytes(len(whole)))
+        linked = real(source, target)
+        if source.name == path.name:
+            source.unlink()
+            source.write_bytes(whole)
+        return linked
+
+    monkeypatch.setattr(payloads, "_link", swap)
+    with pytest.raises(VerificationError):
+        site.back_up()
+    assert snapshots_in(site.kept) == []
+
+
 # ── a folder that others can change ──────────────────────────────────────────
 
 
@@ -402,14 +430,20 @@ def test_a_folder_of_somebody_else_is_refused(site: Backed, where: str) -> None:
     assert list(inner.iterdir()) == []
 
 
-def test_a_folder_below_one_that_everybody_can_change_is_refused(site: Backed) -> None:
+@pytest.mark.parametrize("mode", [0o777, 0o775])
+def test_a_folder_below_one_that_others_can_change_is_refused(site: Backed, mode: int) -> None:
     """In a sticky one, such as /tmp, only the owner can rename what is his."""
     disk = site.place / "disk"
     disk.mkdir()
-    disk.chmod(0o777)
+    if os.geteuid() == 0:
+        os.chown(disk, 0, 65534)
+    elif mode == 0o775:
+        pytest.skip("the user's own group may write")
+    disk.chmod(mode)
     with site.open() as repository:
         with pytest.raises(BackupRefusedError, match="another folder"):
             backing_up.backup(repository, disk / "kept")
+        assert list(disk.iterdir()) == []
         disk.chmod(0o1777)
         assert backing_up.backup(repository, disk / "kept").artifacts == 2
 

@@ -275,7 +275,7 @@ class Site:
             with pytest.raises(BackupRefusedError, match="RETIRED_KEY"):
                 restore(self.settings, self.folder / "kept", name=name)
         report = restore(self.settings, self.folder / "kept", name=name, accept_retired=is_retired)
-        assert report.accepted_key_id == (signer if is_retired else None)
+        assert report.accepted_key_ids == ((signer,) if is_retired else ())
         self.plain = deepcopy(plain)
         # What nothing needed was not in it.
         self.plain.payloads = self.plain.needed()

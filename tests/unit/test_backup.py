@@ -6,9 +6,10 @@ import errno
 import fcntl
 import os
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -217,6 +218,52 @@ def test_of_another_size_it_is_found_without_reading(site: Backed) -> None:
     path.write_bytes(b"")
     assert site.back_up(copy=True, quick=True).mended == [path.name]
     site.put_back(name=first.snapshot)
+
+
+def test_a_disk_that_cannot_read_it_is_mended_too(
+    site: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad sector is an error of the system, not other bytes."""
+    first = site.back_up(copy=True)
+    bad = next((site.kept / first.snapshot / "objects").glob("??/*")).stat()
+    real = os.preadv
+
+    def read(descriptor: int, *arguments: Any) -> int:
+        if os.path.samestat(os.fstat(descriptor), bad):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(descriptor, *arguments)
+
+    monkeypatch.setattr(os, "preadv", read)
+    report = site.back_up(copy=True)
+    assert (report.copied, len(report.mended)) == (1, 1)
+    site.put_back(name=first.snapshot)
+
+
+def test_a_wrong_mode_stops_nothing(site: Backed) -> None:
+    """It is set anew when the snapshot is restored."""
+    for path in (site.root / "objects").glob("??/*"):
+        path.chmod(0o640)
+    site.back_up()
+    site.put_back()
+    assert {
+        path.stat().st_mode & 0o777 for path in (site.at("again").path / "objects").glob("??/*")
+    } == {0o440}
+
+
+def test_what_is_mended_is_told_where_it_begins_again(
+    site: Backed, collected: Callable[[int], list[int]]
+) -> None:
+    """The second time, it is whole already."""
+    collected(0)
+    first = site.back_up(copy=True)
+    paths = sorted((site.kept / first.snapshot / "objects").glob("??/*"))
+    for path in paths:
+        path.chmod(0o640)
+        path.write_bytes(b"")
+    collected(1)
+    report = site.back_up(copy=True)
+    assert set(report.mended) <= {path.name for path in paths}
+    assert len(report.mended) == 3
 
 
 def test_what_is_whole_in_an_earlier_snapshot_stays(site: Backed) -> None:
@@ -437,7 +484,7 @@ def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(
     assert "--accept-retired" in str(refused.value.hint)
     assert not (tmp_path / "again").exists()
     report = site.put_back(accept_retired=True)
-    assert report.accepted_key_id == old.key_id
+    assert report.accepted_key_ids == (old.key_id,)
     assert site.settings.keyring_path.read_bytes() == keyring
     for folder in ("trust", "other"):
         client = replace(site.at("again"), trust_folder=tmp_path / folder)
@@ -447,11 +494,39 @@ def test_a_head_of_a_retired_key_is_restored_on_an_operators_word(
             assert repository.history(limit=1)[0].details["action"] == "accepted"
 
 
+def test_an_access_log_of_a_retired_key_is_accepted_with_it(tmp_path: Path) -> None:
+    """Each of the heads may have a key of its own."""
+    main = ed25519_key(1, roles=roles(Role.STORE, Role.ADMIN))
+    old, new = (ed25519_key(number, roles=roles(Role.ACCESS)) for number in (2, 3))
+    site = Backed(tmp_path, main, old)
+    site.store([1], "a", "1")
+    site.back_up()
+    site.set_keys(main, replace(old, state=State.RETIRED), new)
+    with pytest.raises(BackupRefusedError, match="RETIRED_KEY"):
+        site.put_back()
+    assert site.put_back(accept_retired=True).accepted_key_ids == (old.key_id,)
+    with Repository.open(settings=site.at("again")) as repository:
+        assert repository.load("a") == [1]
+
+
+def test_an_accepted_state_that_is_older_is_told(tmp_path: Path) -> None:
+    """That today's key signs it is one entry more, and not the one that this client has seen."""
+    old, new = ed25519_key(1), ed25519_key(2)
+    site = Backed(tmp_path, old)
+    site.store([1], "a", "1")
+    site.back_up()
+    site.store([2], "a", "1")
+    site.root.rename(site.place / "lost")
+    site.set_keys(replace(old, state=State.RETIRED), new)
+    report = backing_up.restore(site.settings, site.kept, accept_retired=True)
+    assert (report.snapshot.size, report.remembered_size) == (2, 3)
+
+
 def test_nothing_is_signed_anew_where_nothing_has_to_be(site: Backed) -> None:
     """Also where the operator would take a retired key."""
     site.back_up()
     report = site.put_back(accept_retired=True)
-    assert report.accepted_key_id is None
+    assert report.accepted_key_ids == ()
     assert report.checked.entries == report.snapshot.size
 
 
@@ -621,6 +696,26 @@ def test_it_is_not_restored_into_its_backup(site: Backed) -> None:
     settings = replace(site.settings, path=site.kept / "again")
     with pytest.raises(BackupRefusedError, match="into the folder of its backup"):
         backing_up.restore(settings, site.kept)
+
+
+def test_many_refusals_of_a_revoked_key_hide_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only so many findings are told one by one; the others are counted by what they are."""
+    monkeypatch.setattr("sealstore.maintenance.fsck.report.MAX_SHOWN", 2)
+    old, new = ed25519_key(1), ed25519_key(2)
+    site = Backed(tmp_path, old)
+    for number in range(4):
+        site.store([number], "a", str(number))
+    site.set_keys(old, new)
+    revoke_key(site.settings, old.key_id)
+    site.store([9], "z", "1")
+    report = site.back_up(copy=True)
+    site.put_back("sound")
+    with closing(sqlite3.connect(site.kept / report.snapshot / "catalogue.sqlite3")) as connection:
+        connection.execute("UPDATE artifact SET size = size + 1 WHERE name = 'z'")
+        connection.commit()
+    require_refused(site, report.snapshot)
 
 
 def test_the_beginning_of_a_name_is_enough(site: Backed) -> None:

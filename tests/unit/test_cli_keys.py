@@ -289,6 +289,23 @@ def test_a_retired_key_verifies_and_signs_no_more(site: Site, repository: Reposi
     site.run("remove", "x", "1", "--yes", code=1)
 
 
+def test_a_key_is_not_retired_while_nobody_can_tell_what_it_signs(
+    site: Site, repository: Repository, tmp_path: Path
+) -> None:
+    """The catalogue is out of reach for the moment; its head may be signed with it."""
+    site.set_keys(FIRST, hmac_key(2))
+    repository.close()
+    for path in site.repository.glob("catalogue.sqlite3*"):
+        path.rename(tmp_path / path.name)
+    ran = site.run("keys", "retire", FIRST.key_id, code=1)
+    assert "The repository is signed with this key" in ran.err
+    assert site.keys_kept().get(FIRST.key_id).state is State.ACTIVE
+    for path in tmp_path.glob("catalogue.sqlite3*"):
+        path.rename(site.repository / path.name)
+    site.run("keys", "retire", FIRST.key_id)
+    site.run("verify", "--all")
+
+
 @pytest.mark.parametrize("command", ["retire", "rotate"])
 def test_the_only_signature_of_a_repository_is_not_given_up(
     command: str, site: Site, repository: Repository

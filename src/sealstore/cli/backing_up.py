@@ -116,8 +116,8 @@ def restore(
         f" {output.counted(report.checked.payloads, 'payload')}, all checked, to {report.root}",
         colour="green",
     )
-    if report.accepted_key_id is not None:
-        output.line(f"its head was signed with retired key {report.accepted_key_id}; accepted")
+    for key_id in report.accepted_key_ids:
+        output.line(f"accepted: what retired key {key_id} had signed has today's signatures")
     if report.checked.access_entries is None and invocation.settings().access_log_url is None:
         output.note("there is no access log in it: 'sealstore audit init' begins one")
     if report.remembered_size is not None:

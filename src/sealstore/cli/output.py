@@ -86,10 +86,15 @@ def table(
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for at, header in enumerate(headers):
-        # Times, numbers and short ids stay whole; in a narrow terminal, long texts are folded.
-        longest = max((len(row[at]) for row in rows), default=0)
-        shown.add_column(header, overflow="fold", no_wrap=longest <= _WHOLE_CHARACTERS)
+    widths = [
+        max(len(header), *(len(row[at]) for row in rows), 0) for at, header in enumerate(headers)
+    ]
+    # Times, numbers and short ids stay whole and long texts are folded, as far as there is room.
+    needed = sum(min(width, _WHOLE_CHARACTERS) + 2 for width in widths)
+    has_room = needed <= _console().width
+    for header, width in zip(headers, widths, strict=True):
+        is_whole = has_room and width <= _WHOLE_CHARACTERS
+        shown.add_column(header, overflow="fold", no_wrap=is_whole)
     for index, row in enumerate(rows):
         style = "red" if marked and marked[index] else ""
         shown.add_row(*(Text(printable(cell), style) for cell in row))

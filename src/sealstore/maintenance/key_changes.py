@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -118,18 +117,21 @@ def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
 
 
 def _depends_on(settings: Settings, key_id: str) -> bool:
-    """Whether the configured repository's head or settings say that they are signed with a key."""
+    """Whether head or settings of the configured repository are signed with a key, or may be.
+
+    What they say themselves is enough here: if that is not true, they are refused in any case.
+    """
     root = settings.path.absolute()
-    signers = set()
-    with suppress(SealstoreError):
-        signers.add(settings_key_id(root))
+    try:
         catalogue = open_catalogue(root, settings)
         try:
             with catalogue.read() as rows:
-                signers.add(read_unverified(rows.history.head() or b"").key_id)
+                head = rows.history.head() or b""
         finally:
             catalogue.engine.dispose()
-    return key_id in signers
+        return key_id in (settings_key_id(root), read_unverified(head).key_id)
+    except SealstoreError:
+        return True
 
 
 def _active_key(keyring: Keyring, key_id: str | None) -> Key:

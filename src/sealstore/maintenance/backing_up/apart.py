@@ -9,7 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from sealstore.assembly import open_parts
+from sealstore.errors import RevokedKeyError
 from sealstore.keys import Keyring
+from sealstore.maintenance.fsck import FsckReport, Section
+from sealstore.maintenance.fsck.report import PERMISSIONS
 from sealstore.repository import Repository
 from sealstore.settings import Settings
 from sealstore.trust import FirstUse
@@ -38,3 +41,25 @@ def opened_apart(settings: Settings, place: Path, keyring: Keyring) -> Iterator[
     """
     with apart(settings, place) as here, Repository(open_parts(place, here, keyring)) as opened:
         yield opened
+
+
+def refusal(report: FsckReport) -> tuple[str, str] | None:
+    """What stands against a snapshot, and its code; None where it is sound.
+
+    An artifact that a revoked key signed stays refused, wherever it is. A head or settings that one
+    signed prove nothing at all. Modes are set anew when a snapshot is restored.
+    """
+    count, first = report.but_for(_is_harmless)
+    if not count:
+        return None
+    if first is None:
+        return f"{count} findings.", ""
+    about = f"{first.artifact}: " if first.artifact else ""
+    more = f" And {count - 1} more." if count > 1 else ""
+    return f"{about}{first.message} [{first.code}]{more}", first.code
+
+
+def _is_harmless(section: Section, code: str) -> bool:
+    if code == PERMISSIONS:
+        return True
+    return section is not Section.HEAD and code == RevokedKeyError.code

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import grp
 import os
+import pwd
 import shutil
 import stat
 from collections.abc import Iterator
@@ -35,17 +37,19 @@ def exclusive_backup_folder(folder: Path, root: Path, repository: str) -> Iterat
         StorageError: the file system refused.
     """
     _require_apart(folder.resolve(), root.resolve())
+    _require_own(folder.resolve())
     with storage_errors("The folder of the backup cannot be made"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        _require_own(folder, os.fstat(opened))
+        _require_own(folder.resolve())
         _require_backup_of(folder, repository)
         with storage_errors("The lock of the backup cannot be opened"):
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
             lock = os.open(_LOCK, flags, 0o600, dir_fd=opened)
         try:
             _take(lock)
+            _require_backup_of(folder, repository)
             _remove_incomplete(folder)
             yield
         finally:
@@ -69,23 +73,48 @@ def _require_apart(folder: Path, root: Path) -> None:
             )
 
 
-def _require_own(folder: Path, status: os.stat_result) -> None:
-    """Return if nobody else, but root, can write to the folder or put another one in its place."""
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise BackupRefusedError(
-            "Others can write to the folder of the backup.", path=folder, hint="chmod go-w {path}"
-        )
-    for each in (folder, *folder.resolve().parents):
+def _require_own(folder: Path) -> None:
+    """Return if nobody else, but root, can write to a folder or put another one in its place."""
+    for each in (folder, *folder.parents):
         with storage_errors("The folder of the backup cannot be looked at"):
-            found = os.stat(each)
-        others_write = found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX
-        if others_write or found.st_uid not in (0, os.geteuid()):
+            try:
+                found = os.stat(each)
+            except FileNotFoundError:
+                # It is going to be made.
+                continue
+        if each == folder and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise BackupRefusedError(
+                "Others can write to the folder of the backup.",
+                path=folder,
+                hint="chmod go-w {path}",
+            )
+        if found.st_uid not in (0, os.geteuid()) or _can_be_renamed_in(found):
             raise BackupRefusedError(
                 "Others can put another folder in the place of the backup's.",
                 path=each,
                 hint="choose a folder of your own, below folders that only you and root can change;"
                 " others can change {path}",
             )
+
+
+def _can_be_renamed_in(folder: os.stat_result) -> bool:
+    """Whether others may rename what is in a folder; in a sticky one, like /tmp, they may not."""
+    if folder.st_mode & stat.S_ISVTX:
+        return False
+    others_write = folder.st_mode & stat.S_IWOTH
+    group_writes = folder.st_mode & stat.S_IWGRP and not _is_own_group(folder.st_gid)
+    return bool(others_write or group_writes)
+
+
+def _is_own_group(group_id: int) -> bool:
+    """Whether nobody else is in a group: root's, or that which a user has for himself alone."""
+    if group_id == 0:
+        return True
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(group_id)
+    except KeyError:
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
 def _require_backup_of(folder: Path, repository: str) -> None:

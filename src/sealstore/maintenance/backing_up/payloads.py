@@ -8,7 +8,7 @@ from pathlib import Path
 from sealstore.assembly import Parts
 from sealstore.blobs import LocalBlobStore
 from sealstore.blobs.local_files import PAYLOAD_MODE
-from sealstore.errors import VerificationError, storage_errors
+from sealstore.errors import StorageError, VerificationError, storage_errors
 from sealstore.maintenance.backing_up.report import BackupReport
 from sealstore.maintenance.backing_up.snapshots import snapshots_in
 from sealstore.statement import Digests, Statement
@@ -56,7 +56,7 @@ class SnapshotPayloads:
             self._report.linked += 1
         elif not self._copy and _link(self._parts.root / name, target):
             # What is linked is hashed, too: a damaged payload is no backup.
-            self._parts.blobs.check(digests, size)
+            LocalBlobStore(self._place).check(digests, size)
             self._report.linked += 1
         else:
             self._copy_payload(statement, target)
@@ -89,7 +89,7 @@ class SnapshotPayloads:
     def _is_whole(self, digests: Digests, size: int) -> bool:
         try:
             LocalBlobStore(self._place).check(digests, size)
-        except VerificationError:
+        except (VerificationError, StorageError):
             return False
         return True
 

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,7 @@ from typing import Any, Final
 from sealstore.blobs.folder_walk import OPEN_FOLDER
 from sealstore.envelope import read_unverified
 from sealstore.errors import (
+    AccessLogNotFoundError,
     BackupRefusedError,
     KeyringNotFoundError,
     RepositoryExchangedError,
@@ -28,12 +29,13 @@ from sealstore.errors import (
     storage_errors,
 )
 from sealstore.keys import Keyring, State
-from sealstore.maintenance.backing_up.apart import apart, opened_apart
+from sealstore.maintenance.backing_up.apart import apart, opened_apart, refusal
 from sealstore.maintenance.backing_up.payloads import sync_folder
 from sealstore.maintenance.backing_up.snapshot_copy import ANOTHER_SNAPSHOT, copy_snapshot
 from sealstore.maintenance.backing_up.snapshots import Snapshot, snapshots_in
-from sealstore.maintenance.fsck import FsckReport, Section, fsck
+from sealstore.maintenance.fsck import FsckReport, fsck
 from sealstore.maintenance.progress import Progress, no_progress
+from sealstore.repository import Repository
 from sealstore.settings import Settings
 from sealstore.trust import TrustRecord
 
@@ -66,15 +68,15 @@ class RestoreReport:
         checked: what the check of everything found to be there.
         remembered_size: how many entries of the history this client remembers, where that is more
             than the snapshot has, or of another epoch; None where it can go on at once.
-        accepted_key_id: the retired key that had signed the head, where that was accepted; today's
-            key signs it now.
+        accepted_key_ids: retired keys that had signed its heads or settings, where that was
+            accepted; today's keys sign them now.
     """
 
     snapshot: Snapshot
     root: Path
     checked: FsckReport
     remembered_size: int | None
-    accepted_key_id: str | None
+    accepted_key_ids: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -86,7 +88,7 @@ class RestoreReport:
             "payloads": self.checked.payloads,
             "rememberedSize": self.remembered_size,
             "accessLog": self.checked.access_entries is not None,
-            "acceptedKeyId": self.accepted_key_id,
+            "acceptedKeyIds": list(self.accepted_key_ids),
         }
 
 
@@ -129,14 +131,15 @@ def restore(
     keys = _keys(settings) if keyring is None else keyring
     record = settings.trust_store(root).read()
     _require_free(root, folder)
+    believed = _accepting(keys) if accept_retired else keys
     with _staging(root) as staging:
         copy_snapshot(snapshot.path, staging, progress)
         with apart(settings, staging) as here:
-            checked = _checked(here, _accepting(keys) if accept_retired else keys, progress)
+            checked = _checked(here, believed, progress)
         _require_remembered(record, checked.repository)
-        accepted = _sign_anew(settings, staging, keys) if accept_retired else None
-        with opened_apart(settings, staging, keys) as opened:
+        with opened_apart(settings, staging, believed) as opened:
             head = opened.state.head
+            accepted = _sign_anew(opened, keys) if accept_retired else ()
         with storage_errors("The repository cannot be moved to its place"):
             # Onto an empty folder, or where nothing is: whoever came first since is not replaced.
             os.rename(staging, root)
@@ -147,14 +150,15 @@ def restore(
 
 def _chosen(folder: Path, name: str | None) -> Snapshot:
     found = snapshots_in(folder)
-    wanted = [each for each in found if each.path.name.startswith(name or "")]
+    wanted = [each for each in found if each.path.name == name]
+    wanted = wanted or [each for each in found if each.path.name.startswith(name or "")]
     if not wanted:
         raise BackupRefusedError(
             "There is no such snapshot in the backup." if found else "There is no snapshot here.",
             path=folder,
             hint="'sealstore restore --list' shows what there is in {path}.",
         )
-    if name and len(wanted) > 1 and wanted[0].path.name != name:
+    if name and len(wanted) > 1:
         raise BackupRefusedError(
             f"{len(wanted)} snapshots have names that begin so.",
             hint="give more of the name; 'sealstore restore --list' shows them.",
@@ -272,31 +276,22 @@ def _accepting(keyring: Keyring) -> Keyring:
 
 def _checked(here: Settings, keyring: Keyring, progress: Progress) -> FsckReport:
     report = fsck(here, keyring=keyring, progress=progress)
-    # An artifact that a revoked key signed is refused there as it was here.
-    wrong = [
-        each
-        for section, each in report.findings
-        if each.code != RevokedKeyError.code or section is Section.HEAD
-    ]
-    if wrong:
-        first, more = wrong[0], len(wrong) - 1
-        about = f"{first.artifact}: " if first.artifact else ""
+    refused = refusal(report)
+    if refused is not None:
+        what, code = refused
         raise BackupRefusedError(
-            f"The snapshot is not sound: {about}{first.message} [{first.code}]"
-            f"{f' And {more} more.' if more else ''}",
-            hint=_HINTS.get(first.code, ANOTHER_SNAPSHOT),
+            f"The snapshot is not sound: {what}", hint=_HINTS.get(code, ANOTHER_SNAPSHOT)
         )
     return report
 
 
-def _sign_anew(settings: Settings, staging: Path, keyring: Keyring) -> str | None:
-    """Let today's keys sign what a retired one did; the retired key, if there was one."""
-    with opened_apart(settings, staging, _accepting(keyring)) as opened:
-        state = opened.state
-        signed_by = read_unverified(state.envelope).key_id
-        retired = keyring.ids(State.RETIRED)
-        signs_settings = state.settings.key_id in retired
-        if signed_by not in retired and not signs_settings:
-            return None
-        opened.record_key_change("accepted", signed_by, sign_settings=signs_settings)
-        return signed_by
+def _sign_anew(opened: Repository, keyring: Keyring) -> tuple[str, ...]:
+    """Let today's keys sign what retired ones did, on record; these keys."""
+    state = opened.state
+    signers = {read_unverified(state.envelope).key_id, state.settings.key_id}
+    with suppress(AccessLogNotFoundError), opened.access_log.read() as reading:
+        signers.add(read_unverified(reading.envelope or b"").key_id)
+    retired = tuple(sorted(signers & keyring.ids(State.RETIRED)))
+    for key_id in retired:
+        opened.record_key_change("accepted", key_id, sign_settings=key_id == state.settings.key_id)
+    return retired

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
 from sealstore import environment, layout, mirror_files
 from sealstore.access.place import ACCESS_FILE
@@ -29,14 +30,15 @@ from sealstore.errors import (
     CatalogueError,
     CatalogueTamperedError,
     PayloadMissingError,
+    RepairWarning,
     RevokedKeyError,
     SealstoreError,
     storage_errors,
+    warn_caller,
 )
 from sealstore.ledger import EntryArtifact
-from sealstore.maintenance.auditing.chains import AccessSource, Ledger
-from sealstore.maintenance.auditing.verifying import verify_source
-from sealstore.maintenance.backing_up.apart import opened_apart
+from sealstore.maintenance.auditing.chains import AccessSource
+from sealstore.maintenance.backing_up.apart import apart, refusal
 from sealstore.maintenance.backing_up.folder import exclusive_backup_folder
 from sealstore.maintenance.backing_up.payloads import SnapshotPayloads, sync_folder
 from sealstore.maintenance.backing_up.record import BackupRecord, remember_backup
@@ -48,6 +50,7 @@ from sealstore.maintenance.backing_up.snapshots import (
     snapshots_in,
 )
 from sealstore.maintenance.contents import Contents
+from sealstore.maintenance.fsck import fsck
 from sealstore.maintenance.fsck.mirror import mirrored_ref
 from sealstore.maintenance.ledger_proof import LedgerProof, prove_ledger
 from sealstore.maintenance.progress import Progress, no_progress
@@ -56,6 +59,10 @@ from sealstore.repository import Repository
 from sealstore.statement import Statement, decode
 from sealstore.trust import TrustRecord
 from sealstore.verification import Proven
+
+_MEND_FIRST: Final = (
+    "'sealstore fsck' names everything that is wrong; mend it, or restore an earlier snapshot."
+)
 
 
 def backup(
@@ -78,7 +85,8 @@ def backup(
             By default they are: what changed there, by a fault of its disk for example, is put into
             the new snapshot from the repository, and mended in the earlier ones.
         keep: how many snapshots are there afterwards, at most; all by default.
-        progress: hears of the phases ``history`` (entries) and ``payloads`` (bytes).
+        progress: hears of the phases ``history`` (entries) and ``artifacts``, and of those of the
+            check of the snapshot.
 
     Raises:
         BackupRefusedError: the folder is no place for it; or the repository is not sound; or its
@@ -140,7 +148,6 @@ class _Writing:
         report = self._report
         report.artifacts = report.payloads = report.payload_bytes = 0
         report.linked = report.copied = report.copied_bytes = 0
-        report.mended = []
         remembered = self._parts.state.remembered()
         self._copy_database(SQLITE_FILE)
         report.has_access_log = self._parts.settings.access_log_url is None
@@ -160,8 +167,7 @@ class _Writing:
             engine.dispose()
         self._take_removed_statements(proof.contents)
         layout.place_settings(self._place, proof.state.settings.envelope)
-        if report.has_access_log:
-            self._require_whole_access_log()
+        self._require_sound()
         self._finish(proof)
 
     def _copy_database(self, name: str) -> None:
@@ -179,8 +185,7 @@ class _Writing:
         if proof.findings_in_all:
             raise BackupRefusedError(
                 f"The repository is not sound: {proof.findings[0].message}",
-                hint="'sealstore fsck' names everything that is wrong; mend it, or restore an"
-                " earlier snapshot.",
+                hint=_MEND_FIRST,
             )
         return proof
 
@@ -204,14 +209,14 @@ class _Writing:
         for missing in stored.values():
             raise _not_sound("The history has it, and the catalogue does not.", missing.name)
 
-    def _require_whole_access_log(self) -> None:
+    def _require_sound(self) -> None:
+        """What ``restore`` would refuse is no backup; payloads were read when they were placed."""
         parts = self._parts
-        with opened_apart(parts.settings, self._place, parts.keyring) as snapshot:
-            source = AccessSource(snapshot.parts)
-            ledger = Ledger(snapshot, parts.keyring, (source,))
-            report = verify_source(ledger, source, None, None, progress=self._progress)
-        if report.findings.count:
-            raise _not_sound(report.findings.shown[0].finding.message, "the access log")
+        with apart(parts.settings, self._place) as here:
+            report = fsck(here, keyring=parts.keyring, progress=self._progress, hashing=False)
+        refused = refusal(report)
+        if refused is not None:
+            raise BackupRefusedError(f"The repository is not sound: {refused[0]}", hint=_MEND_FIRST)
 
     # ── the rest ─────────────────────────────────────────────────────────────
 
@@ -253,7 +258,10 @@ class _Writing:
             epoch=head.epoch,
             size=head.size,
         )
-        remember_backup(self._parts.settings, record)
+        try:
+            remember_backup(self._parts.settings, record)
+        except SealstoreError as error:
+            warn_caller(f"The backup is made, but not remembered here: {error}", RepairWarning)
 
 
 def _statement(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -91,10 +92,12 @@ class FsckReport:
     findings: list[tuple[Section, Finding]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
     _counts: Counter[Section] = field(default_factory=Counter)
+    _codes: Counter[tuple[Section, str]] = field(default_factory=Counter)
 
     def add(self, section: Section, finding: Finding) -> None:
         """Take note of something that is wrong."""
         self._counts[section] += 1
+        self._codes[section, finding.code] += 1
         if self._counts[section] <= MAX_SHOWN:
             self.findings.append((section, finding))
 
@@ -108,11 +111,22 @@ class FsckReport:
     def count(self, section: Section, further: int) -> None:
         """Count findings that are not told one by one."""
         self._counts[section] += further
+        self._codes[section, ""] += further
 
     @property
     def findings_in_all(self) -> int:
         """How many findings there are, told one by one or not."""
         return self._counts.total()
+
+    def but_for(self, exempt: Callable[[Section, str], bool]) -> tuple[int, Finding | None]:
+        """How many findings there are but for some, and the first of these that is told.
+
+        Args:
+            exempt: says of a section and a finding's code whether it does not count.
+        """
+        count = sum(n for key, n in self._codes.items() if not exempt(*key))
+        told = (finding for section, finding in self.findings if not exempt(section, finding.code))
+        return count, next(told, None)
 
     @property
     def megabytes_per_second(self) -> float:
