@@ -43,6 +43,9 @@ settings.register_profile(
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+_UNTRACED = {"faults", "properties"}
+"""Where the same code runs thousands of times, or dies: that it runs at all is shown elsewhere."""
+
 critical_rooms_report = pytest.StashKey[list[str]]()
 
 
@@ -57,6 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
+        if _UNTRACED & set(item.path.parts):
+            item.add_marker("no_cover")
         for marker in item.iter_markers("invariant"):
             if len(marker.args) != 1 or marker.args[0] not in INVARIANTS:
                 raise pytest.UsageError(f"{item.nodeid}: no such invariant: {marker.args}")

@@ -45,7 +45,7 @@ def repository(root: Path) -> Iterator[Repository]:
 
 # ── death at every step ──────────────────────────────────────────────────────
 
-SAMPLES = 25
+SAMPLES = 12
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
 
 LONG = 4
