@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,7 +23,9 @@ from sealstore.errors import (
     AccessLogNotFoundError,
     ArtifactNotFound,
     BackupRefusedError,
+    CatalogueError,
     PayloadMissingError,
+    RepairWarning,
     RepositoryExchangedError,
     RepositoryExistsError,
     RevokedKeyError,
@@ -39,6 +42,7 @@ from sealstore.maintenance.backing_up import (
     snapshots_in,
     writing,
 )
+from sealstore.maintenance.backing_up import folder as folder_module
 from sealstore.maintenance.backing_up.record import BackupRecord, remember_backup
 from sealstore.maintenance.collecting import collect
 from sealstore.maintenance.doctor.backups import check_backup
@@ -607,6 +611,45 @@ def test_a_folder_that_others_can_write_to_is_refused(site: Backed, mode: int) -
     assert "chmod go-w" in str(refused.value.hint)
 
 
+@pytest.mark.parametrize(
+    ("name", "members", "is_refused"),
+    [
+        ("me", [], False),
+        ("me", ["me"], False),
+        ("me", ["me", "eve"], True),
+        ("staff", [], True),
+        (None, [], True),
+    ],
+)
+def test_a_group_for_a_user_alone_may_write_above(
+    site: Backed,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str | None,
+    members: list[str],
+    is_refused: bool,
+) -> None:
+    """As many systems make one for each user, and let it write by default."""
+    disk = site.place / "disk"
+    disk.mkdir()
+    disk.chmod(0o775)
+    group_id = disk.stat().st_gid
+
+    def group(asked: int) -> SimpleNamespace:
+        if name is None:
+            raise KeyError(asked)
+        return SimpleNamespace(gr_name=name, gr_mem=members)
+
+    monkeypatch.setattr(folder_module, "_ROOTS_GROUP", group_id + 1)
+    monkeypatch.setattr("grp.getgrgid", group)
+    monkeypatch.setattr("pwd.getpwuid", lambda _: SimpleNamespace(pw_name="me"))
+    with site.open() as repository:
+        if is_refused:
+            with pytest.raises(BackupRefusedError, match="another folder"):
+                backing_up.backup(repository, disk / "kept")
+        else:
+            assert backing_up.backup(repository, disk / "kept").artifacts == 3
+
+
 def test_a_folder_by_a_link_is_the_folder(site: Backed) -> None:
     """A mounted disk may have another name."""
     disk = site.place / "disk"
@@ -809,6 +852,34 @@ def test_what_was_backed_up_is_remembered(site: Backed) -> None:
     found = last_backup(site.settings)
     assert found is not None
     assert (found.folder, found.snapshot, found.size) == (str(site.kept), report.snapshot, 7)
+
+
+def test_a_backup_that_cannot_be_remembered_is_made(
+    site: Backed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the doctor would say that there is none."""
+
+    def refuse(*_: object) -> None:
+        raise StorageError("no room")
+
+    monkeypatch.setattr(writing, "remember_backup", refuse)
+    with pytest.warns(RepairWarning, match="not remembered here"):
+        report = site.back_up()
+    assert [each.path.name for each in snapshots_in(site.kept)] == [report.snapshot]
+    site.put_back()
+
+
+def test_a_full_disk_is_told_as_the_backups(site: Backed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not as the repository's, which the doctor looks at."""
+
+    def refuse(*_: object) -> None:
+        raise CatalogueError("The database cannot be copied: disk full.")
+
+    monkeypatch.setattr(writing, "copy_database", refuse)
+    with pytest.raises(CatalogueError) as refused:
+        site.back_up()
+    assert "the backup's folder" in str(refused.value.hint)
+    assert snapshots_in(site.kept) == []
 
 
 def test_a_record_that_does_not_decode(site: Backed) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 import sealstore
 from sealstore.catalogue import Catalogue, engine
+from sealstore.catalogue.copying import copy_database
 from sealstore.catalogue.inspection import database_place, journal_mode
 from sealstore.keys import Role, State
 from sealstore.maintenance import migration
@@ -337,6 +338,32 @@ def test_settings_of_a_retired_key_are_noted(site: Site) -> None:
     fixes = [each["fix"] for each in checks(site, "note")]
     assert fixes[0] == "sealstore resign --settings"
     assert "restored on your word only" in fixes[1]
+
+
+def test_an_older_state_than_was_seen_is_wrong(site: Site, repository: Repository) -> None:
+    """As a load would say: with a repository that nobody can load from, not all is well."""
+    repository.close()
+    older = site.repository.parent / "older.sqlite3"
+    copy_database(site.repository / "catalogue.sqlite3", older)
+    with Repository.open(settings=site.settings) as opened:
+        opened.store([2], "x", "2")
+    site.run("backup", site.keyring.parent.parent / "backup")
+    for path in site.repository.glob("catalogue.sqlite3*"):
+        path.unlink()
+    shutil.copy(older, site.repository / "catalogue.sqlite3")
+    found = wrong(site)
+    assert (found["topic"], found["details"]["code"]) == ("head", "ROLLBACK")
+    assert "trust accept --current" in found["fix"]
+
+
+def test_a_missing_access_log_is_wrong(site: Site, repository: Repository) -> None:
+    """Nothing could be loaded, since no load could be put on record."""
+    repository.close()
+    for path in site.repository.glob("access.sqlite3*"):
+        path.unlink()
+    found = wrong(site)
+    assert found["topic"] == "access log"
+    assert "sealstore audit init" in found["fix"]
 
 
 def test_settings_of_a_revoked_key_are_wrong(site: Site) -> None:

@@ -21,6 +21,7 @@ from sealstore.errors import BackupRefusedError, SealstoreError, storage_errors
 from sealstore.maintenance.backing_up.snapshots import INCOMPLETE, snapshots_in
 
 _LOCK: Final = ".lock"
+_ROOTS_GROUP: Final = 0
 
 
 @contextmanager
@@ -108,7 +109,7 @@ def _can_be_renamed_in(folder: os.stat_result) -> bool:
 
 def _is_own_group(group_id: int) -> bool:
     """Whether nobody else is in a group: root's, or that which a user has for himself alone."""
-    if group_id == 0:
+    if group_id == _ROOTS_GROUP:
         return True
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(group_id)
