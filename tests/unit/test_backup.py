@@ -650,6 +650,35 @@ def test_a_group_for_a_user_alone_may_write_above(
             assert backing_up.backup(repository, disk / "kept").artifacts == 3
 
 
+@pytest.mark.parametrize(
+    ("owner", "overflow", "id_map", "is_refused"),
+    [
+        (65534, "65534", "0 1000 1", False),
+        (65534, "65534", "0 0 4294967295", True),
+        (65534, "65533", "0 1000 1", True),
+        (65534, "", "0 1000 1", True),
+        (4711, "65534", "0 1000 1", True),
+    ],
+)
+def test_what_belongs_to_the_host_of_a_container_is_no_strangers(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    owner: int,
+    overflow: str,
+    id_map: str,
+    is_refused: bool,
+) -> None:
+    """Its root is shown as nobody there; where nobody is a user, it is one."""
+    monkeypatch.setattr(folder_module, "_OVERFLOW_ID", tmp_path / "overflow")
+    monkeypatch.setattr(folder_module, "_ID_MAP", tmp_path / "map")
+    (tmp_path / "overflow").write_text(overflow)
+    (tmp_path / "map").write_text(f"{id_map}\n")
+    assert folder_module._is_trusted(owner) is not is_refused
+    assert folder_module._is_trusted(os.geteuid())
+    (tmp_path / "map").unlink()
+    assert not folder_module._is_trusted(owner)
+
+
 def test_a_folder_by_a_link_is_the_folder(site: Backed) -> None:
     """A mounted disk may have another name."""
     disk = site.place / "disk"

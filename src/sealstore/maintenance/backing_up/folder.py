@@ -22,6 +22,8 @@ from sealstore.maintenance.backing_up.snapshots import INCOMPLETE, snapshots_in
 
 _LOCK: Final = ".lock"
 _ROOTS_GROUP: Final = 0
+_OVERFLOW_ID: Final = Path("/proc/sys/kernel/overflowuid")
+_ID_MAP: Final = Path("/proc/self/uid_map")
 
 
 @contextmanager
@@ -89,13 +91,30 @@ def _require_own(folder: Path) -> None:
                 path=folder,
                 hint="chmod go-w {path}",
             )
-        if found.st_uid not in (0, os.geteuid()) or _can_be_renamed_in(found):
+        if not _is_trusted(found.st_uid) or _can_be_renamed_in(found):
             raise BackupRefusedError(
                 "Others can put another folder in the place of the backup's.",
                 path=each,
                 hint="choose a folder of your own, below folders that only you and root can change;"
                 " others can change {path}",
             )
+
+
+def _is_trusted(user_id: int) -> bool:
+    """Whether a folder's owner is root, who runs this, or unknown to this user namespace.
+
+    In a container of a user's own, what belongs to the host is shown as the overflow id's
+    (user_namespaces(7)). Where that id is a user like others, it is one.
+    """
+    if user_id in (0, os.geteuid()):
+        return True
+    try:
+        overflow = int(_OVERFLOW_ID.read_text())
+        ranges = [line.split() for line in _ID_MAP.read_text().splitlines()]
+    except (OSError, ValueError):
+        return False
+    is_mapped = any(int(first) <= user_id < int(first) + int(count) for first, _, count in ranges)
+    return user_id == overflow and not is_mapped
 
 
 def _can_be_renamed_in(folder: os.stat_result) -> bool:
