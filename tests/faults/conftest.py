@@ -7,15 +7,17 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sealstore.repository import Repository
 from tests.faults import operations, tracing
-from tests.faults.dying import DiedTooLateError, Steps, count_steps, survives
+from tests.faults.dying import DiedTooLateError, Steps, count_steps, stops, survives
 from tests.faults.operations import Done
+from tests.sealstore_fixtures import snapshot
 
 pytest.register_assert_rewrite("tests.faults.soundness", "tests.faults.traffic")
 
@@ -48,20 +50,20 @@ def repository(root: Path) -> Iterator[Repository]:
 SAMPLES = 12
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
 
-LONG = 4
-"""Of an operation of hundreds of steps every fourth is tried: each is a process of its own.
+STOPS = 48
+"""Of the states between the system calls of a long operation, about as many are tried."""
 
-With which of the four it begins differs from test to test. ``SEALSTORE_EVERY_STEP=1`` tries all.
-"""
-
-MIDDLING = 2
-"""Of one of a hundred steps, every second."""
+_EVERY_STEP = "SEALSTORE_EVERY_STEP"
+"""Set, all of them are."""
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 (a folder with a random name is made there)
 _ENOUGH_BYTES = 32 << 20
 
-Deaths = Callable[..., Iterator[tuple[Path, Done]]]
-"""Given an operation and a place, and how many steps lie between two deaths (1 by default)."""
+Left = dict[str, tuple[int, bytes | str]]
+"""Mode and content of each file, by its path."""
+
+Deaths = Callable[[Callable[[Path, Done], None], Path], Iterator[tuple[Path, Done]]]
+"""Given an operation and a place."""
 
 
 @pytest.fixture(scope="session")
@@ -85,38 +87,122 @@ def memory(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(params=["system calls", "samples in between"])
 def deaths(request: pytest.FixtureRequest, memory: Path, finest_steps: Steps) -> Deaths:
-    """What an operation leaves that died: for the steps at which it can, a fresh copy each."""
+    """What an operation leaves that died: for the steps at which it can, a fresh copy each.
+
+    At system calls, the process that does it stands still while what is there is looked at. Between
+    them, a process is killed each time.
+    """
 
     def die_everywhere(
-        operation: Callable[[Path, Done], None], original: Path, every: int = 1
+        operation: Callable[[Path, Done], None], original: Path
     ) -> Iterator[tuple[Path, Done]]:
-        scene = memory / "scene"
-        steps, stride = finest_steps, 1 if "SEALSTORE_EVERY_STEP" in os.environ else every
+        scene = Scene(original, memory / "scene")
+        begin = zlib.crc32(request.node.nodeid.encode())
         if request.param == "samples in between":
-            _set_up(original, scene)
-            steps = Steps.ALL
-            stride = max(1, count_steps(steps, operation, *_places(original, scene)) // SAMPLES)
-        place, done = _places(original, scene)
-        step = 1 + zlib.crc32(request.node.nodeid.encode()) % stride
-        survived = False
-        while not survived:
-            _set_up(original, scene)
-            survived = survives(step, steps, operation, place, done)
-            yield place, done
-            step += stride
-        assert step > 10 * stride, "the operation has fewer steps than it can have"
+            return _killed(scene, operation, Steps.ALL, begin, SAMPLES)
+        if finest_steps is not Steps.KERNEL:
+            return _killed(scene, operation, finest_steps, begin, 4 * SAMPLES)
+        return _standing_still(scene, operation, begin)
 
     return die_everywhere
 
 
-def _set_up(original: Path, scene: Path) -> None:
-    shutil.rmtree(scene, ignore_errors=True)
-    scene.mkdir()
-    if original.is_dir():
-        shutil.copytree(original, scene / original.name)
-    elif original.exists():
-        shutil.copy(original, scene)
+@dataclass(frozen=True)
+class Scene:
+    """A folder with what an operation is done to, and nothing else.
+
+    Attributes:
+        original: what is copied into it; it may not exist.
+        folder: the folder.
+    """
+
+    original: Path
+    folder: Path
+
+    @property
+    def place(self) -> Path:
+        return self.folder / self.original.name
+
+    @property
+    def done(self) -> Done:
+        return Done(self.folder / "done")
+
+    def set_up(self) -> None:
+        """Make it anew."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        if self.original.is_dir():
+            copy_folder(self.original, self.place)
+        elif self.original.exists():
+            shutil.copy(self.original, self.folder)
+
+    @contextmanager
+    def copied(self) -> Iterator[None]:
+        """Let a copy be in its place, for the block."""
+        aside = self.folder.with_name("aside")
+        self.folder.rename(aside)
+        try:
+            copy_folder(aside, self.folder)
+            yield
+        finally:
+            shutil.rmtree(self.folder)
+            aside.rename(self.folder)
 
 
-def _places(original: Path, scene: Path) -> tuple[Path, Done]:
-    return scene / original.name, Done(scene / "done")
+def copy_folder(folder: Path, to: Path) -> None:
+    """Copy all that is in it; what is one file under two names stays one."""
+    copies: dict[int, str] = {}
+
+    def copy(source: str, target: str) -> None:
+        first = copies.setdefault(os.lstat(source).st_ino, target)
+        if first == target:
+            shutil.copy2(source, target, follow_symlinks=False)
+        else:
+            os.link(first, target, follow_symlinks=False)
+
+    shutil.copytree(folder, to, symlinks=True, copy_function=copy)
+
+
+def left_at_each_stop(scene: Scene, operation: Callable[[Path, Done], None]) -> Iterator[Left]:
+    """What a process leaves that is killed at a system call: each time that it is not as before."""
+    scene.set_up()
+    last = None
+    for _ in stops(operation, scene.place, scene.done):
+        left = snapshot(scene.folder)
+        if left != last:
+            last = left
+            yield left
+
+
+def _standing_still(
+    scene: Scene, operation: Callable[[Path, Done], None], begin: int
+) -> Iterator[tuple[Path, Done]]:
+    """What is left at so many of its system calls, or at each; and by the whole of it."""
+    stride, total = 1, sum(1 for _ in left_at_each_stop(scene, operation))
+    if _EVERY_STEP not in os.environ:
+        stride = max(1, total // STOPS)
+    assert total > 3, "the operation has fewer steps than it can have"
+    for number, _ in enumerate(left_at_each_stop(scene, operation)):
+        if number % stride == begin % stride:
+            with scene.copied():
+                yield scene.place, scene.done
+    yield scene.place, scene.done
+
+
+def _killed(
+    scene: Scene,
+    operation: Callable[[Path, Done], None],
+    steps: Steps,
+    begin: int,
+    samples: int,
+) -> Iterator[tuple[Path, Done]]:
+    """What is left by processes that are killed at so many of their steps."""
+    scene.set_up()
+    stride = max(1, count_steps(steps, operation, scene.place, scene.done) // samples)
+    step, survived = 1 + begin % stride, False
+    while not survived:
+        scene.set_up()
+        survived = survives(step, steps, operation, scene.place, scene.done)
+        yield scene.place, scene.done
+        step += stride
+    assert step > 10 * stride, "the operation has fewer steps than it can have"

@@ -1,4 +1,4 @@
-"""A child process that is killed with SIGKILL at a chosen step of what it does.
+"""A child process that is killed with SIGKILL at a chosen step of what it does, or stands still.
 
 Steps are counted by the interpreter's profiling hook: the calls of C functions that reach the
 system (``os.open``, ``fsync``, ``link``, a statement of SQL, a commit …), or every single call and
@@ -12,7 +12,7 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from types import FrameType
 from typing import Any
@@ -80,6 +80,34 @@ def count_steps(steps: Steps, operation: Callable[..., None], *arguments: object
     assert child.exitcode == 0
     child.close()
     return total
+
+
+def stops(operation: Callable[..., None], *arguments: object) -> Iterator[None]:
+    """Run ``operation`` in a child that stands still while the caller looks, once for each step.
+
+    A step is a system call that changes something: it is about to be made. What others then find
+    is what they would find if the child were killed there, since files do not change at a death.
+    The child is killed if the caller does not come to its end.
+    """
+    context = fork_server()
+    ours, theirs = context.Pipe()
+    child = context.Process(target=tracing.stop_before_each, args=(operation, arguments, theirs))
+    child.start()
+    theirs.close()
+    try:
+        while ours.poll(SECONDS_FOR_A_CHILD):
+            exit_code = ours.recv()
+            if exit_code is not None:
+                assert exit_code == 0, f"{operation.__name__}: exit code {exit_code}"
+                return
+            yield
+            ours.send(None)
+        raise TimeoutError(f"{operation.__name__} hangs")
+    finally:
+        ours.close()
+        child.kill()
+        child.join()
+        child.close()
 
 
 def _run(

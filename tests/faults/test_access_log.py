@@ -12,7 +12,7 @@ from sealstore.keys import State
 from tests.faults import access_appends
 from tests.faults.access_appends import ENTRIES, audited, grant, open_log, trust_of
 from tests.faults.children import fork_server, run_all
-from tests.faults.conftest import MIDDLING, Deaths
+from tests.faults.conftest import Deaths
 from tests.faults.operations import ROTATED
 from tests.faults.test_fork import forked
 
@@ -35,7 +35,7 @@ def place(memory: Path) -> Path:
 @pytest.mark.slow
 def test_a_killed_append_is_absent_or_whole_and_loses_nothing(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at: what was granted is on record, and the log goes on from there."""
-    for found, done in deaths(access_appends.append, place, MIDDLING):
+    for found, done in deaths(access_appends.append, place):
         acknowledged = [entry for (entry,) in done.entries() if entry != "closed"]
         with closing(open_log(found)) as log:
             entries = audited(log)
@@ -56,7 +56,7 @@ def test_a_killed_making_gives_a_log_or_can_be_repeated(tmp_path: Path, deaths: 
     """Whatever step it dies at, the log is there or can be made now."""
     original = tmp_path / "place"
     access_appends.begin(original)
-    for found, done in deaths(access_appends.create, original, MIDDLING):
+    for found, done in deaths(access_appends.create, original):
         try:
             access_appends.create(found)
             assert not done.entries()

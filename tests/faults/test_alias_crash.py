@@ -11,7 +11,7 @@ from sealstore.maintenance import audit_aliases
 from sealstore.repository import Repository
 from tests.faults import alias_operations
 from tests.faults.alias_operations import TAGS, approved, opened
-from tests.faults.conftest import MIDDLING, Deaths
+from tests.faults.conftest import Deaths
 from tests.faults.operations import model
 
 pytestmark = [pytest.mark.invariant(3), pytest.mark.slow]
@@ -43,7 +43,7 @@ def require_that_it_moves(repository: Repository) -> None:
 
 def test_a_killed_move_is_made_or_not(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, the alias means the one or the other, and the history says so."""
-    for folder, done in deaths(alias_operations.move, place, MIDDLING):
+    for folder, done in deaths(alias_operations.move, place):
         acknowledged = max((number for (number,) in done.entries()), default=1)
         with opened(folder) as repository:
             [staging] = [one for one in repository.aliases("churn") if one.alias == "staging"]
@@ -58,7 +58,7 @@ def test_a_killed_move_of_a_protected_alias_is_approved_or_not_made(
     place: Path, deaths: Deaths
 ) -> None:
     """Whatever step it dies at, it has all its approvals, or nothing of it is there."""
-    for folder, done in deaths(alias_operations.apply, place, MIDDLING):
+    for folder, done in deaths(alias_operations.apply, place):
         with opened(folder) as repository:
             [production] = [one for one in repository.aliases("churn") if one.alias != "staging"]
             assert production.move in ({2} if done.entries() else {1, 2})
@@ -70,7 +70,7 @@ def test_a_killed_move_of_a_protected_alias_is_approved_or_not_made(
 
 def test_a_killed_removal_of_an_alias_is_done_or_not(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, the alias means what it meant, or nothing, and can be set again."""
-    for folder, done in deaths(alias_operations.take_away, place, MIDDLING):
+    for folder, done in deaths(alias_operations.take_away, place):
         with opened(folder) as repository:
             if len(moves(repository, "staging")) == 2:
                 with pytest.raises(ArtifactNotFound):

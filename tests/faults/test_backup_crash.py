@@ -25,7 +25,7 @@ from tests.faults.backup_operations import (
     restore_all,
     settings,
 )
-from tests.faults.conftest import LONG, Deaths
+from tests.faults.conftest import Deaths
 from tests.faults.gc_operations import check, opened
 from tests.faults.operations import KEYRING, Done, model
 from tests.faults.soundness import contents
@@ -71,7 +71,7 @@ def test_a_killed_backup_leaves_whole_snapshots(
 ) -> None:
     """Each restores; the repository has noticed nothing; the next backup clears up."""
     [first] = [each.path.name for each in snapshots_in(backed_up / "kept")]
-    for place, done in deaths(operation, backed_up, 2 * LONG):
+    for place, done in deaths(operation, backed_up):
         names = [each.path.name for each in snapshots_in(place / "kept")]
         assert first in names or (operation is keep_one and len(names) == 1)
         for [name] in done.entries():
@@ -90,7 +90,7 @@ def test_a_killed_backup_leaves_whole_snapshots(
 
 def test_a_killed_restore_is_done_or_not_begun(lost: Path, deaths: Deaths) -> None:
     """Nothing is in the repository's place, or all of it; the next restore clears up."""
-    for place, done in deaths(restore_all, lost, 2 * LONG):
+    for place, done in deaths(restore_all, lost):
         if (place / "repository").exists():
             with pytest.raises(RepositoryExistsError):
                 put_back(place)

@@ -14,7 +14,7 @@ from sealstore.names import parse_request
 from sealstore.repository import Repository
 from tests.faults import bundle_operations, conftest
 from tests.faults.bundle_operations import BUNDLED, KEYRING, OWN, client, opened
-from tests.faults.conftest import LONG, Deaths
+from tests.faults.conftest import Deaths
 from tests.faults.mounts import fill_up, free_blocks, small_file_system
 from tests.faults.operations import model
 from tests.sealstore_fixtures import snapshot
@@ -61,7 +61,7 @@ def require_whole(repository: Repository, path: Path) -> None:
 
 def test_a_killed_import_has_taken_in_all_or_nothing(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, the repository is sound, and importing again completes it."""
-    for folder, done in deaths(bundle_operations.take_in, place, LONG):
+    for folder, done in deaths(bundle_operations.take_in, place):
         with opened(folder) as repository:
             found = contents(repository)
             assert found == {OWN, *BUNDLED} or (found == {OWN} and not done.entries())
@@ -70,7 +70,7 @@ def test_a_killed_import_has_taken_in_all_or_nothing(place: Path, deaths: Deaths
 
 def test_a_killed_creation_leaves_a_whole_bundle_or_none(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, a file under the bundle's name verifies, and can be made again."""
-    for folder, done in deaths(bundle_operations.create, place, LONG):
+    for folder, done in deaths(bundle_operations.create, place):
         path = folder / "made.bundle"
         if path.exists():
             assert verify_bundle(path, client(folder), KEYRING).findings == []

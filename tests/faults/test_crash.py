@@ -18,8 +18,8 @@ from sealstore.names import request
 from sealstore.repository import Repository
 from sealstore.signed_settings import open_settings
 from tests.faults import operations
-from tests.faults.conftest import LONG, MIDDLING, Deaths
-from tests.faults.dying import Steps, survives
+from tests.faults.conftest import Deaths, Scene
+from tests.faults.dying import Steps, stops, survives
 from tests.faults.operations import (
     HISTORY,
     KEYRING,
@@ -37,6 +37,7 @@ from tests.faults.soundness import (
     proven_history,
     require_that_it_works,
 )
+from tests.sealstore_fixtures import snapshot
 from tests.unit.test_migrations import released_repository
 from tests.vectors.catalogue.generate import KEY
 from tests.vectors.catalogue.generate import STORED as RELEASED
@@ -53,7 +54,7 @@ def test_a_killed_store_is_absent_or_whole_and_loses_nothing(
     filled: Path, deaths: Deaths, operation: Callable[[Path, Done], None]
 ) -> None:
     """Whatever step a store dies at, all that was acknowledged loads and storing goes on."""
-    for root, done in deaths(operation, filled, LONG):
+    for root, done in deaths(operation, filled):
         acknowledged = set(done.entries())
         with opened(root) as repository:
             found = contents(repository)
@@ -66,7 +67,7 @@ def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
     tmp_path: Path, deaths: Deaths
 ) -> None:
     """Whatever step a creation dies at, the repository is there or can be made now."""
-    for root, done in deaths(operations.create, tmp_path / "absent", LONG):
+    for root, done in deaths(operations.create, tmp_path / "absent"):
         try:
             repository = opened(root)
         except RepositoryNotFoundError:
@@ -82,7 +83,7 @@ def test_a_killed_creation_gives_a_repository_or_can_be_repeated(
 def test_a_killed_removal_removes_all_revisions_or_none(filled: Path, deaths: Deaths) -> None:
     """Whatever step a removal dies at, it is done or not, and the numbers stay given out."""
     removed = {("churn", "2026-10", 1), ("churn", "2026-10", 2)}
-    for root, done in deaths(operations.remove, filled, MIDDLING):
+    for root, done in deaths(operations.remove, filled):
         with opened(root) as repository:
             found = contents(repository)
             assert found == PRESENT - removed or (found == PRESENT and not done.entries())
@@ -95,7 +96,7 @@ def test_a_killed_resigning_leaves_the_old_or_the_new_signature(
     """Whatever step a new signature dies at, one of both is there and can be replaced."""
     ref = request("churn", "2026-10", 2)
     old, new = (key.key_id for key in ROTATING)
-    for root, done in deaths(operations.resign, filled, MIDDLING):
+    for root, done in deaths(operations.resign, filled):
         with opened(root, ROTATING) as repository:
             signed = repository.get(ref.name, ref.tag, revision=2).key_id
             assert signed in ({new} if done.entries() else {old, new})
@@ -110,7 +111,7 @@ def test_a_killed_change_of_the_settings_holds_or_was_not_made(
     filled: Path, deaths: Deaths
 ) -> None:
     """Whatever step it dies at, the settings are the last acknowledged ones or the next."""
-    for root, done in deaths(operations.change_settings, filled, MIDDLING):
+    for root, done in deaths(operations.change_settings, filled):
         acknowledged = max((version for (version,) in done.entries()), default=1)
         with opened(root) as repository:
             document = repository.state.document
@@ -139,7 +140,7 @@ def test_a_killed_heartbeat_leaves_the_old_or_the_new_heads(filled: Path, deaths
     """Whatever step it dies at, both heads are signed; once it returned, by the new key only."""
     with opened(filled) as repository:
         before = repository.state.head
-    for root, done in deaths(operations.beat, filled, MIDDLING):
+    for root, done in deaths(operations.beat, filled):
         with opened(root, ROTATED if done.entries() else ROTATING) as repository:
             head = repository.state.head
             assert (head.size, head.root, head.map_root) == (
@@ -155,7 +156,7 @@ def test_a_killed_rotation_on_record_holds_or_can_be_repeated(filled: Path, deat
 
     Head, settings and the access log's head are then signed by the new key.
     """
-    for root, done in deaths(operations.put_rotation_on_record, filled, MIDDLING):
+    for root, done in deaths(operations.put_rotation_on_record, filled):
         if not done.entries():
             with opened(root, ROTATING) as repository:
                 assert contents(repository) == PRESENT
@@ -234,7 +235,7 @@ def test_a_killed_migration_leaves_the_old_or_the_new_schema(
     released_repository("0001", original / "repository", None)
     write_keyring_file(original / "keyring.json", Keyring.of([new_key(KEY)]))
     old = dump(original / "repository")
-    for place, done in deaths(operations.migrate_repository, original, LONG):
+    for place, done in deaths(operations.migrate_repository, original):
         root, settings = place / "repository", operations.migration_client(place)
         if dump(root) == old:
             assert not done.entries()
@@ -262,6 +263,29 @@ def require_migrated(repository: Repository) -> None:
 def dump(root: Path) -> list[str]:
     with closing(sqlite3.connect(root / "catalogue.sqlite3")) as database:
         return list(database.iterdump())
+
+
+def test_a_process_that_stands_still_leaves_what_a_killed_one_leaves(
+    filled: Path, memory: Path, finest_steps: Steps
+) -> None:
+    """Which is why one process, looked at whenever it stands still, stands for many killed ones."""
+    if finest_steps is not Steps.KERNEL:
+        pytest.skip("a process may not trace its children here")
+    scene = Scene(filled, memory / "scene")
+    scene.set_up()
+    stopped = [shape(scene) for _ in stops(operations.store, scene.place, scene.done)]
+    assert len(stopped) > 100
+    for step in range(1, len(stopped), len(stopped) // 10):
+        scene.set_up()
+        assert not survives(step, finest_steps, operations.store, scene.place, scene.done)
+        assert shape(scene) == stopped[step - 1]
+
+
+def shape(scene: Scene) -> list[tuple[str, int, int]]:
+    """Which files are there, of which mode and size: in their content are times and chance."""
+    return sorted(
+        (name, mode, len(content)) for name, (mode, content) in snapshot(scene.folder).items()
+    )
 
 
 @pytest.mark.parametrize("steps", [Steps.PYTHON, Steps.ALL])

@@ -13,7 +13,7 @@ from sealstore.maintenance.collecting import collect
 from sealstore.repository import Repository
 from tests.faults import gc_operations
 from tests.faults.children import fork_server, run_all
-from tests.faults.conftest import MIDDLING, SAMPLES, Deaths
+from tests.faults.conftest import SAMPLES, Deaths
 from tests.faults.dying import Steps, count_steps, survives
 from tests.faults.gc_operations import check, collect_all, opened, parcel, settings
 from tests.faults.operations import KEYRING, PRESENT, Done, model
@@ -33,7 +33,7 @@ def littered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_collection_loses_nothing_that_is_needed(littered: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, all is sound, the next one ends it, and storing goes on."""
-    for place, done in deaths(collect_all, littered, MIDDLING):
+    for place, done in deaths(collect_all, littered):
         with opened(place) as repository:
             assert check(place).findings == []
             assert contents(repository) == PRESENT

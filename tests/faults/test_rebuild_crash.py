@@ -10,7 +10,7 @@ import pytest
 from sealstore.errors import RebuildRefusedError
 from sealstore.maintenance import accept_trust, current_point
 from tests.faults import rebuild_operations
-from tests.faults.conftest import LONG, Deaths
+from tests.faults.conftest import Deaths
 from tests.faults.gc_operations import check, opened
 from tests.faults.operations import PRESENT, model
 from tests.faults.rebuild_operations import rebuild_all, run, settings
@@ -29,7 +29,7 @@ def damaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_rebuild_is_done_or_can_be_done_again(damaged: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, the next one ends it; nothing is lost, and storing goes on."""
-    for place, done in deaths(rebuild_all, damaged, 2 * LONG):
+    for place, done in deaths(rebuild_all, damaged):
         if not done.entries():
             # Refused where it is sound: the one that died had come so far.
             with suppress(RebuildRefusedError):

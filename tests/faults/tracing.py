@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 from collections.abc import Callable
+from typing import Any
 
 _TRACEME, _SYSCALL, _SETOPTIONS, _GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
 _TRACE_SYSCALLS_GOOD, _EXIT_KILL = 1, 1 << 20
@@ -78,6 +79,23 @@ def die_at(step: int, operation: Callable[..., None], arguments: tuple[object, .
     if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
         os.kill(os.getpid(), signal.SIGKILL)
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def stop_before_each(
+    operation: Callable[..., None], arguments: tuple[object, ...], connection: Any
+) -> None:
+    """Run ``operation`` in a fork of this process, which waits before each such call.
+
+    Each time ``connection`` is sent None, and awaited; in the end it is sent the exit code.
+    """
+
+    def wait(_process: int, info: Info) -> bool:
+        if _changes_something(info):
+            connection.send(None)
+            connection.recv()
+        return False
+
+    connection.send(os.waitstatus_to_exitcode(follow(operation, arguments, wait)))
 
 
 def follow(
