@@ -1,6 +1,6 @@
 """The access log's rows in their database: appended by one process at a time, read as a snapshot.
 
-Appending is a hot path: every load waits for it. So the statements are compiled once, and run on
+Appending is a hot path: every load waits for it. So the statements are prepared once, and run on
 SQLite's own connection from SQLAlchemy's pool.
 """
 
@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from sqlalchemy import bindparam, func, insert, select
-from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Engine
 
 from sealstore import limits
@@ -30,6 +29,7 @@ from sealstore.catalogue.chains import (
 from sealstore.catalogue.engine import ACCESS_WRITERS, shown_url, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import no_fork
+from sealstore.catalogue.prepared import Prepared
 from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.catalogue.tables import access
 from sealstore.catalogue.writers_queue import writers_queue
@@ -148,42 +148,27 @@ class AccessRows:
             connection.close()
 
 
-class _Prepared:
-    """A statement as SQLite's driver takes it."""
-
-    def __init__(self, statement: Any) -> None:
-        compiled = statement.compile(dialect=sqlite.dialect())
-        self.text = str(compiled)
-        self._order: tuple[str, ...] = tuple(compiled.positiontup)
-        self._constants: dict[str, Any] = dict(compiled.params)
-
-    def parameters(self, **given: Any) -> list[Any]:
-        """The values in the order of their places."""
-        values = self._constants | given
-        return [values[name] for name in self._order]
-
-
 _entry, _node, _head = access.entry, access.node, access.head
-_READ_HEAD: Final = _Prepared(
+_READ_HEAD: Final = Prepared(
     select(no_larger_than(_head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)).where(
         _head.c.id == HEAD_ID
     )
 )
-_READ_NODE: Final = _Prepared(
+_READ_NODE: Final = Prepared(
     select(no_larger_than(_node.c.digest, HASH_BYTES)).where(
         _node.c.level == bindparam("at_level"), _node.c.node_index == bindparam("at_index")
     )
 )
-_READ_NEWEST: Final = _Prepared(select(func.max(_entry.c.sequence)))
-_READ_ENTRIES: Final = _Prepared(
+_READ_NEWEST: Final = Prepared(select(func.max(_entry.c.sequence)))
+_READ_ENTRIES: Final = Prepared(
     select(no_larger_than(_entry.c.entry, limits.MAX_ENTRY_BYTES))
     .where(_entry.c.sequence > bindparam("after"), _entry.c.sequence <= bindparam("last"))
     .order_by(_entry.c.sequence)
 )
-_ADD_ENTRY: Final = _Prepared(insert(_entry))
-_ADD_NODE: Final = _Prepared(insert(_node))
-_ADD_HEAD: Final = _Prepared(insert(_head))
-_REMOVE_HEAD: Final = _Prepared(_head.delete())
+_ADD_ENTRY: Final = Prepared(insert(_entry))
+_ADD_NODE: Final = Prepared(insert(_node))
+_ADD_HEAD: Final = Prepared(insert(_head))
+_REMOVE_HEAD: Final = Prepared(_head.delete())
 
 
 class _SqliteWriter:
@@ -192,12 +177,12 @@ class _SqliteWriter:
     def __init__(self, driver: sqlite3.Connection) -> None:
         self._driver = driver
 
-    def _value(self, prepared: _Prepared, **given: int) -> Any:
-        found = self._driver.execute(prepared.text, prepared.parameters(**given)).fetchone()
+    def _value(self, prepared: Prepared, **given: int) -> Any:
+        found = self._driver.execute(prepared.text, prepared.parameters(given)).fetchone()
         return None if found is None else found[0]
 
-    def _execute(self, prepared: _Prepared, **given: Any) -> None:
-        self._driver.execute(prepared.text, prepared.parameters(**given))
+    def _execute(self, prepared: Prepared, **given: Any) -> None:
+        self._driver.execute(prepared.text, prepared.parameters(given))
 
     def head(self) -> bytes | None:
         with catalogue_errors(_READING):
@@ -214,7 +199,7 @@ class _SqliteWriter:
     def entries(self, start: int, stop: int) -> Iterable[bytes]:
         with catalogue_errors(_READING):
             found = self._driver.execute(
-                _READ_ENTRIES.text, _READ_ENTRIES.parameters(after=start, last=stop)
+                _READ_ENTRIES.text, _READ_ENTRIES.parameters({"after": start, "last": stop})
             )
             # What is no bytes is no entry: verifying the chain says so.
             return [as_bytes(entry) or b"" for (entry,) in found]

@@ -9,10 +9,12 @@ from __future__ import annotations
 import operator
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import case, func, insert, null, or_, select
+from sqlalchemy import bindparam, case, func, insert, null, or_, select
 from sqlalchemy.engine import Connection
+from sqlalchemy.sql import Select
 from sqlalchemy.sql.elements import ColumnElement
 
 from sealstore import limits
@@ -67,6 +69,22 @@ def no_larger_than(column: ColumnElement[Any], cap: int) -> ColumnElement[Any]:
 _CONTENT: Final = no_larger_than(map_row.c.content, limits.MAX_MAP_BUCKET_BYTES)
 
 
+@cache
+def _head_of(tables: ChainTables) -> Select[Any]:
+    """The statement that reads the head. Making one takes as long as its answer."""
+    column = no_larger_than(tables.head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)
+    return select(column).where(tables.head.c.id == HEAD_ID)
+
+
+@cache
+def _node_of(tables: ChainTables) -> Select[Any]:
+    """The one that reads the node ``at_index`` of the level ``at_level``."""
+    node = tables.node
+    return select(no_larger_than(node.c.digest, HASH_BYTES)).where(
+        node.c.level == bindparam("at_level"), node.c.node_index == bindparam("at_index")
+    )
+
+
 class ChainReader:
     """One chain, as a connection sees it."""
 
@@ -76,19 +94,14 @@ class ChainReader:
 
     def head(self) -> bytes | None:
         """The head's envelope; None where there is none, or one that cannot be one."""
-        column = no_larger_than(self._tables.head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)
-        statement = select(column).where(self._tables.head.c.id == HEAD_ID)
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(statement).scalar())
+            return as_bytes(self._connection.execute(_head_of(self._tables)).scalar())
 
     def get(self, level: int, index: int) -> bytes | None:
         """See ``ledger.Nodes``."""
-        node = self._tables.node
-        statement = select(no_larger_than(node.c.digest, HASH_BYTES)).where(
-            node.c.level == level, node.c.node_index == index
-        )
+        place = {"at_level": level, "at_index": index}
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(statement).scalar())
+            return as_bytes(self._connection.execute(_node_of(self._tables), place).scalar())
 
     def newest_sequence(self) -> int:
         """The largest sequence that a row has; 0 where there is no row."""

@@ -1,8 +1,7 @@
 """The one question that a load asks: head, map and artifact, as one statement sees them.
 
-One statement is one snapshot on both databases, and one round trip. It is the hot path: compiled
-once, and run on SQLite's own connection from SQLAlchemy's pool, since the expression layer takes
-fifteen times as long as the look-up itself.
+One statement is one snapshot on both databases, and one round trip. It is the hot path: prepared
+once, and run on SQLite's own connection from SQLAlchemy's pool.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from sealstore.catalogue.chains import HEAD_ID, as_bytes, no_larger_than
 from sealstore.catalogue.engine import reading
 from sealstore.catalogue.failures import catalogue_errors
 from sealstore.catalogue.forking import no_fork
+from sealstore.catalogue.prepared import Prepared
 from sealstore.catalogue.rows import ArtifactRow
 from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.catalogue.tables import artifact, history, map_row
@@ -67,12 +67,6 @@ class Lookup:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._is_sqlite = engine.dialect.name == "sqlite"
-        self._prepared: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {}
-        if self._is_sqlite:
-            for kind, statement in _STATEMENTS.items():
-                compiled: Any = statement.compile(dialect=engine.dialect)
-                order = tuple(compiled.positiontup)
-                self._prepared[kind] = (str(compiled), order, dict(compiled.params))
 
     def ask(self, ref: ArtifactRef, positions: Sequence[int]) -> Answer:
         """What the catalogue says of ``ref``.
@@ -113,15 +107,14 @@ class Lookup:
             return row
 
     def _run_sqlite(self, kind: str, given: dict[str, Any]) -> Sequence[Any] | None:
-        statement, order, constants = self._prepared[kind]
-        values = constants | given
+        prepared = _PREPARED[kind]
         with catalogue_errors("The catalogue cannot be read"), no_fork():
             connection: Any = self._engine.raw_connection()
             try:
                 driver: sqlite3.Connection = connection.driver_connection
                 require_checked_sqlite(driver, connection.info)
                 row: Sequence[Any] | None = driver.execute(
-                    statement, [values[name] for name in order]
+                    prepared.text, prepared.parameters(given)
                 ).fetchone()
             finally:
                 connection.close()
@@ -162,3 +155,4 @@ def _statements() -> dict[str, Select[Any]]:
 
 
 _STATEMENTS: Final = _statements()
+_PREPARED: Final = {kind: Prepared(statement) for kind, statement in _STATEMENTS.items()}
