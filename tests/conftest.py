@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
+import threading
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -60,11 +62,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if _UNTRACED & set(item.path.parts):
-            item.add_marker("no_cover")
         for marker in item.iter_markers("invariant"):
             if len(marker.args) != 1 or marker.args[0] not in INVARIANTS:
                 raise pytest.UsageError(f"{item.nodeid}: no such invariant: {marker.args}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Measures no coverage where it is not looked for.
+
+    pytest-cov's own ``no_cover`` stops one of the two measurements that it starts in each worker of
+    pytest-xdist, and with that lets the other one go on.
+    """
+    here, in_threads = sys.gettrace(), threading.gettrace()
+    if here is None or not _UNTRACED & set(item.path.parts):
+        return (yield)
+    sys.settrace(None)
+    threading.settrace(None)
+    try:
+        return (yield)
+    finally:
+        threading.settrace(in_threads)
+        sys.settrace(here)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
