@@ -6,6 +6,8 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# The many short processes of the tests would otherwise compile every module anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
 # Wheels only: a source distribution runs its own code to build. Empty it on a platform without wheels.

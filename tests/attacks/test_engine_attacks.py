@@ -44,7 +44,7 @@ VICTIM = """
 import resource, sys
 import joblib
 import numpy
-resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, 2 * 2**30))
+resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 loaded = joblib.load(sys.argv[1])
