@@ -7,7 +7,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-# The many short processes of the tests would otherwise compile every module anew.
+# Where the environment sets it, each of the tests' many short processes would compile every module anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin

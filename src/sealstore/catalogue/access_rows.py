@@ -17,14 +17,15 @@ from sqlalchemy.engine import Engine
 
 from sealstore import limits
 from sealstore.catalogue.chains import (
-    HASH_BYTES,
     HEAD_ID,
     ChainReader,
     ChainWriter,
     EntryRow,
     NodeRow,
     as_bytes,
+    head_of,
     no_larger_than,
+    node_of,
 )
 from sealstore.catalogue.engine import ACCESS_WRITERS, shown_url, snapshot, writing
 from sealstore.catalogue.failures import catalogue_errors
@@ -149,16 +150,8 @@ class AccessRows:
 
 
 _entry, _node, _head = access.entry, access.node, access.head
-_READ_HEAD: Final = Prepared(
-    select(no_larger_than(_head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)).where(
-        _head.c.id == HEAD_ID
-    )
-)
-_READ_NODE: Final = Prepared(
-    select(no_larger_than(_node.c.digest, HASH_BYTES)).where(
-        _node.c.level == bindparam("at_level"), _node.c.node_index == bindparam("at_index")
-    )
-)
+_READ_HEAD: Final = Prepared(head_of(access))
+_READ_NODE: Final = Prepared(node_of(access))
 _READ_NEWEST: Final = Prepared(select(func.max(_entry.c.sequence)))
 _READ_ENTRIES: Final = Prepared(
     select(no_larger_than(_entry.c.entry, limits.MAX_ENTRY_BYTES))

@@ -70,14 +70,14 @@ _CONTENT: Final = no_larger_than(map_row.c.content, limits.MAX_MAP_BUCKET_BYTES)
 
 
 @cache
-def _head_of(tables: ChainTables) -> Select[Any]:
+def head_of(tables: ChainTables) -> Select[Any]:
     """The statement that reads the head. Making one takes as long as its answer."""
     column = no_larger_than(tables.head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)
     return select(column).where(tables.head.c.id == HEAD_ID)
 
 
 @cache
-def _node_of(tables: ChainTables) -> Select[Any]:
+def node_of(tables: ChainTables) -> Select[Any]:
     """The one that reads the node ``at_index`` of the level ``at_level``."""
     node = tables.node
     return select(no_larger_than(node.c.digest, HASH_BYTES)).where(
@@ -95,13 +95,13 @@ class ChainReader:
     def head(self) -> bytes | None:
         """The head's envelope; None where there is none, or one that cannot be one."""
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(_head_of(self._tables)).scalar())
+            return as_bytes(self._connection.execute(head_of(self._tables)).scalar())
 
     def get(self, level: int, index: int) -> bytes | None:
         """See ``ledger.Nodes``."""
         place = {"at_level": level, "at_index": index}
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(_node_of(self._tables), place).scalar())
+            return as_bytes(self._connection.execute(node_of(self._tables), place).scalar())
 
     def newest_sequence(self) -> int:
         """The largest sequence that a row has; 0 where there is no row."""
