@@ -22,6 +22,7 @@ from sealstore.catalogue import (
     catalogue_engine,
     upgrade,
 )
+from sealstore.catalogue.chains import HASH_BYTES
 from sealstore.envelope import open_statement
 from sealstore.errors import CatalogueError
 from sealstore.keys import Keyring
@@ -197,13 +198,16 @@ def test_what_is_too_large_is_not_fetched(filled: Catalogue) -> None:
         transaction.map.put_settings(7, bytes(limits.MAX_SETTINGS_BYTES + 1))
         giant = replace(ROWS[0], envelope=bytes(limits.MAX_ENVELOPE_BYTES + 1))
         transaction.replace_envelope(giant)
-        transaction.history.append([], [], bytes(limits.MAX_HEAD_ENVELOPE_BYTES + 1))
+        nodes = [NodeRow(0, 0, bytes(HASH_BYTES)), NodeRow(0, 1, bytes(HASH_BYTES + 1))]
+        transaction.history.append([], nodes, bytes(limits.MAX_HEAD_ENVELOPE_BYTES + 1))
     answer = filled.ask(request("churn", "a", 1), POSITIONS)
     assert (answer.head, answer.map_rows) == (None, {5: b"fits"})
     assert answer.artifact is not None
     assert answer.artifact.envelope is None
     with filled.read() as rows:
         assert rows.history.head() is None
+        assert [rows.history.get(0, index) for index in (0, 1)] == [bytes(HASH_BYTES), None]
+        assert rows.history.digests(0, 0, 2) == {0: bytes(HASH_BYTES), 1: None}
         assert rows.map.settings(7) is None
         assert rows.map.fetch(POSITIONS) == {5: b"fits"}
 

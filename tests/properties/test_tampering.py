@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from sealstore.artifact import Artifact
 from sealstore.blobs import LocalBlobStore
-from sealstore.errors import SealstoreError, VerificationError
+from sealstore.errors import RollbackError, SealstoreError, VerificationError
 from sealstore.keys import Keyring
 from sealstore.repository import Repository
 from sealstore.settings import Settings
@@ -254,8 +254,12 @@ def test_a_write_ahead_log_cut_off_after_a_commit(open_scene: Scene) -> None:
     """Each is the repository as it once was: whole to a first client, refused by one that knows."""
     name = "catalogue.sqlite3-wal"
     log = open_scene.files[name]
-    found = [check(open_scene, {name: log[:end]}) for end in [0, *commits(log)]]
-    assert [then for then in [*ONCE, NOW] if then not in found] == []
+    found = {end: check(open_scene, {name: log[:end]}) for end in (0, *commits(log))}
+    assert [then for then in [*ONCE, NOW] if then not in found.values()] == []
+    for end in (end for end, then in found.items() if then != NOW):
+        open_scene.restore({name: log[:end]}, known=True)
+        with pytest.raises(RollbackError):
+            Repository.open(open_scene.root, keyring=KEYRING)
 
 
 @given(data=st.data())
