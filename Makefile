@@ -75,6 +75,7 @@ test: lint ## ruff, mypy, import-linter, then every test with branch coverage
 	@free=$$(df -Pk $(MEMORY) 2>/dev/null | awk 'NR == 2 { print $$4 }'); folder=$${TMPDIR:-/tmp}; \
 	if [ -w $(MEMORY) ] && [ "$${free:-0}" -ge 4194304 ]; then folder=$(MEMORY); fi; \
 	TMPDIR=$$(mktemp -d "$$folder/sealstore-tests.XXXXXX"); export TMPDIR; chmod 711 "$$TMPDIR"; \
+	echo "pytest writes in $$TMPDIR"; \
 	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
 	  --cov --cov-report=term-missing:skip-covered --critical-coverage $(PYTEST_OPTIONS)

@@ -62,7 +62,7 @@ def artifact_row(values: Sequence[Any]) -> ArtifactRow:
 
 
 class Lookup:
-    """The prepared question of one engine."""
+    """Asks one engine the question."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
