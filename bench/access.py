@@ -15,7 +15,7 @@ from bench.timing import Figure
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
 from sealstore.ledger import AccessRequest, EntryArtifact
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 
 PROCESSES = 8
 APPENDS = 2_000

@@ -11,8 +11,9 @@ import msgspec
 from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
-from sealstore.access import access_rows
-from sealstore.catalogue.tables import access
+from sealstore.audit.chains import ChainName, open_ledger
+from sealstore.audit.checkpoints import consistency
+from sealstore.audit.verifying import verify_ledger
 from sealstore.keys import HmacSha256, Key, Keyring, write_keyring_file
 from sealstore.keys.keyring import new_key
 from sealstore.ledger import (
@@ -26,9 +27,10 @@ from sealstore.ledger import (
     encode_entry,
     seal_access_head,
 )
-from sealstore.maintenance.auditing import ChainName, consistency, open_ledger, verify_ledger
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.access_log import access_rows
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.storage.catalogue.tables import access
 
 SIZE = 1_000_000
 OLDER_SIZE = 654_321

@@ -15,9 +15,9 @@ from blake3 import blake3
 from bench.timing import Figure, compare
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.maintenance.fsck import fsck
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.fsck import fsck
 
 TARGET_RATIO = 1.25
 """Seconds for each second of plain hashing: at least 80 % of its speed."""

@@ -14,13 +14,13 @@ import joblib
 from bench import objects
 from bench.objects import MIB
 from bench.timing import Comparison, Figure, compare
-from sealstore.blobs import DigestName
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.reader import load_object
+from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.reader import load_object
-from sealstore.pickling.resolution import SignedImports, imports_to_sign
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.blobs import DigestName
 
 
 @dataclass(frozen=True)

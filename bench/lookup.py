@@ -12,9 +12,6 @@ import msgspec
 from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
-from sealstore.catalogue import ListFilter, WriteTransaction
-from sealstore.catalogue.tables import artifact
-from sealstore.envelope import read_unverified
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
 from sealstore.ledger import (
@@ -30,7 +27,10 @@ from sealstore.ledger import (
     update,
 )
 from sealstore.names import LATEST_TAG, Name, Tag
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import read_unverified
+from sealstore.storage.catalogue import ListFilter, WriteTransaction
+from sealstore.storage.catalogue.tables import artifact
 
 SIZES = (1, 1_000, 10_000, 1_000_000)
 TARGET_RATIO = 1.5

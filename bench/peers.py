@@ -23,7 +23,7 @@ from bench import objects
 from bench.timing import Figure, median_seconds
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 
 RUNS = 15
 MODELS = {

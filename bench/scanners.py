@@ -131,7 +131,7 @@ class Tally:
 
 
 def _sealstore(path: Path) -> str:
-    from sealstore.pickling.confinement import Allowance, inspect_confined
+    from sealstore.formats.pickling.confinement import Allowance, inspect_confined
     from tests.attacks.corpus.watching import refusals
 
     allowance = Allowance(memory=1024 * MIB, cpu_seconds=CPU_SECONDS, seconds=60)

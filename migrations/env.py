@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
-from sealstore.catalogue.tables import metadata
+from sealstore.storage.catalogue.tables import metadata
 
 connection = context.config.attributes.get("connection")
 if connection is None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sealstore.access import AccessLog, access_rows
 from sealstore.keys import Key, Keyring
 from sealstore.ledger import (
     AccessCheckpoint,
@@ -19,7 +18,8 @@ from sealstore.ledger import (
     decode_access_entry,
     verify_entries,
 )
-from sealstore.settings import Settings
+from sealstore.repository.access_log import AccessLog, access_rows
+from sealstore.repository.settings import Settings
 from tests.ledger_trees import ARTIFACT
 from tests.sealstore_fixtures import REPOSITORY_ID, hmac_key
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from sealstore.approval import AliasMove, AliasTarget, seal_approval
-from sealstore.assembly import Parts
 from sealstore.keys import Key, Role
-from sealstore.repository import Repository
+from sealstore.repository.assembly import Parts
+from sealstore.repository.facade import Repository
+from sealstore.signed.approval import AliasMove, AliasTarget, seal_approval
 from tests.sealstore_fixtures import REPOSITORY_ID, ed25519_key, roles
 
 TARGET = AliasTarget(tag="2026-11", revision=2, statement="57" * 32)

@@ -14,7 +14,7 @@ import pytest
 
 from sealstore.errors import ArtifactNotFound
 from sealstore.ledger import decode_access_entry, decode_history_entry
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import Ran, Site
 
 FILES = {"history": "catalogue.sqlite3", "access": "access.sqlite3"}

@@ -18,18 +18,14 @@ from typing import Any
 import pytest
 
 from sealstore.bundles import Evidence, open_bundle, sealed_index
+from sealstore.bundles.checking import BundleReport, verify_bundle
+from sealstore.bundles.creating import create_bundle
 from sealstore.bundles.format import HEADER_BYTES, MAGIC
+from sealstore.bundles.importing import ImportReport, import_bundle
 from sealstore.keys import Key, Keyring
-from sealstore.maintenance.bundling import (
-    BundleReport,
-    ImportReport,
-    create_bundle,
-    import_bundle,
-    verify_bundle,
-)
 from sealstore.names import parse_request
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 
 from sealstore.cli.app import command_line
 from sealstore.keys import Key, Keyring, read_keyring_file, write_keyring_file
-from sealstore.settings import PREFIX, Settings
+from sealstore.repository.settings import PREFIX, Settings
 
 _COLOURS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"}
 """What whoever runs the tests may have set, and decides about colours."""

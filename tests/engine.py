@@ -8,8 +8,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from sealstore.pickling.inspection import Inspection, inspect_memory
-from sealstore.pickling.reader import load_object
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
+from sealstore.formats.pickling.reader import load_object
 
 PROTOCOLS = range(pickle.HIGHEST_PROTOCOL + 1)
 

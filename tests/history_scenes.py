@@ -12,9 +12,9 @@ from typing import Any
 
 from sealstore.errors import SealstoreError
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
-from sealstore.settings import Settings
-from sealstore.signed_settings import PolicySettings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.signed.settings import PolicySettings
 
 Row = tuple[Any, ...]
 Request = tuple[str, str, int | None]

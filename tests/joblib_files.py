@@ -11,7 +11,7 @@ from typing import Any
 import joblib
 import numpy as np
 
-from sealstore.pickling.writer import DumpReport, dump_object
+from sealstore.formats.pickling.writer import DumpReport, dump_object
 
 METHODS = ["zlib", "gzip", "bz2", "lzma", "xz"]
 if importlib.util.find_spec("lz4") is not None:

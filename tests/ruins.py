@@ -6,19 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sealstore.audit.chains import ChainName, open_ledger
+from sealstore.audit.checkpoints import make_checkpoint
+from sealstore.audit.exporting import export_chain
+from sealstore.audit.verifying import verify_ledger
 from sealstore.keys import Key, Keyring, write_keyring_file
-from sealstore.maintenance import accept_trust, current_point
-from sealstore.maintenance.auditing import (
-    ChainName,
-    export_chain,
-    make_checkpoint,
-    open_ledger,
-    verify_ledger,
-)
-from sealstore.maintenance.fsck import FsckReport, fsck
-from sealstore.maintenance.rebuilding import RebuildReport, rebuild
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.fsck import FsckReport, fsck
+from sealstore.upkeep.rebuilding import RebuildReport, rebuild
+from sealstore.upkeep.trusting import accept_trust, current_point
 from tests.sealstore_fixtures import REPOSITORY_ID, hmac_key
 
 

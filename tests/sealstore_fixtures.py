@@ -18,17 +18,17 @@ import hypothesis
 import pytest
 from blake3 import blake3
 
-from sealstore.artifact import Artifact
-from sealstore.blobs import LocalBlobStore
-from sealstore.catalogue import ArtifactRow
-from sealstore.envelope import Scope, open_statement, seal_statement
 from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.layout import place_settings
-from sealstore.repository import Repository
-from sealstore.settings import PREFIX
-from sealstore.signed_settings import RepositorySettings, seal_settings
-from sealstore.statement import Digests, Predicate, Statement, StoredBy, make_statement
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import PREFIX
+from sealstore.signed.envelope import Scope, open_statement, seal_statement
+from sealstore.signed.settings import RepositorySettings, seal_settings
+from sealstore.signed.statement import Digests, Predicate, Statement, StoredBy, make_statement
+from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.catalogue import ArtifactRow
+from sealstore.storage.layout import place_settings
 
 REPOSITORY_ID = "00112233445566778899aabbccddeeff"
 OTHER_REPOSITORY_ID = "ffeeddccbbaa99887766554433221100"

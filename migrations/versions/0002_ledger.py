@@ -1,7 +1,7 @@
 """The ledger: chains, nodes, heads, the map, the settings' versions; approvals and origins.
 
 The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it
-said into the new history in the same transaction (sealstore.maintenance.migration).
+said into the new history in the same transaction (sealstore.upkeep.migration).
 
 Revision ID: 0002
 Revises: 0001

@@ -15,32 +15,32 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sealstore.artifact import Artifact as Artifact
-    from sealstore.artifact import Page as Page
-    from sealstore.catalogue import ListFilter as ListFilter
+    from sealstore.admin.inspecting import inspect as inspect
     from sealstore.errors import ArtifactNotFound as ArtifactNotFound
     from sealstore.errors import EnvironmentMismatchWarning as EnvironmentMismatchWarning
     from sealstore.errors import SealstoreError as SealstoreError
     from sealstore.errors import VerificationError as VerificationError
+    from sealstore.formats.pickling.inspection import Inspection as Inspection
     from sealstore.keys import Keyring as Keyring
-    from sealstore.maintenance import inspect as inspect
-    from sealstore.pickling.inspection import Inspection as Inspection
-    from sealstore.repository import Repository as Repository
+    from sealstore.repository.artifact import Artifact as Artifact
+    from sealstore.repository.artifact import Page as Page
+    from sealstore.repository.facade import Repository as Repository
+    from sealstore.storage.catalogue import ListFilter as ListFilter
 
 __version__ = "0.1.0"
 
 _HOMES: Final = {
-    "Artifact": "sealstore.artifact",
+    "Artifact": "sealstore.repository.artifact",
     "ArtifactNotFound": "sealstore.errors",
     "EnvironmentMismatchWarning": "sealstore.errors",
-    "Inspection": "sealstore.pickling.inspection",
+    "Inspection": "sealstore.formats.pickling.inspection",
     "Keyring": "sealstore.keys",
-    "ListFilter": "sealstore.catalogue",
-    "Page": "sealstore.artifact",
-    "Repository": "sealstore.repository",
+    "ListFilter": "sealstore.storage.catalogue",
+    "Page": "sealstore.repository.artifact",
+    "Repository": "sealstore.repository.facade",
     "SealstoreError": "sealstore.errors",
     "VerificationError": "sealstore.errors",
-    "inspect": "sealstore.maintenance",
+    "inspect": "sealstore.admin.inspecting",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 (the names above, made on first use)

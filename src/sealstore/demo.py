@@ -22,8 +22,8 @@ from pathlib import Path
 from sealstore.errors import SealstoreError
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.repository import Repository
-from sealstore.settings import PREFIX, Variable
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import PREFIX, Variable
 
 NAME, TAG = "churn", "2026-11"
 

@@ -638,7 +638,7 @@ class ComponentClassError(NotSerialisableError):
 class PayloadFormatError(SealstoreError):
     """A payload that does not decode as its format: truncated, malformed, or with trailing bytes.
 
-    ``reason`` says why in a stable word; ``sealstore.pickling.refusals`` lists them.
+    ``reason`` says why in a stable word; ``sealstore.formats.pickling.refusals`` lists them.
     """
 
     code = "PAYLOAD_FORMAT"

@@ -32,8 +32,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sealstore.approval import AliasMove, AliasTarget, require_kept_approvals
-from sealstore.envelope import VerifiedStatement, open_statement
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -58,6 +56,8 @@ from sealstore.ledger import (
     revision_key,
 )
 from sealstore.names import ArtifactRef, Tag
+from sealstore.signed.approval import AliasMove, AliasTarget, require_kept_approvals
+from sealstore.signed.envelope import VerifiedStatement, open_statement
 
 _GONE: Final = "There is no such artifact in this repository: it was removed."
 

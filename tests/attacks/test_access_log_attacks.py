@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.access import AccessLog
 from sealstore.errors import (
     AccessLogError,
     AccessLogNotFoundError,
@@ -41,6 +40,7 @@ from sealstore.ledger import (
     seal_access_head,
     seal_head,
 )
+from sealstore.repository.access_log import AccessLog
 from tests import ledger_trees
 from tests.access_logs import (
     Memory,

@@ -10,10 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sealstore import environment
-from sealstore.approval import AliasMove, AliasTarget, require_approvals
-from sealstore.catalogue import ApprovalRow, ArtifactRow
-from sealstore.envelope import open_statement, seal_statement
+from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,
@@ -29,13 +26,16 @@ from sealstore.errors import (
 )
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import TagValue
-from sealstore.maintenance import audit_aliases
-from sealstore.meaning import note_moved
 from sealstore.names import Name, Tag
-from sealstore.recording import Change, change, entry_artifact
-from sealstore.repository import Repository
-from sealstore.signed_settings import VerifiedSettings, open_settings
-from sealstore.state import RepositoryState
+from sealstore.repository import environment
+from sealstore.repository.facade import Repository
+from sealstore.repository.map_changes import note_moved
+from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.state import RepositoryState
+from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
+from sealstore.signed.envelope import open_statement, seal_statement
+from sealstore.signed.settings import VerifiedSettings, open_settings
+from sealstore.storage.catalogue import ApprovalRow, ArtifactRow
 from tests.alias_moves import approvals, approver, changed, parts_of, public_part
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

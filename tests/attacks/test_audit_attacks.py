@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from sealstore.ledger import Frontier
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.audited import CHAINS, SIZE, Audited
 from tests.command_line import FORBIDDEN, HOSTILE
 
@@ -183,7 +183,7 @@ def test_many_edited_rows_do_not_hide_a_missing_entry(audited: Audited, chain: s
     audited.sql(chain, "UPDATE {}_entry SET tag = 'x'")
     audited.sql(chain, "DELETE FROM {}_entry WHERE sequence = 8")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.maintenance.auditing.findings.MAX_SHOWN", 3)
+        patch.setattr("sealstore.audit.findings.MAX_SHOWN", 3)
         report = audited.verified(chain, code=1)
     assert [each["sequence"] for each in report["findings"]] == [1, 2, 3, 8]
     assert report["findingsInAll"] == SIZE
@@ -428,7 +428,7 @@ def test_an_attacker_s_text_reaches_no_terminal_and_no_page(audited: Audited) ->
     audited.repository.load("churn", actor=evil, context=evil)
     audited.repository.store([1], "churn", "evil", actor=evil)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.environment._host", lambda: evil[:200])
+        patch.setattr("sealstore.repository.environment._host", lambda: evil[:200])
         audited.repository.store([2], "churn", "evil", actor=evil)
     page = audited.tmp_path / "page.html"
     outputs = [

@@ -24,9 +24,9 @@ from sealstore.errors import (
     StorageError,
     VerificationError,
 )
-from sealstore.maintenance import backing_up
-from sealstore.maintenance.backing_up import BackupReport, payloads, snapshots_in
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.upkeep import backing_up
+from sealstore.upkeep.backing_up import BackupReport, payloads, snapshots_in
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import snapshot
 

@@ -25,12 +25,13 @@ from sealstore import limits
 from sealstore.bundles import (
     Evidence,
     VerifiedArtifact,
+    checking,
     encode_hints,
+    importing,
     open_bundle,
     verification,
 )
 from sealstore.bundles.format import HEADER_BYTES, MAGIC
-from sealstore.envelope import read_unverified, seal_statement
 from sealstore.errors import (
     ArtifactNotFound,
     BundleFormatError,
@@ -62,10 +63,10 @@ from sealstore.ledger import (
     revision_key,
     seal_head,
 )
-from sealstore.maintenance import bundling
-from sealstore.repository import Repository
-from sealstore.settings import Settings
-from sealstore.signed_settings import open_settings, seal_settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.signed.envelope import read_unverified, seal_statement
+from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.trust import FirstUse
 from tests.bundle_sites import (
     ORIGIN_KEY,
@@ -180,9 +181,7 @@ def test_a_bundle_that_changes_between_verifying_and_copying_is_refused(
 ) -> None:
     """What is linked is what was hashed while it was copied; nothing is put on record."""
     path = origin.bundle("churn:v1@1")
-    monkeypatch.setattr(
-        bundling.importing, "_copy_payload", _after(path, bundling.importing._copy_payload)
-    )
+    monkeypatch.setattr(importing, "_copy_payload", _after(path, importing._copy_payload))
     with pytest.raises(PayloadDigestError):
         island.take_in(path)
     assert len(island.repository.history()) == 1
@@ -315,7 +314,7 @@ def test_a_bundle_of_a_repository_that_nobody_trusts_is_refused(
     third.repository.close()
     error = require_refused(unchanged, path, UnknownKeyError)
     assert "proves nothing" in error.hint
-    assert [key.key_id for key in bundling.bundle_keys(path)] == [ATTACKER.key_id]
+    assert [key.key_id for key in checking.bundle_keys(path)] == [ATTACKER.key_id]
 
 
 def test_a_head_that_an_attacker_signs_is_refused(
@@ -535,7 +534,7 @@ def test_a_first_bundle_is_refused_where_first_use_is(
     """MODEL_REPO_FIRST_USE=refuse holds for the origins of bundles, too."""
     path = origin.bundle()
     refusing = replace(unchanged.settings, first_use=FirstUse.REFUSE)
-    report = bundling.verify_bundle(path, refusing, unchanged.repository.keyring)
+    report = checking.verify_bundle(path, refusing, unchanged.repository.keyring)
     assert [finding.code for finding in report.findings] == [FirstUseError.code]
 
 
@@ -559,7 +558,7 @@ def test_a_secret_key_in_a_bundle_is_refused(origin: BundleSite, unchanged: Bund
         forged = changed(path, keys=encode_keyring(Keyring.of([key])))
         require_refused(unchanged, forged, BundleFormatError)
         with pytest.raises(BundleFormatError, match="secret key"):
-            bundling.bundle_keys(forged)
+            checking.bundle_keys(forged)
     require_refused(unchanged, changed(path, keys=b"{}"), BundleFormatError)
 
 

@@ -10,10 +10,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.artifact import Artifact
-from sealstore.catalogue.tables import artifact as artifact_table
-from sealstore.catalogue.tables import history as history_tables
-from sealstore.envelope import read_unverified
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueError,
@@ -23,7 +19,11 @@ from sealstore.errors import (
     SignatureInvalidError,
 )
 from sealstore.names import request
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import read_unverified
+from sealstore.storage.catalogue.tables import artifact as artifact_table
+from sealstore.storage.catalogue.tables import history as history_tables
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,

@@ -10,14 +10,6 @@ from typing import Any
 
 import pytest
 
-from sealstore.artifact import Artifact
-from sealstore.blobs import LocalBlobStore
-from sealstore.envelope import (
-    STATEMENT_PAYLOAD_TYPE,
-    pre_authentication_encoding,
-    read_unverified,
-    seal,
-)
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -38,8 +30,16 @@ from sealstore.keys import (
     State,
     write_keyring_file,
 )
-from sealstore.repository import Repository
-from sealstore.statement import encode
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import (
+    STATEMENT_PAYLOAD_TYPE,
+    pre_authentication_encoding,
+    read_unverified,
+    seal,
+)
+from sealstore.signed.statement import encode
+from sealstore.storage.blobs import LocalBlobStore
 from tests.sealstore_fixtures import (
     MODEL,
     OTHER_REPOSITORY_ID,

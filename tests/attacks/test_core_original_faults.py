@@ -9,7 +9,7 @@ import pytest
 
 from sealstore.errors import ArtifactNotFound, InvalidNameError, NotSerialisableError
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import MODEL, snapshot
 
 pytestmark = pytest.mark.usefixtures("bystander")

@@ -12,8 +12,6 @@ from typing import Literal
 import pytest
 
 from sealstore import limits
-from sealstore.artifact import Artifact
-from sealstore.blobs import PayloadMemory
 from sealstore.errors import (
     PayloadDigestError,
     PayloadFileError,
@@ -23,7 +21,9 @@ from sealstore.errors import (
     SealstoreError,
     StorageError,
 )
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.storage.blobs import PayloadMemory
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,

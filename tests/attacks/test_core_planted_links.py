@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.artifact import Artifact
 from sealstore.errors import (
     CatalogueError,
     RepairWarning,
@@ -16,8 +15,9 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys import Keyring
-from sealstore.layout import REPOSITORY_FILE
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.storage.layout import REPOSITORY_FILE
 from tests.sealstore_fixtures import MODEL, snapshot, statement_path
 
 pytestmark = [pytest.mark.invariant(2), pytest.mark.usefixtures("bystander")]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 from sealstore import limits
-from sealstore.artifact import Artifact
 from sealstore.errors import PayloadDigestError, SealstoreError, VerificationError
-from sealstore.formats import JoblibFormat
-from sealstore.repository import Repository
+from sealstore.formats.joblib_format import JoblibFormat
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import MODEL, Trap, payload_path
 
 pytestmark = [pytest.mark.invariant(1), pytest.mark.usefixtures("bystander")]

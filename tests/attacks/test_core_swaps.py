@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from sealstore.artifact import Artifact
-from sealstore.envelope import seal_statement
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -24,8 +22,10 @@ from sealstore.errors import (
     SignatureInvalidError,
 )
 from sealstore.keys import Keyring, Role
-from sealstore.layout import REPOSITORY_FILE
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import seal_statement
+from sealstore.storage.layout import REPOSITORY_FILE
 from tests.sealstore_fixtures import (
     MODEL,
     REPOSITORY_ID,

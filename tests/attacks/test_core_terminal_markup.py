@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sealstore.artifact import Artifact
 from sealstore.errors import InvalidNameError, SealstoreError
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import change_row, payload_path, statement_path
 
 pytestmark = pytest.mark.usefixtures("bystander")
@@ -99,8 +99,8 @@ def test_a_signed_environment_with_terminal_markup(
 ) -> None:
     """A warning shows what the storing machine called its versions, escaped."""
     with monkeypatch.context() as patch:
-        patch.setattr("sealstore.environment.python_version", lambda: "\x1b[31m9.9")
-        patch.setattr("sealstore.environment.packages_of", lambda _: {"\x1b[2J": "\x07"})
+        patch.setattr("sealstore.repository.environment.python_version", lambda: "\x1b[31m9.9")
+        patch.setattr("sealstore.repository.environment.packages_of", lambda _: {"\x1b[2J": "\x07"})
         repository.store(1, "m", "v1")
     caught: list[Any]
     with warnings.catch_warnings(record=True) as caught:

@@ -16,7 +16,7 @@ import joblib
 import pytest
 from _pytest.mark import ParameterSet
 
-from sealstore.pickling.confinement import Allowance, inspect_confined
+from sealstore.formats.pickling.confinement import Allowance, inspect_confined
 from tests.attacks.corpus.attacks import ATTACKS
 from tests.attacks.corpus.benign import HARMLESS
 from tests.attacks.corpus.case import PAYLOAD, Attack, Effect, Harmless, write_attack

@@ -396,7 +396,7 @@ if sys.argv[1] == "pickle":
     import io
     Strict(io.BytesIO(attack)).load()
 else:
-    from sealstore.pickling.reader import load_object
+    from sealstore.formats.pickling.reader import load_object
     load_object(memoryview(attack), find_class=None)
 """
     for reader, expected in (("pickle", "fired"), ("sealstore", "")):

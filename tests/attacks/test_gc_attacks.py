@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.artifact import Artifact
 from sealstore.errors import RollbackError, SealstoreError, StorageError
 from sealstore.keys import Keyring
-from sealstore.maintenance.collecting import collect, removing
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.upkeep.collecting import collect, removing
 from tests.sealstore_fixtures import (
     MODEL,
     change_row,

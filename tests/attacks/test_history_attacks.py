@@ -20,8 +20,8 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
-from sealstore.signed_settings import PolicySettings
+from sealstore.repository.facade import Repository
+from sealstore.signed.settings import PolicySettings
 from tests.history_scenes import NEVER, REFUSED, REQUESTS, TABLES, Life, make_life
 from tests.sealstore_fixtures import ed25519_key, fewer_examples, hmac_key, run_sql
 

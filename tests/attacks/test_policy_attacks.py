@@ -14,14 +14,14 @@ from pathlib import Path
 import pytest
 
 from sealstore import errors
-from sealstore.pickling import policy_data
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.policy import Policy
-from sealstore.pickling.policy_entry import NAMED, Entry, is_name
-from sealstore.pickling.resolution import imports_to_sign
-from sealstore.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE
-from sealstore.pickling.verdicts import Level, Source, Verdict
-from sealstore.statement import Import, ImportUse
+from sealstore.formats.pickling import policy_data
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.policy import Policy
+from sealstore.formats.pickling.policy_entry import NAMED, Entry, is_name
+from sealstore.formats.pickling.resolution import imports_to_sign
+from sealstore.formats.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE
+from sealstore.formats.pickling.verdicts import Level, Source, Verdict
+from sealstore.signed.statement import Import, ImportUse
 
 DENIED = (Path(__file__).parent / "denied_names.txt").read_text("utf-8").splitlines()
 DATA = Path(policy_data.__file__).parent / "data"
@@ -104,7 +104,7 @@ def test_every_denial_has_a_reason_that_follows_the_word_it() -> None:
         "multiprocessing.util:spawnv_passfds",
         "idlelib.pyshell:ModifiedInterpreter.runcommand",
         "pydoc:pipepager",
-        "sealstore.repository:Repository.remove",
+        "sealstore.repository.facade:Repository.remove",
         "click:edit",
         "pygments.lexers:load_lexer_from_file",
     ],

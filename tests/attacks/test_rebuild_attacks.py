@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from sealstore import limits
-from sealstore.envelope import open_statement, read_unverified, seal_statement
+from sealstore.admin.key_changes import revoke_key
 from sealstore.errors import (
     ArtifactNotFound,
     LedgerTamperedError,
@@ -22,12 +22,13 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys import Key, Keyring, Role
-from sealstore.layout import place_settings
 from sealstore.ledger import decode_head, seal_head
-from sealstore.maintenance import current_point, revoke_key
-from sealstore.maintenance.rebuilding import rebuild
-from sealstore.signed_settings import open_settings, seal_settings
-from sealstore.statement import make_statement
+from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
+from sealstore.signed.settings import open_settings, seal_settings
+from sealstore.signed.statement import make_statement
+from sealstore.storage.layout import place_settings
+from sealstore.upkeep.rebuilding import rebuild
+from sealstore.upkeep.trusting import current_point
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

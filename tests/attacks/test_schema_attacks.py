@@ -15,14 +15,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from sealstore import limits
-from sealstore.access.place import ACCESS_FILE
-from sealstore.artifact import Artifact
-from sealstore.catalogue import catalogue_engine, schema_revision
-from sealstore.catalogue.engine import reading, reading_any_schema, writing
-from sealstore.catalogue.schema import require_checked_sqlite
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
+from sealstore.repository.access_log.place import ACCESS_FILE
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue import catalogue_engine, schema_revision
+from sealstore.storage.catalogue.engine import reading, reading_any_schema, writing
+from sealstore.storage.catalogue.schema import require_checked_sqlite
 from tests.sealstore_fixtures import MODEL, run_sql
 
 pytestmark = pytest.mark.invariant(2)

@@ -17,10 +17,10 @@ import joblib
 import pytest
 from joblib import numpy_pickle
 
+from sealstore.formats.policies import Policies
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.policies import Policies
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 
 outcomes = pytest.StashKey[dict[str, str]]()
 

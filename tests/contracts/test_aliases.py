@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import ArtifactInUseError, NotApprovedError
 from sealstore.keys import Keyring
-from sealstore.maintenance import audit_aliases
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.alias_moves import approvals, approver, public_part
 from tests.sealstore_fixtures import hmac_key
 

@@ -12,7 +12,14 @@ import pytest
 from blake3 import blake3
 
 from sealstore import limits
-from sealstore.blobs import (
+from sealstore.errors import (
+    PayloadDigestError,
+    PayloadMissingError,
+    PayloadSizeError,
+    VerificationError,
+)
+from sealstore.signed.statement import Digests
+from sealstore.storage.blobs import (
     BlobStore,
     CommitOutcome,
     DigestName,
@@ -20,13 +27,6 @@ from sealstore.blobs import (
     LocalBlobStore,
     StoredFile,
 )
-from sealstore.errors import (
-    PayloadDigestError,
-    PayloadMissingError,
-    PayloadSizeError,
-    VerificationError,
-)
-from sealstore.statement import Digests
 from tests.faults.children import run_all
 from tests.faults.operations import without_nameless_files
 

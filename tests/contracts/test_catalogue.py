@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.catalogue import (
+from sealstore.errors import CatalogueError
+from sealstore.keys import Keyring
+from sealstore.names import request
+from sealstore.signed.envelope import open_statement
+from sealstore.signed.statement import StoredBy
+from sealstore.storage.catalogue import (
     Answer,
     ArtifactRow,
     Catalogue,
@@ -22,12 +27,7 @@ from sealstore.catalogue import (
     catalogue_engine,
     upgrade,
 )
-from sealstore.catalogue.chains import HASH_BYTES
-from sealstore.envelope import open_statement
-from sealstore.errors import CatalogueError
-from sealstore.keys import Keyring
-from sealstore.names import request
-from sealstore.statement import StoredBy
+from sealstore.storage.catalogue.chains import HASH_BYTES
 from tests.sealstore_fixtures import hmac_key, sealed
 
 

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sealstore.blobs import BlobStore, DigestName, LocalBlobStore, VerifiedPayload
 from sealstore.errors import (
     NotSerialisableError,
     ObjectLoadError,
@@ -26,8 +25,10 @@ from sealstore.errors import (
     UnsignedImportError,
     UsageError,
 )
-from sealstore.formats import Format, format_named
-from sealstore.statement import Digests, Import
+from sealstore.formats.contract import Format
+from sealstore.formats.registry import format_named
+from sealstore.signed.statement import Digests, Import
+from sealstore.storage.blobs import BlobStore, DigestName, LocalBlobStore, VerifiedPayload
 
 FORMATS = ["joblib"]
 

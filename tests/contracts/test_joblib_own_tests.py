@@ -17,9 +17,9 @@ import pytest
 from joblib import numpy_pickle
 
 from sealstore.errors import PayloadFormatError, UnsupportedPayloadError
-from sealstore.formats import format_named
-from sealstore.policies import Policies
-from sealstore.repository import Repository
+from sealstore.formats.policies import Policies
+from sealstore.formats.registry import format_named
+from sealstore.repository.facade import Repository
 
 EXCLUDED = {
     "test_value_error": "passes an object where a file's name belongs; tests joblib.dump alone",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from sealstore import limits
-from sealstore.access import AccessLog, open_access_log
 from sealstore.keys import Keyring
 from sealstore.ledger import (
     EMPTY_MAP_ROOT,
@@ -21,7 +20,8 @@ from sealstore.ledger import (
     decode_access_entry,
     verify_entries,
 )
-from sealstore.settings import Settings
+from sealstore.repository.access_log import AccessLog, open_access_log
+from sealstore.repository.settings import Settings
 from sealstore.trust import TrustStore, folder_location
 from tests.faults.operations import KEYRING, ROTATED, Done, remembering
 

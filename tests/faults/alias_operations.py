@@ -10,11 +10,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from sealstore.approval import AliasMove, seal_approval
-from sealstore.envelope import Scope
 from sealstore.keys import Ed25519Private, Key, Keyring, Role, State
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.signed.approval import AliasMove, seal_approval
+from sealstore.signed.envelope import Scope
 from tests.faults.operations import FIRST_DAY, Done, key, model
 
 APPROVERS: Final = tuple(

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from sealstore.maintenance import backing_up
-from sealstore.maintenance.backing_up import BackupReport, RestoreReport
-from sealstore.settings import Settings
+from sealstore.repository.settings import Settings
+from sealstore.upkeep import backing_up
+from sealstore.upkeep.backing_up import BackupReport, RestoreReport
 from tests.faults import gc_operations, operations
 from tests.faults.operations import KEYRING, PRESENT, Done, model
 

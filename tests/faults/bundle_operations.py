@@ -10,11 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from sealstore.bundles.creating import create_bundle
+from sealstore.bundles.importing import import_bundle
 from sealstore.keys import Keyring
-from sealstore.maintenance.bundling import create_bundle, import_bundle
 from sealstore.names import parse_request
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.faults.operations import Done, key, model
 
 KEYRING: Final = Keyring.of([key(1), key(3)])

@@ -20,8 +20,8 @@ _PRELOADED = (
     "alembic.command",
     "joblib",
     "numpy",
-    "sealstore.formats",
-    "sealstore.repository",
+    "sealstore.formats.registry",
+    "sealstore.repository.facade",
     "sqlalchemy.dialects.sqlite",
     "tests.faults.warm",
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults import operations, tracing
 from tests.faults.dying import DiedTooLateError, Steps, count_steps, stops, survives
 from tests.faults.operations import Done

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from sealstore.errors import ArtifactNotFound, PayloadMissingError
-from sealstore.maintenance.collecting import collect
-from sealstore.maintenance.fsck import FsckReport, fsck
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.fsck import FsckReport, fsck
 from tests.faults import operations
 from tests.faults.operations import KEYRING, Done, model
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from sealstore.keys import write_keyring_file
-from sealstore.maintenance.rebuilding import RebuildReport, rebuild
-from sealstore.settings import Settings
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.rebuilding import RebuildReport, rebuild
 from tests.faults import gc_operations, operations
 from tests.faults.operations import KEYRING, Done
 

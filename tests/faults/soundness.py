@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sealstore.envelope import open_statement
 from sealstore.ledger import (
     AccessEntry,
     HistoryEntry,
@@ -10,7 +9,8 @@ from sealstore.ledger import (
     decode_history_entry,
     verify_entries,
 )
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import open_statement
 from tests.faults.operations import ROTATING, TO_STORE, model
 
 PAGE = 100

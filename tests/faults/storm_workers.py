@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from sealstore.errors import SealstoreError
-from sealstore.maintenance.collecting import collect
-from sealstore.maintenance.fsck import fsck
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.fsck import fsck
 from tests.faults.operations import client, without_nameless_files
 
 NAMES = ("churn", "fraud", "prices")

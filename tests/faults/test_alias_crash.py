@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import ArtifactNotFound
-from sealstore.maintenance import audit_aliases
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults import alias_operations
 from tests.faults.alias_operations import TAGS, approved, opened
 from tests.faults.conftest import Deaths

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sealstore.errors import RepositoryExistsError
-from sealstore.maintenance.backing_up import snapshots_in
-from sealstore.maintenance.fsck import fsck
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.upkeep.backing_up import snapshots_in
+from sealstore.upkeep.fsck import fsck
 from tests.faults import backup_operations
 from tests.faults.backup_operations import (
     FIRST,

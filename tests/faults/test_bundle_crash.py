@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.bundles.checking import verify_bundle
+from sealstore.bundles.creating import create_bundle
+from sealstore.bundles.importing import import_bundle
 from sealstore.errors import CatalogueError, RepairWarning, SealstoreError, StorageError
-from sealstore.maintenance.bundling import create_bundle, import_bundle, verify_bundle
 from sealstore.names import parse_request
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults import bundle_operations, conftest
 from tests.faults.bundle_operations import BUNDLED, KEYRING, OWN, client, opened
 from tests.faults.conftest import Deaths

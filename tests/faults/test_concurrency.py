@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sealstore.errors import ArtifactNotFound, RepositoryExistsError
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults.children import fork_server, run_all
 from tests.faults.operations import HISTORY, KEYRING, TRUST_ENTRIES, trust_store
 from tests.faults.soundness import proven_accesses, proven_history

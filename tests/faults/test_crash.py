@@ -13,10 +13,10 @@ import pytest
 from sealstore.errors import ArtifactNotFound, RepositoryNotFoundError
 from sealstore.keys import Keyring, State, read_keyring_file, write_keyring_file
 from sealstore.keys.keyring import new_key
-from sealstore.layout import read_settings_file
 from sealstore.names import request
-from sealstore.repository import Repository
-from sealstore.signed_settings import open_settings
+from sealstore.repository.facade import Repository
+from sealstore.signed.settings import open_settings
+from sealstore.storage.layout import read_settings_file
 from tests.faults import operations
 from tests.faults.conftest import Deaths, Scene
 from tests.faults.dying import Steps, stops, survives

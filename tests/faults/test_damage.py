@@ -24,9 +24,9 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.keys import write_keyring_file
-from sealstore.maintenance import accept_trust, current_point
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.trusting import accept_trust, current_point
 from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATING, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.sealstore_fixtures import snapshot

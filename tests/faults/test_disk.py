@@ -20,10 +20,10 @@ from sealstore.errors import (
     StorageError,
     TrustStateError,
 )
-from sealstore.formats import JoblibFormat
+from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system
 from tests.faults.operations import (
     CHANGES,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults.children import SECONDS_FOR_A_CHILD, run_all, started
 from tests.faults.operations import KEYRING, model
 from tests.faults.soundness import contents, require_that_it_works

@@ -14,7 +14,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import CatalogueError
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults.children import SECONDS_FOR_A_CHILD, started
 from tests.faults.operations import CHANGES, KEYRING, ROTATING, model
 from tests.faults.soundness import require_that_it_works

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.catalogue import Catalogue, shown_url
 from sealstore.errors import (
     AccessLogError,
     CatalogueError,
@@ -25,8 +24,9 @@ from sealstore.errors import (
     SchemaVersionError,
     SealstoreError,
 )
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.storage.catalogue import Catalogue, shown_url
 from tests.faults import operations
 from tests.faults.children import SECONDS_FOR_A_CHILD, fork_server, run_all, started
 from tests.faults.dying import Steps, count_steps, survives

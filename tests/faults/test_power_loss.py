@@ -27,7 +27,7 @@ import pytest
 
 from sealstore.errors import RepositoryNotFoundError, SealstoreError
 from sealstore.keys import Keyring, write_keyring_file
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults import file_calls, operations
 from tests.faults.children import run_all
 from tests.faults.disks import Disk, Tree, read_tree, write_tree

@@ -20,11 +20,12 @@ from typing import Any
 
 import pytest
 
+from sealstore.audit.chains import ChainName
+from sealstore.audit.verifying import verify_ledger
 from sealstore.keys import write_keyring_file
-from sealstore.maintenance.auditing import ChainName, verify_ledger
-from sealstore.maintenance.collecting import collect
-from sealstore.maintenance.fsck import fsck
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.fsck import fsck
 from tests.faults import storm_workers
 from tests.faults.children import SECONDS_FOR_A_CHILD, fork_server
 from tests.faults.operations import KEYRING

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import event
 
 from sealstore.keys import write_keyring_file
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults.operations import (
     CHANGES,
     KEYRING,
@@ -192,7 +192,7 @@ def test_a_keyring_is_durable_before_it_replaces_the_old_one(
 STORE = """
 import os, sys
 from pathlib import Path
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.faults.operations import KEYRING, model
 with Repository.open(sys.argv[1], keyring=KEYRING) as repository:
     repository.store(model("m", "t", 1), "m", "t")

@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import Any
 
 from sealstore.errors import ArtifactNotFound
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 
 NAMES = [f"model-{number:02}" for number in range(20)]
 TAGS = ["nightly", "weekly", "release"]

@@ -11,7 +11,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from sealstore.settings import PREFIX
+from sealstore.repository.settings import PREFIX
 from tests.faults import (
     alias_operations,
     backup_operations,

@@ -18,6 +18,9 @@ from typing import Any
 
 import pytest
 
+from sealstore.admin.key_changes import rotate_key
+from sealstore.admin.keyring_file import keys_in_file
+from sealstore.audit.verifying import verify_ledger
 from sealstore.errors import (
     AliasInTheWayError,
     ArtifactInUseError,
@@ -26,15 +29,14 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys import Key, Keyring, State, write_keyring_file
-from sealstore.maintenance import accept_trust, current_point, keys_in_file, rotate_key
-from sealstore.maintenance.auditing import verify_ledger
-from sealstore.maintenance.backing_up import backup, restore
-from sealstore.maintenance.collecting import collect
-from sealstore.maintenance.fsck import fsck
-from sealstore.maintenance.rebuilding import rebuild
 from sealstore.names import request
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.backing_up import backup, restore
+from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.rebuilding import rebuild
+from sealstore.upkeep.trusting import accept_trust, current_point
 
 Ref = tuple[str, str, int]
 Target = tuple[str, int]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
+from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,
@@ -19,9 +20,8 @@ from sealstore.errors import (
     NotApprovedError,
 )
 from sealstore.keys import Key, Keyring
-from sealstore.maintenance import audit_aliases
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.alias_moves import approvals, approver, public_part
 from tests.sealstore_fixtures import fewer_examples, hmac_key
 

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from sealstore.admin.key_exporting import export_public
 from sealstore.bundles import Continuity
+from sealstore.bundles.checking import origin_trust, verify_bundle
+from sealstore.bundles.creating import create_bundle
+from sealstore.bundles.importing import import_bundle
 from sealstore.errors import AliasInTheWayError
-from sealstore.maintenance import export_public
-from sealstore.maintenance.bundling import create_bundle, import_bundle, verify_bundle
-from sealstore.maintenance.bundling.checking import origin_trust
 from sealstore.names import parse_request
 from tests.properties import modelled_site
 from tests.properties.modelled_site import Ref, Site, Stored

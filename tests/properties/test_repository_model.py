@@ -19,22 +19,18 @@ from hypothesis.stateful import (
     rule,
 )
 
+from sealstore.admin.key_changes import retire_key, revoke_key, rotate_key
+from sealstore.admin.key_making import generate_key
+from sealstore.admin.keyring_file import keys_in_file
 from sealstore.errors import (
     ArtifactNotFound,
     NotSerialisableError,
     RevokedKeyError,
 )
 from sealstore.keys import Key, Keyring, State, write_keyring_file
-from sealstore.maintenance import (
-    generate_key,
-    keys_in_file,
-    retire_key,
-    revoke_key,
-    rotate_key,
-)
 from sealstore.names import request
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import fewer_examples, hmac_key
 
 NAMES = st.sampled_from(["churn", "fraud", "a_b", "a"])

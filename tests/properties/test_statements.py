@@ -11,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sealstore import limits
-from sealstore.envelope import open_statement, read_unverified, seal_statement
 from sealstore.errors import InvalidMetadataError, StatementFormatError, VerificationError
 from sealstore.keys import Keyring
-from sealstore.statement import (
+from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
+from sealstore.signed.statement import (
     Digests,
     Import,
     ImportUse,

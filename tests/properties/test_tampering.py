@@ -20,12 +20,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealstore.artifact import Artifact
-from sealstore.blobs import LocalBlobStore
 from sealstore.errors import RollbackError, SealstoreError, VerificationError
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.storage.blobs import LocalBlobStore
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,

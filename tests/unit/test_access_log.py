@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from sealstore import environment, limits
-from sealstore.access import AccessLog, access_rows, open_access_log
-from sealstore.catalogue import AccessRows, upgrade
+from sealstore import limits
 from sealstore.errors import (
     AccessLogError,
     AccessLogExistsError,
@@ -37,10 +35,13 @@ from sealstore.errors import (
 from sealstore.keys import Key, Keyring, Role, State, write_keyring_file
 from sealstore.keys.sources import public_keyring
 from sealstore.ledger import AccessCheckpoint, AccessRequest, HistoryCheckpoint
-from sealstore.maintenance import create_access_log
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository import environment
+from sealstore.repository.access_log import AccessLog, access_rows, open_access_log
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.storage.catalogue import AccessRows, upgrade
 from sealstore.trust import TrustStore, folder_location
+from sealstore.upkeep.access_log import create_access_log
 from tests import ledger_trees
 from tests.access_logs import (
     REQUEST,

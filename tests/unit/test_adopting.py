@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from sealstore import errors
-from sealstore.maintenance import Adoption, Outcome, adopt, find_files, read_mapping
-from sealstore.maintenance.legacy_folder import splits
+from sealstore.admin.adopting import Adoption, Outcome, adopt
+from sealstore.hetida.legacy_folder import find_files, read_mapping, splits
 from sealstore.names import ArtifactRef, Name, Tag
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import Trap, snapshot
 
 
@@ -164,8 +164,8 @@ def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inspections that the kernel did not confine."""
     import dataclasses
 
-    from sealstore.maintenance import payload_files
-    from sealstore.pickling.confinement import inspect_confined
+    from sealstore.admin import payload_files
+    from sealstore.formats.pickling.confinement import inspect_confined
 
     def inspect(descriptor: int) -> object:
         return dataclasses.replace(inspect_confined(descriptor), confinement=("cpu-time",))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sealstore import limits
+from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,
@@ -24,12 +25,11 @@ from sealstore.errors import (
     UsageError,
     VerificationError,
 )
-from sealstore.formats import JoblibFormat
+from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import HistoryEntry
-from sealstore.maintenance import audit_aliases
-from sealstore.repository import Repository
-from sealstore.statement import Import
+from sealstore.repository.facade import Repository
+from sealstore.signed.statement import Import
 from tests.alias_moves import approvals, approver, changed, public_part
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql, snapshot
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sealstore import errors
-from sealstore.pickling.policy import Policy
+from sealstore.formats.pickling.policy import Policy
 from tools.allowlist import merging, numpy_objects, pandas_objects, standard_library_objects
 from tools.allowlist.__main__ import main
 from tools.allowlist.merging import ALLOWLIST, Recorded, merged, read_recording

@@ -10,18 +10,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.approval import (
-    AliasMove,
-    AliasTarget,
-    VerifiedApproval,
-    decode_move,
-    encode_move,
-    open_approval,
-    require_approvals,
-    require_kept_approvals,
-    seal_approval,
-)
-from sealstore.envelope import APPROVAL_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE, seal
 from sealstore.errors import (
     ApprovalFormatError,
     ApprovalMismatchError,
@@ -34,6 +22,18 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys import Key, Keyring, Role, State
+from sealstore.signed.approval import (
+    AliasMove,
+    AliasTarget,
+    VerifiedApproval,
+    decode_move,
+    encode_move,
+    open_approval,
+    require_approvals,
+    require_kept_approvals,
+    seal_approval,
+)
+from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE, seal
 from tests.alias_moves import BEFORE, TARGET, approvals, approver, changed, move, public_part
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

@@ -12,7 +12,7 @@ import pytest
 
 from sealstore.keys import Ed25519Private, State
 from sealstore.ledger import NoteKey, open_checkpoint
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.audited import CHAINS, SIZE, Audited
 from tests.command_line import Site
 from tests.sealstore_fixtures import ed25519_key, hmac_key

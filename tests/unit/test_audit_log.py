@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from sealstore.audit.chains import ChainName, open_ledger
+from sealstore.audit.log import LogFilter, LogLine, follow
 from sealstore.errors import RollbackError
-from sealstore.maintenance.auditing import ChainName, LogFilter, LogLine, follow, open_ledger
 from tests.audited import CHAINS, SIZE, Audited
 
 both_chains = pytest.mark.parametrize("chain", CHAINS)
@@ -122,7 +123,7 @@ def test_an_actor_is_looked_for_on_every_page(audited: Audited) -> None:
 def test_clocks_that_disagree_do_not_change_the_order_of_a_chain(audited: Audited) -> None:
     """Within a chain the sequence decides, whatever time an entry tells."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.environment.now", lambda: "2001-01-01T00:00:00.000000Z")
+        patch.setattr("sealstore.repository.environment.now", lambda: "2001-01-01T00:00:00.000000Z")
         audited.repository.store([1], "back", "then")
     audited.grow("history", 1)
     found = shown(audited)

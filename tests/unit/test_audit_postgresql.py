@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from sealstore.catalogue import catalogue_engine
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue import catalogue_engine
 from tests.command_line import Site
 from tests.postgresql_cluster import Cluster
 from tests.sealstore_fixtures import hmac_key

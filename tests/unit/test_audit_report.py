@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from sealstore.audit import charts, page
+from sealstore.audit.figures import Figures, Tally, most_frequent
+from sealstore.audit.markup import Markup, element, escaped, joined
+from sealstore.audit.verifying import AuditReport
 from sealstore.ledger import AccessRequest, Actor
-from sealstore.maintenance.auditing import AuditReport, charts, page
-from sealstore.maintenance.auditing.figures import Figures, Tally, most_frequent
-from sealstore.maintenance.auditing.markup import Markup, element, escaped, joined
 from tests.audited import SIZE, Audited
 from tests.ledger_trees import NOON, access_entry, history_entry
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from sealstore import environment
+from sealstore.audit.chains import ChainName, open_ledger
+from sealstore.audit.verifying import verify_ledger
 from sealstore.keys import Keyring
 from sealstore.ledger import NoteKey, TagValue, encode_entry, seal_checkpoint
-from sealstore.maintenance.auditing import ChainName, open_ledger, verify_ledger
 from sealstore.names import Name, Tag
-from sealstore.recording import change
-from sealstore.repository import Repository
+from sealstore.repository import environment
+from sealstore.repository.facade import Repository
+from sealstore.repository.recording import change
 from tests.audited import CHAINS, SIZE, Audited
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID, hmac_key
 
@@ -146,7 +147,7 @@ def test_an_audit_hears_every_entry_and_says_how_far_it_is(audited: Audited) -> 
 def test_many_entries_come_in_several_fetches(audited: Audited) -> None:
     """What is read piece by piece is one tree."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.catalogue.chains._ENTRIES_A_FETCH", 4)
+        patch.setattr("sealstore.storage.catalogue.chains._ENTRIES_A_FETCH", 4)
         for chain in CHAINS:
             assert audited.verified(chain)["storedHashes"] == 2 * SIZE - SIZE.bit_count()
         audited.sql("access", "DELETE FROM {}_entry WHERE sequence IN (3, 4, 9)")
@@ -256,7 +257,7 @@ def test_an_entry_that_no_release_writes_is_found(audited: Audited) -> None:
     entry = audited.decoded("history", 2)
     real = encode_entry
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.recording.encode_entry", lambda each: real(each) + b" ")
+        patch.setattr("sealstore.repository.recording.encode_entry", lambda each: real(each) + b" ")
         dishonestly(audited.repository, lambda made: made.append("key", action=entry.at))
     found = audited.findings("history")
     # The moves of aliases cannot be followed past it.
@@ -343,12 +344,12 @@ def test_an_export_that_does_not_extend_a_checkpoint_is_refused(
 
 def test_a_long_export_says_how_far_it_is(audited: Audited) -> None:
     """Writing and verifying tell of their progress."""
-    from sealstore.maintenance.auditing import export_chain, verify_export
+    from sealstore.audit.exporting import export_chain, verify_export
 
     told: list[tuple[str, int, int]] = []
     file = audited.tmp_path / "export.jsonl"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.maintenance.auditing.exporting._REPORT_EVERY", 5)
+        patch.setattr("sealstore.audit.exporting._REPORT_EVERY", 5)
         with open_ledger(audited.site.settings) as ledger:
             export_chain(ledger, ChainName.ACCESS, file, progress=lambda *step: told.append(step))
         verify_export(audited.site.settings, file, progress=lambda *step: told.append(step))

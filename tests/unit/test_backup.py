@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from sealstore.catalogue import copying
+from sealstore.admin.key_changes import revoke_key
 from sealstore.errors import (
     AccessLogNotFoundError,
     ArtifactNotFound,
@@ -34,20 +34,21 @@ from sealstore.errors import (
     TrustStateFormatError,
 )
 from sealstore.keys import Key, Role, State, read_keyring_file
-from sealstore.maintenance import backing_up, revoke_key
-from sealstore.maintenance.backing_up import (
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue import copying
+from sealstore.upkeep import backing_up
+from sealstore.upkeep.backing_up import (
     BackupReport,
     RestoreReport,
     last_backup,
     snapshots_in,
     writing,
 )
-from sealstore.maintenance.backing_up import folder as folder_module
-from sealstore.maintenance.backing_up.record import BackupRecord, remember_backup
-from sealstore.maintenance.collecting import collect
-from sealstore.maintenance.doctor.backups import check_backup
-from sealstore.maintenance.doctor.check import Check
-from sealstore.repository import Repository
+from sealstore.upkeep.backing_up import folder as folder_module
+from sealstore.upkeep.backing_up.record import BackupRecord, remember_backup
+from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.doctor.backups import check_backup
+from sealstore.upkeep.doctor.check import Check
 from tests.command_line import Site
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, snapshot
@@ -774,7 +775,7 @@ def test_many_refusals_of_a_revoked_key_hide_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only so many findings are told one by one; the others are counted by what they are."""
-    monkeypatch.setattr("sealstore.maintenance.fsck.report.MAX_SHOWN", 2)
+    monkeypatch.setattr("sealstore.upkeep.fsck.report.MAX_SHOWN", 2)
     old, new = ed25519_key(1), ed25519_key(2)
     site = Backed(tmp_path, old)
     for number in range(4):

@@ -10,9 +10,9 @@ import pytest
 from blake3 import blake3
 
 from sealstore import limits
-from sealstore.blobs import DigestName, PayloadHash
-from sealstore.blobs.payload_hash import hashing_aside, threads_for
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.blobs import DigestName, PayloadHash
+from sealstore.storage.blobs.payload_hash import hashing_aside, threads_for
 
 
 def test_what_is_hashed_aside_is_hashed_in_order() -> None:
@@ -93,7 +93,7 @@ def test_a_very_large_write_is_synced_early(
     """While the other threads hash; commit() syncs all of it before the payload has a name."""
     synced: list[int] = []
     monkeypatch.setattr(
-        "sealstore.blobs.local_staging._SYNC_EARLY_BYTES", limits.PARALLEL_HASH_BYTES
+        "sealstore.storage.blobs.local_staging._SYNC_EARLY_BYTES", limits.PARALLEL_HASH_BYTES
     )
     monkeypatch.setattr("os.fdatasync", synced.append)
     with repository.blobs.stage() as staged:

@@ -12,11 +12,17 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.blobs import DigestName, LocalBlobStore, PayloadHash, PayloadMemory, VerifiedPayload
-from sealstore.blobs import local as local_module
 from sealstore.errors import (
     PayloadDigestError,
 )
+from sealstore.storage.blobs import (
+    DigestName,
+    LocalBlobStore,
+    PayloadHash,
+    PayloadMemory,
+    VerifiedPayload,
+)
+from sealstore.storage.blobs import local as local_module
 from tests.sealstore_fixtures import digests_of, open_descriptors, put_payload
 
 DATA = bytes(range(256)) * 40

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.blobs import DigestName, LocalBlobStore, PayloadMemory
 from sealstore.errors import (
     PayloadDigestError,
     PayloadFileError,
@@ -21,7 +20,8 @@ from sealstore.errors import (
     SealstoreError,
     StorageError,
 )
-from sealstore.statement import Digests
+from sealstore.signed.statement import Digests
+from sealstore.storage.blobs import DigestName, LocalBlobStore, PayloadMemory
 from tests.sealstore_fixtures import digests_of, open_descriptors, put_payload, replace_payload
 
 DATA = bytes(range(256)) * 40

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.blobs import CommitOutcome, DigestName, LocalBlobStore, StagedBlob
 from sealstore.errors import PayloadDigestError, StorageError
-from sealstore.statement import Digests
+from sealstore.signed.statement import Digests
+from sealstore.storage.blobs import CommitOutcome, DigestName, LocalBlobStore, StagedBlob
 from tests.sealstore_fixtures import blob_path, digests_of, open_descriptors, snapshot
 
 DATA = bytes(range(256)) * 40

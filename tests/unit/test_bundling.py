@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
-from sealstore.envelope import open_statement, read_unverified
+from sealstore.bundles import importing
+from sealstore.bundles.checking import imported_from, origin_trust, verify_bundle
+from sealstore.bundles.creating import create_bundle
 from sealstore.errors import (
     AliasInTheWayError,
     ArtifactNotFound,
@@ -34,13 +36,12 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys import Keyring, State
-from sealstore.maintenance.bundling import create_bundle, importing, verify_bundle
-from sealstore.maintenance.bundling.checking import imported_from, origin_trust
-from sealstore.maintenance.fsck import fsck
 from sealstore.names import parse_request
-from sealstore.origins import origin_of
-from sealstore.repository import Repository
-from sealstore.storing import record_store
+from sealstore.repository.facade import Repository
+from sealstore.repository.origins import origin_of
+from sealstore.repository.storing import record_store
+from sealstore.signed.envelope import open_statement, read_unverified
+from sealstore.upkeep.fsck import fsck
 from tests.bundle_sites import (
     FIRST,
     ORIGIN_KEY,
@@ -402,7 +403,7 @@ def test_what_is_written_otherwise_than_read_is_refused(
     origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The digests of what was written decide what is linked."""
-    from sealstore.blobs.local_staging import LocalStagedBlob
+    from sealstore.storage.blobs.local_staging import LocalStagedBlob
 
     real = LocalStagedBlob.write
     monkeypatch.setattr(

@@ -11,7 +11,14 @@ import pytest
 import sqlalchemy
 
 from sealstore import limits
-from sealstore.catalogue import (
+from sealstore.errors import (
+    CatalogueError,
+    CatalogueTamperedError,
+    ConfigurationError,
+    SchemaVersionError,
+)
+from sealstore.names import request
+from sealstore.storage.catalogue import (
     Catalogue,
     ListFilter,
     catalogue_engine,
@@ -21,21 +28,10 @@ from sealstore.catalogue import (
     shown_url,
     upgrade,
 )
-from sealstore.catalogue.engine import (
-    SQLITE_FILE,
-    filesystem_type,
-    refuse_wal_on_network,
-)
-from sealstore.catalogue.failures import catalogue_errors
-from sealstore.catalogue.lookup import PROOF_ROWS
-from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
-from sealstore.errors import (
-    CatalogueError,
-    CatalogueTamperedError,
-    ConfigurationError,
-    SchemaVersionError,
-)
-from sealstore.names import request
+from sealstore.storage.catalogue.engine import SQLITE_FILE, filesystem_type, refuse_wal_on_network
+from sealstore.storage.catalogue.failures import catalogue_errors
+from sealstore.storage.catalogue.lookup import PROOF_ROWS
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
 
 DRIVER = "psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg"
 
@@ -140,7 +136,7 @@ def test_wal_on_a_network_file_system_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The write-ahead log needs memory that all writers share."""
-    monkeypatch.setattr("sealstore.catalogue.engine.filesystem_type", lambda _: kind)
+    monkeypatch.setattr("sealstore.storage.catalogue.engine.filesystem_type", lambda _: kind)
     with pytest.raises(CatalogueError, match="MODEL_REPO_JOURNAL=delete"):
         catalogue_engine(tmp_path)
     catalogue_engine(tmp_path, journal="delete")
@@ -214,7 +210,9 @@ def test_a_newer_schema_is_refused_and_left_alone(engine: Any) -> None:
 
 def test_an_older_schema_names_the_command(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Upgrading is a step that somebody takes, after a backup."""
-    monkeypatch.setattr("sealstore.catalogue.schema.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999"))
+    monkeypatch.setattr(
+        "sealstore.storage.catalogue.schema.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999")
+    )
     with pytest.raises(SchemaVersionError, match="run 'sealstore migrate'"):
         require_current_schema(engine)
 
@@ -235,7 +233,9 @@ def test_migrations_that_are_not_installed_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broken installation says so, rather than making no tables."""
-    monkeypatch.setattr("sealstore.catalogue.migrations.resources.files", lambda _: tmp_path / "a")
+    monkeypatch.setattr(
+        "sealstore.storage.catalogue.migrations.resources.files", lambda _: tmp_path / "a"
+    )
     with pytest.raises(ConfigurationError, match="not installed"):
         migrations_path()
 

@@ -12,12 +12,12 @@ import pytest
 
 import sealstore
 import sealstore.cli
+from sealstore.admin.key_making import NEW_KEY_ALGORITHMS
 from sealstore.cli import keys as keys_module
 from sealstore.cli import setup
 from sealstore.cli.app import COMMANDS, command_line
 from sealstore.keys import ALGORITHMS, Role
-from sealstore.maintenance.key_making import NEW_KEY_ALGORITHMS
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 
 HEAVY = ("alembic", "blake3", "cryptography", "joblib", "msgspec", "numpy", "rich", "sqlalchemy")

@@ -9,8 +9,8 @@ import joblib
 import pytest
 
 from sealstore import inspect
-from sealstore.pickling.refusals import Reason
-from sealstore.repository import Repository
+from sealstore.formats.pickling.refusals import Reason
+from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import Trap, hmac_key, payload_path, replace_payload
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.approval import decode_move, encode_move
-from sealstore.envelope import read_unverified
 from sealstore.keys import Key, Keyring, Role, State
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.signed.approval import decode_move, encode_move
+from sealstore.signed.envelope import read_unverified
 from tests.alias_moves import approver, move, public_part
 from tests.command_line import HOSTILE, Site
 from tests.sealstore_fixtures import (

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.keys import Role
-from sealstore.settings import Settings
+from sealstore.repository.settings import Settings
 from tests.bundle_sites import (
     NAMES,
     ORIGIN_KEY,
@@ -118,7 +118,7 @@ def test_an_hmac_bundle_says_who_can_verify_it(here: Site, there: Site, tmp_path
 
 def with_repository(site: Site) -> None:
     """Let the site store something of its own."""
-    from sealstore.repository import Repository
+    from sealstore.repository.facade import Repository
 
     settings = Settings.from_environment(site.variables)
     with Repository.open(settings=settings) as repository:

@@ -13,7 +13,7 @@ from pathlib import Path
 import joblib
 import pytest
 
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site, program
 from tests.sealstore_fixtures import ed25519_key, payload_path, replace_payload, run_sql, snapshot
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.blobs import LocalBlobStore
 from sealstore.cli import output
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.blobs import LocalBlobStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import payload_path, replace_payload, run_sql
 
@@ -175,7 +175,7 @@ def test_progress_is_shown_at_a_terminal_when_it_takes_long(
 ) -> None:
     """A bar for statements and one for payloads, on standard error only, and only if it lasts."""
     monkeypatch.setattr(output, "_PATIENCE_SECONDS", patience)
-    from sealstore.maintenance import verify_all
+    from sealstore.upkeep.verifying import verify_all
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

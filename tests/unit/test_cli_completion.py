@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import HOSTILE, Site
 from tests.sealstore_fixtures import run_sql
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.envelope import read_unverified
+from sealstore.admin.settings_signature import settings_key_id
 from sealstore.errors import NoSigningKeyError
 from sealstore.keys import HmacSha256, Role, State, read_hmac_key_file, read_keyring_file
-from sealstore.maintenance import settings_key_id
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import read_unverified
 from tests.command_line import Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from sealstore import limits
-from sealstore.artifact import Artifact
 from sealstore.keys import State
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import ed25519_key, hmac_key, run_sql
 

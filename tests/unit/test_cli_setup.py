@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.catalogue import tables
+from sealstore.admin.settings_signature import settings_key_id
 from sealstore.keys import HmacSha256, Role, State
 from sealstore.keys.keyring import new_key
-from sealstore.maintenance import settings_key_id
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue import tables
 from tests.command_line import HOSTILE, Site
 from tests.sealstore_fixtures import (
     REPOSITORY_ID,

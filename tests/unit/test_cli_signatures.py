@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.admin.settings_signature import settings_key_id
 from sealstore.keys import Role, State
-from sealstore.maintenance import settings_key_id
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.audit.finding import Finding
 from sealstore.cli import output
-from sealstore.maintenance import Finding
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import run_sql
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from sealstore import limits
+from sealstore.audit.note_keys import note_key, open_checkpoint_of
 from sealstore.errors import RevokedKeyError, UnknownKeyError
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import HistoryCheckpoint, seal_checkpoint
-from sealstore.maintenance import note_key, open_checkpoint_of
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
 from sealstore.trust import TrustStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.ledger_trees import LOG_ID

@@ -23,17 +23,17 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError
-from sealstore.pickling import confined_child, confinement, kernel_confinement
-from sealstore.pickling.confined_child import (
+from sealstore.formats.pickling import confined_child, confinement, kernel_confinement
+from sealstore.formats.pickling.confined_child import (
     ChildLimits,
     confine_by_kernel,
     limit_resources,
     map_payload,
     report,
 )
-from sealstore.pickling.confinement import Allowance, inspect_confined
-from sealstore.pickling.inspection import Inspection, inspect_memory
-from sealstore.pickling.kernel_confinement import (
+from sealstore.formats.pickling.confinement import Allowance, inspect_confined
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
+from sealstore.formats.pickling.kernel_confinement import (
     SystemCalls,
     enter_landlock,
     enter_seccomp,
@@ -45,7 +45,7 @@ from tests.engine import name, proto, values
 from tests.joblib_files import METHODS, joblib_dumped
 from tests.sealstore_fixtures import open_descriptors
 
-ROOT = Path(confinement.__file__).parents[2]
+ROOT = Path(confinement.__file__).parents[3]
 RESOURCES = ("address-space", "cpu-time", "core-files", "file-size", "open-files", "processes")
 
 
@@ -226,7 +226,7 @@ def test_without_lz4_its_files_are_refused_by_name(monkeypatch: pytest.MonkeyPat
     """A compression that is not installed is a finding, and no failure of the child."""
     monkeypatch.setattr(confinement, "find_spec", lambda _name: None)
     site = confinement.__file__
-    if (Path(site).parents[2] / "lz4").exists():
+    if (Path(site).parents[3] / "lz4").exists():
         pytest.skip("lz4 lies beside sealstore itself, where the child finds it")
     assert reasons(b"\x04\x22\x4d\x18" + bytes(20)) == ["compression"]
 
@@ -236,7 +236,9 @@ def test_without_lz4_its_files_are_refused_by_name(monkeypatch: pytest.MonkeyPat
 PROBE = """
 import mmap, os, resource, socket, sys, threading
 sys.path.append({root!r})
-from sealstore.pickling.confined_child import ChildLimits, confine_by_kernel, limit_resources
+from sealstore.formats.pickling.confined_child import (
+    ChildLimits, confine_by_kernel, limit_resources
+)
 limits = limit_resources(ChildLimits(memory=256 * 2**20, cpu_seconds=20)) if {limited} else ()
 kernel = confine_by_kernel(1)
 os.write(1, repr(kernel).encode() + b" confined\\n")

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 
 import sealstore
-from sealstore.catalogue import Catalogue, engine
-from sealstore.catalogue.copying import copy_database
-from sealstore.catalogue.inspection import database_place, journal_mode
+from sealstore.formats.pickling import framing
 from sealstore.keys import Role, State
-from sealstore.maintenance import migration
-from sealstore.maintenance.doctor import database, place
-from sealstore.pickling import framing
-from sealstore.repository import Repository
-from sealstore.settings import Variable
-from sealstore.storing import FALLBACK
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Variable
+from sealstore.repository.storing import FALLBACK
+from sealstore.storage.catalogue import Catalogue, engine
+from sealstore.storage.catalogue.copying import copy_database
+from sealstore.storage.catalogue.inspection import database_place, journal_mode
+from sealstore.upkeep import migration
+from sealstore.upkeep.doctor import database, place
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

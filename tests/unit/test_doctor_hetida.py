@@ -11,9 +11,9 @@ import joblib
 import pytest
 
 from sealstore.keys import Keyring, write_keyring_file
-from sealstore.maintenance.doctor import runtime as runtime_check
-from sealstore.maintenance.doctor.runtime import check_hetida
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.upkeep.doctor import runtime as runtime_check
+from sealstore.upkeep.doctor.runtime import check_hetida
 from tests.command_line import ROOT, Site
 from tests.sealstore_fixtures import hmac_key
 

@@ -13,7 +13,16 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.envelope import (
+from sealstore.errors import (
+    EnvelopeFormatError,
+    KeyRoleError,
+    RevokedKeyError,
+    SignatureInvalidError,
+    StatementFormatError,
+    UnknownKeyError,
+)
+from sealstore.keys import Keyring, Role, State
+from sealstore.signed.envelope import (
     ROLE_OF_PAYLOAD_TYPE,
     SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,
@@ -27,16 +36,7 @@ from sealstore.envelope import (
     seal_statement,
     statement_digest,
 )
-from sealstore.errors import (
-    EnvelopeFormatError,
-    KeyRoleError,
-    RevokedKeyError,
-    SignatureInvalidError,
-    StatementFormatError,
-    UnknownKeyError,
-)
-from sealstore.keys import Keyring, Role, State
-from sealstore.statement import encode
+from sealstore.signed.statement import encode
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

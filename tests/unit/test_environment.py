@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from sealstore import environment, limits
+from sealstore import limits
 from sealstore.errors import ComponentClassError, InvalidMetadataError, PortabilityWarning
-from sealstore.statement import StoredBy, decode, encode
+from sealstore.repository import environment
+from sealstore.signed.statement import StoredBy, decode, encode
 from tests.sealstore_fixtures import statement
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sealstore import environment, errors, storing
+from sealstore import errors
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -20,6 +20,7 @@ from sealstore.errors import (
     VerificationError,
     printable,
 )
+from sealstore.repository import environment, storing
 
 
 def family(base: type[SealstoreError] = SealstoreError) -> Iterator[type[SealstoreError]]:

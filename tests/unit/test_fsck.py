@@ -12,16 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.artifact import Artifact
 from sealstore.errors import (
     ConfigurationError,
     KeyringError,
     KeyringNotFoundError,
     RepositoryNotFoundError,
 )
-from sealstore.maintenance.fsck import FsckReport, Section, fsck, mirror, report
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.upkeep.fsck import FsckReport, Section, fsck, mirror, report
 from tests.bundle_sites import BundleSite
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
@@ -462,11 +462,11 @@ def lost_access_log(scene: Scene) -> None:
 @damage("aliases", "LEDGER_TAMPERED")
 def alias_against_the_rules(scene: Scene) -> None:
     """A holder of the signing key moves an alias past its protection."""
-    from sealstore import environment
-    from sealstore.approval import AliasTarget
-    from sealstore.meaning import note_moved
     from sealstore.names import Name, Tag
-    from sealstore.recording import change
+    from sealstore.repository import environment
+    from sealstore.repository.map_changes import note_moved
+    from sealstore.repository.recording import change
+    from sealstore.signed.approval import AliasTarget
 
     target = AliasTarget(tag="2026-11", revision=1, statement=scene.other.verified.digest)
     with change(scene.repository.parts, environment.stored_by(None)) as (made, _):
@@ -478,10 +478,10 @@ def alias_against_the_rules(scene: Scene) -> None:
 @damage("history", "CATALOGUE_TAMPERED")
 def map_against_the_history(scene: Scene) -> None:
     """A holder of the signing key changes the map, and nothing is in the history."""
-    from sealstore import environment
     from sealstore.ledger import TagValue
     from sealstore.names import Name, Tag
-    from sealstore.recording import change
+    from sealstore.repository import environment
+    from sealstore.repository.recording import change
 
     with change(scene.repository.parts, environment.stored_by(None)) as (made, _):
         made.set_segment(
@@ -631,8 +631,8 @@ def test_what_happens_meanwhile_is_no_finding(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stored, removed, collected and signed anew while the check runs: nothing is wrong."""
-    from sealstore.maintenance.collecting import collect
-    from sealstore.maintenance.payload_hashing import hash_payloads
+    from sealstore.upkeep.collecting import collect
+    from sealstore.upkeep.payload_hashing import hash_payloads
 
     def work_meanwhile(*arguments: object, **options: object) -> object:
         scene.repository.store("new", "meanwhile", "1")
@@ -643,7 +643,7 @@ def test_what_happens_meanwhile_is_no_finding(
         collect(scene.repository, delete=True, grace=0)
         return hash_payloads(*arguments, **options)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr("sealstore.maintenance.fsck.hash_payloads", work_meanwhile)
+    monkeypatch.setattr("sealstore.upkeep.fsck.hash_payloads", work_meanwhile)
     # With a new key, so that signing anew signs another envelope.
     scene.site.set_keys(hmac_key(), hmac_key(2))
     with Repository.open(scene.root, settings=scene.site.settings) as rotated:
@@ -705,5 +705,5 @@ def test_a_keyring_that_fails_while_it_runs_ends_the_check(
     def fail(*_: object) -> None:
         raise KeyringError("gone")
 
-    monkeypatch.setattr("sealstore.maintenance.fsck.statements.verified_in", fail)
+    monkeypatch.setattr("sealstore.upkeep.fsck.statements.verified_in", fail)
     assert found(scene.check()) == {("catalogue", "KEYRING")}

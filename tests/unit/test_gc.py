@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 
-from sealstore import layout
-from sealstore.artifact import Artifact
-from sealstore.blobs import CommitOutcome, FileKind
-from sealstore.blobs.local_staging import LocalStagedBlob
+from sealstore.audit.ledger_proof import prove_ledger
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
@@ -23,18 +20,14 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.keys import Keyring, Role, State
-from sealstore.maintenance import collecting
-from sealstore.maintenance.collecting import (
-    Candidate,
-    Garbage,
-    GcReport,
-    collect,
-    mirroring,
-    removing,
-)
-from sealstore.maintenance.fsck import fsck
-from sealstore.maintenance.ledger_proof import prove_ledger
-from sealstore.repository import Repository
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.facade import Repository
+from sealstore.storage import layout
+from sealstore.storage.blobs import CommitOutcome, FileKind
+from sealstore.storage.blobs.local_staging import LocalStagedBlob
+from sealstore.upkeep import collecting
+from sealstore.upkeep.collecting import Candidate, Garbage, GcReport, collect, mirroring, removing
+from sealstore.upkeep.fsck import fsck
 from tests.command_line import Site
 from tests.sealstore_fixtures import (
     hmac_key,
@@ -196,8 +189,8 @@ def test_what_a_row_names_is_kept(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, site: Site
 ) -> None:
     """Where history and statement name different payloads, neither goes; fsck tells."""
-    from sealstore import storing
-    from sealstore.recording import entry_artifact
+    from sealstore.repository import storing
+    from sealstore.repository.recording import entry_artifact
 
     def of_another(*arguments: object) -> object:
         import msgspec
@@ -217,8 +210,8 @@ def test_a_payload_that_is_there_is_hashed_once(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No writer is kept waiting while a store hashes its payload again."""
-    from sealstore.blobs import local_staging
-    from sealstore.blobs.reading import hash_file
+    from sealstore.storage.blobs import local_staging
+    from sealstore.storage.blobs.reading import hash_file
 
     hashed = []
 
@@ -236,8 +229,8 @@ def envelope_for(repository: Repository, sha256: str) -> bytes:
     """A genuine statement about a payload."""
     import msgspec
 
-    from sealstore.envelope import seal_statement
-    from sealstore.statement import Digests, make_statement
+    from sealstore.signed.envelope import seal_statement
+    from sealstore.signed.statement import Digests, make_statement
 
     statement = repository.get("churn").verified.statement
     predicate = msgspec.structs.replace(statement.predicate, sequence=900, revision=7)
@@ -271,7 +264,7 @@ def test_the_grace_begins_when_the_last_artifact_left(
     artifact = repository.store("old", "m", "t")
     removal = datetime.now(UTC) + timedelta(days=100)
     text = removal.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    monkeypatch.setattr("sealstore.environment.now", lambda: text)
+    monkeypatch.setattr("sealstore.repository.environment.now", lambda: text)
     repository.remove("m", "t")
     later(monkeypatch, 100 * 86_400 + 13 * 86_400)
     assert collect(repository, delete=True).removed == []
@@ -477,7 +470,7 @@ def test_a_payload_that_goes_between_its_check_and_its_record_comes_back(
     repository: Repository, removed: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store that found the payload there, before gc took it, stores a whole artifact."""
-    from sealstore import storing
+    from sealstore.repository import storing
 
     record = storing._record
 
@@ -495,7 +488,7 @@ def test_a_new_payload_that_goes_before_its_record_comes_back(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A store whose payload was collected because the grace is shorter than it took succeeds."""
-    from sealstore import storing
+    from sealstore.repository import storing
 
     record = storing._record
 

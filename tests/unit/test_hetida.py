@@ -22,8 +22,8 @@ from sealstore import errors
 from sealstore.hetida import dump_obj, install, load_obj
 from sealstore.hetida.components import load_object, store_object
 from sealstore.keys import Keyring, State, write_keyring_file
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import Trap, hmac_key, scope
 
 ABSOLUTE = str(Path(Path.cwd().anchor) / "somewhere" / "else")

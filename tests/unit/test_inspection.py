@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from sealstore import limits
-from sealstore.pickling.inspection import Inspection, inspect_memory
-from sealstore.pickling.standins import put_back, take_name
-from sealstore.pickling.uses import ArgumentBudget
-from sealstore.pickling.wrapper import WrapperClass
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
+from sealstore.formats.pickling.standins import put_back, take_name
+from sealstore.formats.pickling.uses import ArgumentBudget
+from sealstore.formats.pickling.wrapper import WrapperClass
 from tests.engine import (
     PROTOCOLS,
     array_file,
@@ -576,7 +576,7 @@ def test_nothing_is_imported_and_nothing_runs(tmp_path: Path) -> None:
     )
     code = """
 import sys
-from sealstore.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.inspection import inspect_memory
 content = sys.stdin.buffer.read()
 inspect_memory(memoryview(b"N."))
 events, modules = [], set(sys.modules)

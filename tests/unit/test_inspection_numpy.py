@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from sealstore import limits
-from sealstore.pickling import dtype_states
-from sealstore.pickling.dtype_states import PickledDtype
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
-from sealstore.pickling.recorder import Recorder
-from sealstore.pickling.stream import PlainStream
-from sealstore.pickling.unpickler import Reader
+from sealstore.formats.pickling import dtype_states
+from sealstore.formats.pickling.dtype_states import PickledDtype
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
+from sealstore.formats.pickling.recorder import Recorder
+from sealstore.formats.pickling.stream import PlainStream
+from sealstore.formats.pickling.unpickler import Reader
 from tests.engine import (
     F8,
     ONE_F8,

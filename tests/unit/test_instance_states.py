@@ -6,10 +6,10 @@ import pytest
 from scipy import stats
 
 from sealstore.errors import PayloadFormatError
-from sealstore.pickling.instance_states import InstanceStates
-from sealstore.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE, WITH_SCIPYS_TEMPLATE
-from sealstore.pickling.standins import put_back, take_name
-from sealstore.pickling.uses import ArgumentBudget
+from sealstore.formats.pickling.instance_states import InstanceStates
+from sealstore.formats.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE, WITH_SCIPYS_TEMPLATE
+from sealstore.formats.pickling.standins import put_back, take_name
+from sealstore.formats.pickling.uses import ArgumentBudget
 
 KEY = "_parse_arg_template"
 TEMPLATE = stats.beta._parse_arg_template

@@ -14,13 +14,6 @@ import msgspec
 import pytest
 
 from sealstore import limits
-from sealstore.envelope import (
-    SETTINGS_PAYLOAD_TYPE,
-    STATEMENT_PAYLOAD_TYPE,
-    read_unverified,
-    seal,
-    seal_statement,
-)
 from sealstore.errors import (
     EnvelopeFormatError,
     KeyRoleError,
@@ -34,7 +27,16 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys import Keyring, Role, State
-from sealstore.layout import (
+from sealstore.names import request
+from sealstore.signed.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
+    STATEMENT_PAYLOAD_TYPE,
+    read_unverified,
+    seal,
+    seal_statement,
+)
+from sealstore.signed.settings import PolicySettings, RepositorySettings, open_settings
+from sealstore.storage.layout import (
     REPOSITORY_FILE,
     exclusive_empty_folder,
     make_statements_folder,
@@ -45,8 +47,6 @@ from sealstore.layout import (
     require_repository_id,
     write_mirror,
 )
-from sealstore.names import request
-from sealstore.signed_settings import PolicySettings, RepositorySettings, open_settings
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

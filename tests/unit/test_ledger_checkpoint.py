@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.envelope import pre_authentication_encoding
 from sealstore.errors import (
     KeyRoleError,
     LedgerFormatError,
@@ -36,6 +35,7 @@ from sealstore.ledger import (
 )
 from sealstore.ledger.checkpoint import read_checkpoint_text
 from sealstore.ledger.signed_note import NoteSignature, read_note, write_note
+from sealstore.signed.envelope import pre_authentication_encoding
 from tests.ledger_trees import LOG_ID, Chain, access_head, head
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

@@ -11,16 +11,6 @@ import msgspec
 import pytest
 
 from sealstore import limits
-from sealstore.envelope import (
-    ACCESS_HEAD_PAYLOAD_TYPE,
-    APPROVAL_PAYLOAD_TYPE,
-    HEAD_PAYLOAD_TYPE,
-    ROLE_OF_PAYLOAD_TYPE,
-    SETTINGS_PAYLOAD_TYPE,
-    STATEMENT_PAYLOAD_TYPE,
-    read_unverified,
-    seal,
-)
 from sealstore.errors import (
     EnvelopeFormatError,
     KeyRoleError,
@@ -42,6 +32,16 @@ from sealstore.ledger import (
     open_head,
     seal_access_head,
     seal_head,
+)
+from sealstore.signed.envelope import (
+    ACCESS_HEAD_PAYLOAD_TYPE,
+    APPROVAL_PAYLOAD_TYPE,
+    HEAD_PAYLOAD_TYPE,
+    ROLE_OF_PAYLOAD_TYPE,
+    SETTINGS_PAYLOAD_TYPE,
+    STATEMENT_PAYLOAD_TYPE,
+    read_unverified,
+    seal,
 )
 from tests.ledger_trees import Chain, access_head, head
 from tests.sealstore_fixtures import (

@@ -8,7 +8,6 @@ from hashlib import sha256
 
 import pytest
 
-from sealstore.envelope import pre_authentication_encoding, read_unverified
 from sealstore.keys import Keyring
 from sealstore.ledger import (
     AccessCheckpoint,
@@ -27,6 +26,7 @@ from sealstore.ledger import (
 )
 from sealstore.ledger.signed_note import read_note
 from sealstore.names import Tag
+from sealstore.signed.envelope import pre_authentication_encoding, read_unverified
 from tests.ledger_trees import naive_answer, naive_root
 from tests.vectors import generate_ledger
 from tests.vectors.generate import ED25519_KEY, HMAC_KEY

@@ -11,9 +11,13 @@ from typing import Any
 
 import pytest
 
-from sealstore import layout, limits
-from sealstore.blobs import LocalBlobStore
-from sealstore.catalogue import Catalogue, ListFilter
+from sealstore import limits
+from sealstore.admin.creation import initialise
+from sealstore.admin.key_changes import consequences, key_named, revoke_key, rotate_key
+from sealstore.admin.key_making import new_material
+from sealstore.admin.resigning import resign_all
+from sealstore.audit.finding import Finding, claimed_ref
+from sealstore.audit.walk import walk_rows
 from sealstore.errors import (
     CatalogueError,
     CatalogueTamperedError,
@@ -24,21 +28,11 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, State
 from sealstore.keys import sources as key_sources
-from sealstore.maintenance import (
-    Finding,
-    VerifyReport,
-    claimed_ref,
-    consequences,
-    initialise,
-    key_named,
-    resign_all,
-    revoke_key,
-    rotate_key,
-    verify_all,
-    walk_rows,
-)
-from sealstore.maintenance.key_making import new_material
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage import layout
+from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.catalogue import Catalogue, ListFilter
+from sealstore.upkeep.verifying import VerifyReport, verify_all
 from tests.command_line import Site
 from tests.sealstore_fixtures import ed25519_key, hmac_key, run_sql
 
@@ -128,7 +122,7 @@ def test_progress_only_grows_and_ends_at_the_total(
     stored: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both phases are reported, up to their ends."""
-    monkeypatch.setattr("sealstore.maintenance.verifying._REPORT_EVERY", 1)
+    monkeypatch.setattr("sealstore.upkeep.verifying._REPORT_EVERY", 1)
     heard: list[tuple[str, int, int]] = []
     report = verify_all(stored, progress=lambda *step: heard.append(step), threads=2)
     statements = [done for what, done, _ in heard if what == "statements"]
@@ -318,7 +312,7 @@ def test_a_beginning_that_two_ids_share_names_no_key(monkeypatch: pytest.MonkeyP
     """Which of two keys is meant is never guessed."""
     keys = Keyring.of([hmac_key(1), hmac_key(2)])
     assert key_named(keys, hmac_key(1).key_id.upper()).key_id == hmac_key(1).key_id
-    monkeypatch.setattr("sealstore.maintenance.key_changes._MIN_PREFIX_DIGITS", 0)
+    monkeypatch.setattr("sealstore.admin.key_changes._MIN_PREFIX_DIGITS", 0)
     with pytest.raises(UnknownKeyError, match="More than one"):
         key_named(keys, "")
 
@@ -337,7 +331,7 @@ def test_a_crash_while_rotating_leaves_a_repository_that_opens(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("sealstore.maintenance.key_changes._move_signatures", die)
+        patch.setattr("sealstore.admin.key_changes._move_signatures", die)
         with pytest.raises(Killed):
             rotate_key(site.settings)
     assert [key.state for key in site.keys_kept()] == [State.ACTIVE, State.ACTIVE]

@@ -21,20 +21,20 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlalchemy.engine import Engine
 
-from sealstore.catalogue import (
+from sealstore.errors import CatalogueError, SchemaVersionError
+from sealstore.keys import Keyring, write_keyring_file
+from sealstore.keys.keyring import new_key
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
+from sealstore.storage.catalogue import (
     catalogue_engine,
     migrations_path,
     require_current_schema,
     schema_revision,
     upgrade,
 )
-from sealstore.catalogue.tables import SCHEMA_REVISIONS, metadata
-from sealstore.errors import CatalogueError, SchemaVersionError
-from sealstore.keys import Keyring, write_keyring_file
-from sealstore.keys.keyring import new_key
-from sealstore.maintenance.migration import migrate
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.upkeep.migration import migrate
 from tests.faults.children import run_all
 from tests.vectors.catalogue.generate import KEY, STORED, VECTORS
 
@@ -215,9 +215,9 @@ def broken_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(migrations_path(), folder)
     script = BROKEN.format(newest=SCHEMA_REVISIONS[-1])
     (folder / "versions/9999_broken.py").write_text(script)
-    monkeypatch.setattr("sealstore.catalogue.migrations.migrations_path", lambda: folder)
+    monkeypatch.setattr("sealstore.storage.catalogue.migrations.migrations_path", lambda: folder)
     monkeypatch.setattr(
-        "sealstore.catalogue.migrations.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999")
+        "sealstore.storage.catalogue.migrations.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999")
     )
 
 
@@ -271,7 +271,9 @@ def test_processes_that_migrate_at_the_same_time_migrate_once(
 USE = """
 import sys
 from pathlib import Path
-from sealstore.catalogue import catalogue_engine, migrations_path, require_current_schema, upgrade
+from sealstore.storage.catalogue import (
+    catalogue_engine, migrations_path, require_current_schema, upgrade
+)
 engine = catalogue_engine(Path(sys.argv[1]), create=True)
 upgrade(engine)
 require_current_schema(engine)

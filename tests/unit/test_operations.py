@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from sealstore.keys import read_keyring_file
-from sealstore.repository import Repository
-from sealstore.settings import PREFIX, Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

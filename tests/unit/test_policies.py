@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sealstore import errors
+from sealstore.admin.policy_work import set_policy
+from sealstore.formats.policies import Policies, read_policy_file
 from sealstore.keys import Keyring
-from sealstore.maintenance import set_policy
-from sealstore.policies import Policies, read_policy_file
-from sealstore.repository import Repository
-from sealstore.signed_settings import PolicySettings
+from sealstore.repository.facade import Repository
+from sealstore.signed.settings import PolicySettings
 from tests.sealstore_fixtures import snapshot
 
 
@@ -126,7 +126,7 @@ def test_the_worst_verdict_counts(tmp_path: Path) -> None:
     """Where one policy accepts and the other refuses, the import is refused."""
     site = written(tmp_path / "policy.toml", 'deny = ["mine:Model"]\n')
     both = Policies.of(PolicySettings(allow=("mine:Model",)), site, tmp_path / "repository")
-    from sealstore.statement import Import
+    from sealstore.signed.statement import Import
 
     [verdict] = both.judge([Import("mine:Model", ())])
     assert verdict.is_refused

@@ -9,11 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from sealstore import errors, limits
-from sealstore.pickling.policy import Mode, Policy, may_lead_elsewhere
-from sealstore.pickling.policy_data import policy_data
-from sealstore.pickling.policy_entry import Entry
-from sealstore.pickling.verdicts import Level, Source, Verdict
-from sealstore.statement import Import, ImportUse
+from sealstore.formats.pickling.policy import Mode, Policy, may_lead_elsewhere
+from sealstore.formats.pickling.policy_data import policy_data
+from sealstore.formats.pickling.policy_entry import Entry
+from sealstore.formats.pickling.verdicts import Level, Source, Verdict
+from sealstore.signed.statement import Import, ImportUse
 
 ESTIMATOR = "sklearn.linear_model._logistic:LogisticRegression"
 MINE = "mine.models:Churn"
@@ -361,8 +361,8 @@ def test_to_judge_imports_nothing() -> None:
     """Neither the policy nor its judgement imports what it judges, or any covered package."""
     program = (
         "import sys\n"
-        "from sealstore.pickling.policy import Policy\n"
-        "from sealstore.statement import Import\n"
+        "from sealstore.formats.pickling.policy import Policy\n"
+        "from sealstore.signed.statement import Import\n"
         "names = ['numpy:load', 'colorsys:rgb_to_hsv', 'sklearn.svm._classes:SVC', 'this:s',\n"
         "         'mine:Outer.Inner', 'antigravity:os.system']\n"
         "before = set(sys.modules)\n"

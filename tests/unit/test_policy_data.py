@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from sealstore.pickling import policy_data
-from sealstore.pickling.policy_entry import USES, is_name
+from sealstore.formats.pickling import policy_data
+from sealstore.formats.pickling.policy_entry import USES, is_name
 
 DATA = Path(policy_data.__file__).parent / "data"
 FILES = ("allowlist.json", "denylist.json", "pinned.json")

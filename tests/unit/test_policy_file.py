@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sealstore import errors, limits
-from sealstore.pickling.policy import Mode
-from sealstore.pickling.policy_entry import USES, Entry
-from sealstore.pickling.policy_file import decode_policy, policy_of, settings_of
-from sealstore.signed_settings import PolicySettings
+from sealstore.formats.pickling.policy import Mode
+from sealstore.formats.pickling.policy_entry import USES, Entry
+from sealstore.formats.pickling.policy_file import decode_policy, policy_of, settings_of
+from sealstore.signed.settings import PolicySettings
 
 
 def test_a_policy_file_says_mode_allow_and_deny() -> None:

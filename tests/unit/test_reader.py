@@ -20,7 +20,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import PayloadFormatError, UnsupportedPayloadError
-from sealstore.pickling.reader import load_object
+from sealstore.formats.pickling.reader import load_object
 from tests.engine import PROTOCOLS, frame, loaded, proto, resolve, values, wrapper
 from tests.joblib_files import METHODS, fingerprint, joblib_dumped, stock_loaded, stock_mapped
 
@@ -233,8 +233,8 @@ def test_numpy_is_imported_for_arrays_only() -> None:
     """A payload without arrays loads, and is inspected, in a process without numpy and joblib."""
     code = """
 import sys
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.reader import load_object
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.reader import load_object
 memory = memoryview(bytearray(sys.stdin.buffer.read()))
 assert load_object(memory, find_class=None) == {"a": [1, 2.5]}
 assert not inspect_memory(memory).findings

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from sealstore.errors import PayloadFormatError
-from sealstore.pickling.arrays import ArrayMaker
-from sealstore.pickling.wrapper import WrapperState
+from sealstore.formats.pickling.arrays import ArrayMaker
+from sealstore.formats.pickling.wrapper import WrapperState
 from tests.engine import (
     F8,
     ONE_F8,

@@ -22,8 +22,8 @@ from sealstore.errors import (
     PayloadFormatError,
     UnsupportedPayloadError,
 )
-from sealstore.pickling import compression
-from sealstore.pickling.compression import compression_of, decompress
+from sealstore.formats.pickling import compression
+from sealstore.formats.pickling.compression import compression_of, decompress
 from tests.engine import inspected, loaded, reasons
 from tests.joblib_files import METHODS, joblib_dumped
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sealstore.errors import PayloadFormatError
-from sealstore.pickling.stream import ArrayStream, PlainStream, holds
+from sealstore.formats.pickling.stream import ArrayStream, PlainStream, holds
 from tests.engine import frame, loaded, proto, text, values
 
 ENDS = [b".", b"b"]

@@ -10,6 +10,11 @@ from typing import Any
 
 import pytest
 
+from sealstore.admin.approval_work import protect_alias
+from sealstore.admin.key_changes import rotate_key
+from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.chains import ChainName, open_ledger
+from sealstore.audit.exporting import export_chain
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
@@ -23,20 +28,13 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys import Role, State, write_keyring_file
-from sealstore.maintenance import (
-    accept_trust,
-    audit_aliases,
-    create_access_log,
-    current_point,
-    protect_alias,
-    rebuilding,
-    rotate_key,
-)
-from sealstore.maintenance.auditing import ChainName, export_chain, open_ledger
-from sealstore.maintenance.rebuilding import rebuild
-from sealstore.maintenance.rebuilding.sources import gather
 from sealstore.names import request
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.upkeep import rebuilding
+from sealstore.upkeep.access_log import create_access_log
+from sealstore.upkeep.rebuilding import rebuild
+from sealstore.upkeep.rebuilding.sources import gather
+from sealstore.upkeep.trusting import accept_trust, current_point
 from tests.alias_moves import approvals, approver
 from tests.bundle_sites import FIRST, BundleSite
 from tests.command_line import Site

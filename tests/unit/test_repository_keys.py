@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.envelope import read_unverified
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -22,7 +21,8 @@ from sealstore.errors import (
 from sealstore.keys import HmacSha256, Keyring, Role, State, write_keyring_file
 from sealstore.keys.sources import public_keyring
 from sealstore.names import request
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.signed.envelope import read_unverified
 from tests.sealstore_fixtures import (
     access_key,
     ed25519_key,

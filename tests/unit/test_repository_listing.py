@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import pytest
 
-from sealstore.catalogue import ListFilter
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,
     ReservedTagError,
 )
 from sealstore.keys import State
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue import ListFilter
 from tests.sealstore_fixtures import (
     hmac_key,
 )

@@ -11,7 +11,6 @@ import joblib
 import pytest
 
 import sealstore
-from sealstore import environment
 from sealstore.errors import (
     ArtifactNotFound,
     EnvironmentMismatchError,
@@ -19,9 +18,10 @@ from sealstore.errors import (
     UnknownFormatError,
     UnsupportedMmapModeError,
 )
-from sealstore.formats import JoblibFormat
+from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys import Keyring
-from sealstore.repository import Repository
+from sealstore.repository import environment
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (
     payload_path,
 )

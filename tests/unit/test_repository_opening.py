@@ -21,8 +21,8 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys import Keyring, Role, write_keyring_file
-from sealstore.repository import Repository
-from sealstore.settings import Settings
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

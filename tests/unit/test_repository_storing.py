@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from sealstore import environment, limits
+from sealstore import limits
 from sealstore.errors import (
     ImmutableTagError,
     InvalidMetadataError,
@@ -26,7 +26,8 @@ from sealstore.errors import (
 )
 from sealstore.keys import Keyring, Role, State
 from sealstore.ledger import EntryArtifact
-from sealstore.repository import Repository
+from sealstore.repository import environment
+from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     ed25519_key,
@@ -208,7 +209,7 @@ def test_immutable_tags_refuse_the_second_store(
         assert snapshot(repository.root) == before
         with monkeypatch.context() as patch:
             # The other store commits only after this one has looked.
-            patch.setattr("sealstore.storing._refuse_early", lambda *_: None)
+            patch.setattr("sealstore.repository.storing._refuse_early", lambda *_: None)
             with pytest.raises(ImmutableTagError):
                 repository.store(2, "m", "a")
         assert repository.load("m", "a") == MODEL

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sealstore.errors import UnsignedImportError, UnsupportedPayloadError
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
 
 
 @pytest.mark.invariant(4)

@@ -14,11 +14,17 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.schema import CreateTable
 
 from sealstore import limits
-from sealstore.catalogue import catalogue_engine, require_current_schema, schema_revision, upgrade
-from sealstore.catalogue.engine import reading, writing
-from sealstore.catalogue.failures import catalogue_errors
-from sealstore.catalogue.migrations import upgrading
-from sealstore.catalogue.schema import (
+from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
+from sealstore.storage.catalogue import (
+    catalogue_engine,
+    require_current_schema,
+    schema_revision,
+    upgrade,
+)
+from sealstore.storage.catalogue.engine import reading, writing
+from sealstore.storage.catalogue.failures import catalogue_errors
+from sealstore.storage.catalogue.migrations import upgrading
+from sealstore.storage.catalogue.schema import (
     alembic_version,
     bounded_parsing,
     expected_sqlite_schema,
@@ -26,8 +32,7 @@ from sealstore.catalogue.schema import (
     require_checked_schema,
     require_shipped_schema,
 )
-from sealstore.catalogue.tables import SCHEMA_REVISIONS, access, metadata
-from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, access, metadata
 
 FILE = "catalogue.sqlite3"
 TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"

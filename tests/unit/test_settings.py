@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.blobs import DigestName
 from sealstore.errors import ConfigurationError
 from sealstore.keys import default_keyring_path
-from sealstore.settings import Settings, Variable, unknown_variables
+from sealstore.repository.settings import Settings, Variable, unknown_variables
+from sealstore.storage.blobs import DigestName
 from sealstore.trust import FirstUse, default_trust_folder
 from tests.sealstore_fixtures import REPOSITORY_ID
 

@@ -15,7 +15,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError
-from sealstore.statement import (
+from sealstore.signed.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     Import,

@@ -11,17 +11,17 @@ from typing import Any
 
 import pytest
 
-from sealstore.envelope import (
+from sealstore.errors import EnvelopeFormatError
+from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
+from sealstore.signed.envelope import (
     STATEMENT_PAYLOAD_TYPE,
     open_statement,
     pre_authentication_encoding,
     read_unverified,
 )
-from sealstore.errors import EnvelopeFormatError
-from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
-from sealstore.layout import read_settings_file
-from sealstore.signed_settings import open_settings
-from sealstore.statement import decode, encode
+from sealstore.signed.settings import open_settings
+from sealstore.signed.statement import decode, encode
+from sealstore.storage.layout import read_settings_file
 from tests.sealstore_fixtures import write_private
 from tests.vectors import generate
 

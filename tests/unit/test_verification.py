@@ -7,14 +7,6 @@ from typing import Any
 
 import pytest
 
-from sealstore.catalogue import ArtifactRow
-from sealstore.envelope import (
-    SETTINGS_PAYLOAD_TYPE,
-    VerifiedStatement,
-    open_statement,
-    seal,
-    statement_digest,
-)
 from sealstore.errors import (
     CatalogueTamperedError,
     EnvelopeFormatError,
@@ -31,6 +23,14 @@ from sealstore.errors import (
 from sealstore.keys import Key, Keyring, Role, State
 from sealstore.ledger import HistoryCheckpoint, seal_head
 from sealstore.names import request
+from sealstore.signed.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
+    VerifiedStatement,
+    open_statement,
+    seal,
+    statement_digest,
+)
+from sealstore.storage.catalogue import ArtifactRow
 from sealstore.verification import Proven, require_continuity, verify_head, verify_statement
 from tests.ledger_trees import head
 from tests.sealstore_fixtures import (

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from sealstore.pickling import framing
-from sealstore.pickling.writer import dump_object, fallback_counts
+from sealstore.formats.pickling import framing
+from sealstore.formats.pickling.writer import dump_object, fallback_counts
 from tests.joblib_files import (
     FullSink,
     MemorySink,

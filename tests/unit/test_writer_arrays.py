@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sealstore.pickling.framing import LARGE_BYTES, UnexpectedStream
-from sealstore.pickling.writer import dump_object
-from sealstore.pickling.writer_arrays import _Template
+from sealstore.formats.pickling.framing import LARGE_BYTES, UnexpectedStream
+from sealstore.formats.pickling.writer import dump_object
+from sealstore.formats.pickling.writer_arrays import _Template
 from tests.joblib_files import (
     MemorySink,
     c_dumped,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sealstore.errors import MissingExtraError, UsageError
-from sealstore.pickling.writer import dump_object
-from sealstore.pickling.writer_compression import Compression
+from sealstore.formats.pickling.writer import dump_object
+from sealstore.formats.pickling.writer_compression import Compression
 from tests.joblib_files import METHODS, MemorySink, c_dumped, joblib_dumped, stock_loaded
 
 NONE = [0, False, *((method, 0) for method in METHODS), ("zlib", False)]

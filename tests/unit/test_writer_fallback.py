@@ -12,11 +12,11 @@ import joblib.numpy_pickle
 import numpy as np
 import pytest
 
-from sealstore.pickling import framing, writer
-from sealstore.pickling.framing import FramedOutput
-from sealstore.pickling.writer import DumpReport, dump_object, fallback_counts
-from sealstore.pickling.writer_arrays import ArrayPickler
-from sealstore.pickling.writer_trial import trial
+from sealstore.formats.pickling import framing, writer
+from sealstore.formats.pickling.framing import FramedOutput
+from sealstore.formats.pickling.writer import DumpReport, dump_object, fallback_counts
+from sealstore.formats.pickling.writer_arrays import ArrayPickler
+from sealstore.formats.pickling.writer_trial import trial
 from tests.joblib_files import (
     METHODS,
     MemorySink,
@@ -180,7 +180,7 @@ def test_numpy_and_joblib_are_not_imported_for_an_object_without_arrays() -> Non
     """A site that stores dictionaries needs neither at that moment."""
     program = """
 import io, pickle, sys
-from sealstore.pickling.writer import DumpReport, dump_object
+from sealstore.formats.pickling.writer import DumpReport, dump_object
 
 class Sink(io.BytesIO):
     def restart(self):

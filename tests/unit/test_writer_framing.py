@@ -8,8 +8,8 @@ from struct import pack
 
 import pytest
 
-from sealstore.pickling import framing
-from sealstore.pickling.framing import FramedOutput, UnexpectedStream, new_sentinel
+from sealstore.formats.pickling import framing
+from sealstore.formats.pickling.framing import FramedOutput, UnexpectedStream, new_sentinel
 from tests.joblib_files import MemorySink
 
 HEAD = b"B\x00\x00\x01\x00"

@@ -13,14 +13,6 @@ from typing import Final
 
 import msgspec
 
-from sealstore.envelope import (
-    SETTINGS_PAYLOAD_TYPE,
-    STATEMENT_PAYLOAD_TYPE,
-    Scope,
-    pre_authentication_encoding,
-    seal,
-    seal_statement,
-)
 from sealstore.keys import (
     Ed25519Private,
     HmacSha256,
@@ -31,9 +23,16 @@ from sealstore.keys import (
     write_keyring_file,
 )
 from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.layout import REPOSITORY_FILE
-from sealstore.signed_settings import PolicySettings, RepositorySettings, seal_settings
-from sealstore.statement import (
+from sealstore.signed.envelope import (
+    SETTINGS_PAYLOAD_TYPE,
+    STATEMENT_PAYLOAD_TYPE,
+    Scope,
+    pre_authentication_encoding,
+    seal,
+    seal_statement,
+)
+from sealstore.signed.settings import PolicySettings, RepositorySettings, seal_settings
+from sealstore.signed.statement import (
     Digests,
     Import,
     ImportUse,
@@ -42,6 +41,7 @@ from sealstore.statement import (
     encode,
     make_statement,
 )
+from sealstore.storage.layout import REPOSITORY_FILE
 
 FOLDER: Final = Path(__file__).parent / "v1"
 REPOSITORY_ID: Final = "8c2f1a90b7d3465e9f0123456789abcd"

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sealstore.approval import AliasMove, AliasTarget, encode_move, seal_approval
-from sealstore.envelope import APPROVAL_PAYLOAD_TYPE, pre_authentication_encoding
 from sealstore.ledger import AliasName, encode_value
+from sealstore.signed.approval import AliasMove, AliasTarget, encode_move, seal_approval
+from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, pre_authentication_encoding
 from tests.vectors.generate import ED25519_KEY, REPOSITORY_ID
 
 FOLDER: Final = Path(__file__).parent / "aliases_v1"

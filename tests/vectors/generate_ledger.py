@@ -10,7 +10,6 @@ import json
 from pathlib import Path
 from typing import Final
 
-from sealstore.envelope import Signer
 from sealstore.keys import Ed25519Private
 from sealstore.ledger import (
     EMPTY_MAP_ROOT,
@@ -42,6 +41,7 @@ from sealstore.ledger import (
     update,
 )
 from sealstore.ledger.entries import Act, Event, Outcome
+from sealstore.signed.envelope import Signer
 from tests.vectors.generate import ED25519_KEY, HMAC_KEY, REPOSITORY_ID
 
 FOLDER: Final = Path(__file__).parent / "ledger_v1"

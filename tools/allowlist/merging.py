@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore.pickling.scipy_templates import WITH_SCIPYS_TEMPLATE
+from sealstore.formats.pickling.scipy_templates import WITH_SCIPYS_TEMPLATE
 from tools.allowlist.recording import Recording
 
 ROOT = Path(__file__).resolve().parents[2]
-DATA = ROOT / "src" / "sealstore" / "pickling" / "data"
+DATA = ROOT / "src" / "sealstore" / "formats" / "pickling" / "data"
 ALLOWLIST = DATA / "allowlist.json"
 
 PACKAGES = (

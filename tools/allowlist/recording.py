@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 
 import joblib
 
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.resolution import imports_to_sign
-from sealstore.statement import Import
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.resolution import imports_to_sign
+from sealstore.signed.statement import Import
 
 OBJECTS = (
     *("standard_library_objects", "numpy_objects", "scipy_objects", "pandas_objects"),

@@ -41,7 +41,7 @@ from sealstore.errors import BundleFormatError, InvalidNameError, StatementForma
 from sealstore.ledger.authenticated_map import ROWS
 from sealstore.ledger.merkle import HASH_BYTES
 from sealstore.names import ArtifactRef, request
-from sealstore.statement import PayloadSize, Positive, Sha256Hex, decode_canonical
+from sealstore.signed.statement import PayloadSize, Positive, Sha256Hex, decode_canonical
 
 MAGIC: Final = b"\x89sealbundle1\r\n\x1a\n"
 _HEADER: Final = struct.Struct(">16sQ32s")

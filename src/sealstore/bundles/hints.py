@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from sealstore.envelope import Scope
 from sealstore.errors import BundleFormatError, KeyringFormatError
 from sealstore.keys import Ed25519Public, Key, Keyring
 from sealstore.keys.sources import decode_keyring, encode_keyring, public_keyring
+from sealstore.signed.envelope import Scope
 
 
 def encode_hints(keyring: Keyring, key_ids: Collection[str], repository: str) -> bytes:

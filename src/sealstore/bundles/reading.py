@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from sealstore.blobs.reading import hash_file
 from sealstore.bundles.format import (
     HEADER_BYTES,
     MAGIC,
@@ -28,7 +27,8 @@ from sealstore.errors import (
     PayloadSizeError,
     StorageError,
 )
-from sealstore.statement import Digests
+from sealstore.signed.statement import Digests
+from sealstore.storage.blobs.reading import hash_file
 
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC

@@ -32,7 +32,6 @@ from enum import StrEnum
 
 from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence
 from sealstore.bundles.hints import read_hints
-from sealstore.envelope import VerifiedStatement
 from sealstore.errors import (
     BundleFormatError,
     LedgerTamperedError,
@@ -55,7 +54,8 @@ from sealstore.ledger import (
     require_not_older,
     verify_inclusion,
 )
-from sealstore.signed_settings import VerifiedSettings, open_settings
+from sealstore.signed.envelope import VerifiedStatement
+from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.verification import (
     prove_answer,
     question_key,

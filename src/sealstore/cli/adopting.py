@@ -12,8 +12,8 @@ from sealstore.cli.completion import complete_name, complete_tag
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.maintenance import Adoption
-    from sealstore.pickling.inspection import Inspection
+    from sealstore.admin.adopting import Adoption
+    from sealstore.formats.pickling.inspection import Inspection
 
 
 @click.command(short_help="Show what loading a file or an artifact would import and do.")
@@ -46,8 +46,8 @@ def inspect(
 
     The exit code is 1 if anything speaks against loading it.
     """
-    from sealstore.maintenance import inspect as inspect_target
-    from sealstore.maintenance import inspect_again
+    from sealstore.admin.inspecting import inspect as inspect_target
+    from sealstore.admin.inspecting import inspect_again
 
     if (name is None) == (path is None):
         raise click.UsageError("Say what: NAME [TAG], or --file PATH.")
@@ -66,7 +66,7 @@ def inspect(
 
 def _show_inspection(inspection: Inspection, *, as_json: bool) -> int:
     if as_json:
-        from sealstore.maintenance import inspection_to_json
+        from sealstore.admin.inspecting import inspection_to_json
 
         output.document(inspection_to_json(inspection))
         return FAILED if inspection.findings else DONE
@@ -122,8 +122,9 @@ def adopt(
     No file is ever loaded, and none is changed. Without --sign nothing is stored either. The exit
     code is 1 if a file is refused, or if its name needs a mapping.
     """
-    from sealstore.maintenance import Outcome, find_files, read_mapping
-    from sealstore.maintenance import adopt as adopt_files
+    from sealstore.admin.adopting import Outcome
+    from sealstore.admin.adopting import adopt as adopt_files
+    from sealstore.hetida.legacy_folder import find_files, read_mapping
 
     files = find_files(paths, None if mapping is None else read_mapping(mapping))
     with invocation.open() as repository, output.progress() as progress:
@@ -144,7 +145,7 @@ def adopt(
 
 
 def _show_adoptions(adoptions: list[Adoption], *, signed: bool) -> None:
-    from sealstore.maintenance import Outcome
+    from sealstore.admin.adopting import Outcome
 
     rows = []
     for adoption in adoptions:

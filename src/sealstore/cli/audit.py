@@ -20,9 +20,10 @@ from sealstore.cli.audit_log import log
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
 
 if TYPE_CHECKING:
+    from sealstore.audit.chains import ChainName
+    from sealstore.audit.verifying import AuditReport, ChainReport
     from sealstore.ledger import AccessCheckpoint, HistoryCheckpoint
-    from sealstore.maintenance.auditing import AuditReport, ChainName, ChainReport
-    from sealstore.settings import Settings
+    from sealstore.repository.settings import Settings
 
 CHAINS = ("history", "access")
 
@@ -74,7 +75,8 @@ def verify(
 
     The exit code is 1 if anything is wrong.
     """
-    from sealstore.maintenance.auditing import AuditReport, verify_export, verify_ledger
+    from sealstore.audit.exporting import verify_export
+    from sealstore.audit.verifying import AuditReport, verify_ledger
 
     settings = invocation.settings()
     points = _checkpoints(settings, since)
@@ -99,7 +101,8 @@ def verify(
 def _checkpoints(
     settings: Settings, paths: tuple[Path, ...]
 ) -> dict[ChainName, HistoryCheckpoint | AccessCheckpoint]:
-    from sealstore.maintenance.auditing import chain_of, read_checkpoint
+    from sealstore.audit.chains import chain_of
+    from sealstore.audit.checkpoints import read_checkpoint
 
     points: dict[ChainName, HistoryCheckpoint | AccessCheckpoint] = {}
     for path in paths:
@@ -119,7 +122,7 @@ def _only(
 
 
 def _chain_to_verify(chain: str | None, points: Mapping[ChainName, object]) -> ChainName | None:
-    from sealstore.maintenance.auditing import ChainName
+    from sealstore.audit.chains import ChainName
 
     if chain in CHAINS:
         wanted = ChainName(chain)
@@ -155,7 +158,7 @@ def _described(report: ChainReport) -> str:
 
 
 def _notes(report: ChainReport) -> list[str]:
-    from sealstore.maintenance.auditing import CUT_IS_NOT_SEEN
+    from sealstore.audit.verifying import CUT_IS_NOT_SEEN
 
     more = report.findings.count - len(report.findings.shown)
     notes = [f"{report.chain}: {more:,} findings more"] if more else []
@@ -185,7 +188,7 @@ def report(
     FILE is one HTML page without scripts, which fetches nothing. The exit code is 1 if the ledger
     does not verify; the page then says so on top.
     """
-    from sealstore.maintenance.auditing import write_report
+    from sealstore.audit.reporting import write_report
 
     with output.progress() as progress:
         found = write_report(
@@ -208,7 +211,7 @@ def init(invocation: Invocation, as_json: bool) -> int:
     A repository has one of its own. Loaders that mount the repository read-only, or that are not to
     share a log, each get one by this.
     """
-    from sealstore.maintenance import create_access_log
+    from sealstore.upkeep.access_log import create_access_log
 
     location = create_access_log(invocation.settings())
     if as_json:

@@ -11,7 +11,7 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.maintenance.auditing import Ledger
+    from sealstore.audit.chains import Ledger
 
 _chain_option = click.option(
     "--chain",
@@ -42,7 +42,9 @@ def checkpoint(
     Keep it where nobody who can write to the repository can reach it. With it, 'audit verify
     --since' later finds any rewriting or truncation of what is there now.
     """
-    from sealstore.maintenance.auditing import ChainName, make_checkpoint, new_file, open_ledger
+    from sealstore.audit.chains import ChainName, open_ledger
+    from sealstore.audit.checkpoints import make_checkpoint
+    from sealstore.audit.files import new_file
 
     with open_ledger(invocation.settings()) as ledger:
         made = make_checkpoint(ledger, ChainName(chain))
@@ -80,8 +82,9 @@ def consistency(invocation: Invocation, old: Path, new: Path | None, as_json: bo
 
     Without NEW: in what is there now. The proof is verified before it is shown.
     """
-    from sealstore.maintenance.auditing import consistency as consistency_of
-    from sealstore.maintenance.auditing import open_ledger, read_checkpoint
+    from sealstore.audit.chains import open_ledger
+    from sealstore.audit.checkpoints import consistency as consistency_of
+    from sealstore.audit.checkpoints import read_checkpoint
 
     settings = invocation.settings()
     older = read_checkpoint(settings, old).checkpoint
@@ -119,7 +122,9 @@ def prove(invocation: Invocation, sequence: int, chain: str, file: Path | None, 
     """
     import msgspec
 
-    from sealstore.maintenance.auditing import ChainName, new_file, open_ledger, prove_entry
+    from sealstore.audit.chains import ChainName, open_ledger
+    from sealstore.audit.files import new_file
+    from sealstore.audit.proofs import prove_entry
 
     with open_ledger(invocation.settings()) as ledger:
         document = prove_entry(ledger, ChainName(chain), sequence)
@@ -145,7 +150,7 @@ def check_proof(invocation: Invocation, file: Path, as_json: bool) -> int:
 
     import msgspec
 
-    from sealstore.maintenance.auditing import check_proof as checked
+    from sealstore.audit.proofs import check_proof as checked
 
     proven = checked(invocation.settings(), file)
     if as_json:
@@ -177,7 +182,8 @@ def export(invocation: Invocation, file: Path, chain: str, force: bool) -> int:
     Every entry is verified first; nothing is written if one is not the head's. 'audit verify
     --export FILE' verifies it again, wherever the keys are.
     """
-    from sealstore.maintenance.auditing import ChainName, export_chain, open_ledger
+    from sealstore.audit.chains import ChainName, open_ledger
+    from sealstore.audit.exporting import export_chain
 
     with open_ledger(invocation.settings()) as ledger, output.progress() as progress:
         head = export_chain(ledger, ChainName(chain), file, force=force, progress=progress)

@@ -13,8 +13,9 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
 
 if TYPE_CHECKING:
+    from sealstore.audit.chains import ChainName
+    from sealstore.audit.log import LogFilter, LogLine
     from sealstore.ledger import AccessEntry, HistoryEntry
-    from sealstore.maintenance.auditing import ChainName, LogFilter, LogLine
 
 _HEADERS: Final = (
     "CHAIN", "NUMBER", "AT (UTC)", "EVENT", "OUTCOME", "ARTIFACT", "ACTOR", "HOST", "REASON",
@@ -100,7 +101,7 @@ def log(
 
 
 def _filter(given: dict[str, Any]) -> LogFilter:
-    from sealstore.maintenance.auditing import LogFilter
+    from sealstore.audit.log import LogFilter
 
     return LogFilter(
         name=given["name"],
@@ -114,7 +115,7 @@ def _filter(given: dict[str, Any]) -> LogFilter:
 
 
 def _chosen(chain: str) -> ChainName | None:
-    from sealstore.maintenance.auditing import ChainName
+    from sealstore.audit.chains import ChainName
 
     return None if chain == "both" else ChainName(chain)
 
@@ -122,7 +123,8 @@ def _chosen(chain: str) -> ChainName | None:
 def _page(
     invocation: Invocation, chain: str, wanted: LogFilter, limit: int, after: int | None
 ) -> tuple[list[LogLine], int | None, bool]:
-    from sealstore.maintenance.auditing import log_page, merged, open_ledger
+    from sealstore.audit.chains import open_ledger
+    from sealstore.audit.log import log_page, merged
 
     with open_ledger(invocation.settings()) as ledger:
         pages = [
@@ -139,7 +141,8 @@ def _page(
 def _follow(
     invocation: Invocation, chain: str, wanted: LogFilter, interval: float, as_lines: bool
 ) -> int:
-    from sealstore.maintenance.auditing import follow, open_ledger
+    from sealstore.audit.chains import open_ledger
+    from sealstore.audit.log import follow
 
     def pause() -> bool:
         time.sleep(interval)

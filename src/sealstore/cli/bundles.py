@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sealstore.bundles import VerifiedArtifact, VerifiedBundle
+    from sealstore.bundles.checking import BundleReport
+    from sealstore.bundles.importing import ImportReport
     from sealstore.keys import Key
-    from sealstore.maintenance.bundling import BundleReport, ImportReport
 
 _SHOWN_KEY_DIGITS: Final = 12
 _CONTINUITY: Final = {
@@ -68,7 +69,7 @@ def create(
     tag without a revision is its newest, a name without a tag the latest. FILE holds the payloads
     as they are: it is as confidential as they.
     """
-    from sealstore.maintenance.bundling import create_bundle
+    from sealstore.bundles.creating import create_bundle
     from sealstore.names import parse_request
 
     refs = [parse_request(name) for name in names]
@@ -120,8 +121,8 @@ def verify(
     No repository and no network is needed, and nothing is unpickled. The public keys in FILE are
     never trusted: whoever made it chose them. The exit code is 1 if anything is refused.
     """
-    from sealstore.maintenance import configured_keyring
-    from sealstore.maintenance.bundling import verify_bundle
+    from sealstore.admin.keyring_file import configured_keyring
+    from sealstore.bundles.checking import verify_bundle
 
     settings = invocation.settings()
     with output.progress() as progress:
@@ -176,7 +177,7 @@ def _head_fields(bundle: VerifiedBundle) -> list[tuple[str, str]]:
 
 
 def _show_artifacts(artifacts: Sequence[VerifiedArtifact]) -> None:
-    from sealstore.maintenance.bundling.checking import imported_from
+    from sealstore.bundles.checking import imported_from
 
     rows = []
     for artifact in artifacts:
@@ -217,7 +218,7 @@ def import_(
     its history names the origin, whose statement is kept. The local policy applies. What is there
     already is passed over.
     """
-    from sealstore.maintenance.bundling import import_bundle
+    from sealstore.bundles.importing import import_bundle
 
     with invocation.open() as repository, output.progress() as progress:
         report = import_bundle(

@@ -19,7 +19,7 @@ from sealstore.cli.completion import complete_name, complete_tag
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.repository import Repository
+    from sealstore.repository.facade import Repository
 
 _NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
 """What file systems without hard links say, those of memory cards for one."""
@@ -95,7 +95,7 @@ def _metadata(text: str | None) -> dict[str, Any] | None:
     import msgspec
 
     from sealstore.errors import InvalidMetadataError, StatementFormatError
-    from sealstore.statement import refuse_ambiguous_json
+    from sealstore.signed.statement import refuse_ambiguous_json
 
     if text is None:
         return None
@@ -244,7 +244,7 @@ def remove(
 
 
 def _count(repository: Repository, name: str, tag: str, revision: int | None) -> int:
-    from sealstore.catalogue import ListFilter
+    from sealstore.storage.catalogue import ListFilter
 
     count = repository.catalogue.count(ListFilter(name=name, tag=tag))
     return min(count, 1) if revision is not None else count

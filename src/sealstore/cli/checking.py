@@ -11,8 +11,8 @@ from sealstore.cli.completion import complete_name, complete_tag
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.maintenance import VerifyReport
-    from sealstore.repository import Repository
+    from sealstore.repository.facade import Repository
+    from sealstore.upkeep.verifying import VerifyReport
 
 
 @click.command(short_help="Verify artifacts and their payloads.")
@@ -45,7 +45,7 @@ def verify(
         if all_:
             report = _verify_all(repository, name, tag, threads)
         else:
-            from sealstore.maintenance import verify_one
+            from sealstore.upkeep.verifying import verify_one
 
             report = verify_one(repository, name or "", tag or "latest", revision)
     if as_json:
@@ -58,9 +58,9 @@ def verify(
 def _verify_all(
     repository: Repository, name: str | None, tag: str | None, threads: int | None
 ) -> VerifyReport:
-    from sealstore.catalogue import ListFilter
     from sealstore.errors import ArtifactNotFound
-    from sealstore.maintenance import verify_all
+    from sealstore.storage.catalogue import ListFilter
+    from sealstore.upkeep.verifying import verify_all
 
     wanted = ListFilter(name=name, tag=tag)
     with output.progress() as progress:
@@ -93,7 +93,7 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
 
     Nothing is changed. The exit code is 1 if anything is wrong.
     """
-    from sealstore.maintenance.doctor import Level, doctor
+    from sealstore.upkeep.doctor import Level, doctor
 
     checks = doctor(invocation.environment(), invocation.options())
     wrong = [check for check in checks if check.level is Level.WRONG]

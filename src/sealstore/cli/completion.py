@@ -87,7 +87,7 @@ def _names(ctx: click.Context) -> list[str]:
 
 def _tags(ctx: click.Context, name: object) -> list[str]:
     from sealstore import limits
-    from sealstore.catalogue import ListFilter
+    from sealstore.storage.catalogue import ListFilter
 
     wanted = ListFilter(name=str(name), newest_only=True)
     with options_of_completion(ctx.find_root().params).open() as repository:
@@ -96,13 +96,13 @@ def _tags(ctx: click.Context, name: object) -> list[str]:
 
 
 def _snapshots(folder: object) -> list[str]:
-    from sealstore.maintenance.backing_up import snapshots_in
+    from sealstore.upkeep.backing_up import snapshots_in
 
     return [each.path.name for each in snapshots_in(Path(str(folder)))]
 
 
 def _key_ids(ctx: click.Context) -> list[str]:
-    from sealstore.maintenance import configured_keyring
+    from sealstore.admin.keyring_file import configured_keyring
 
     settings = options_of_completion(ctx.find_root().params).settings()
     return [key.key_id for key in configured_keyring(settings)]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
-    from sealstore.repository import Repository
-    from sealstore.settings import Settings, Variable
+    from sealstore.repository.facade import Repository
+    from sealstore.repository.settings import Settings, Variable
 
 COMPLETION_VARIABLE: Final = "_SEALSTORE_COMPLETE"
 DONE: Final = 0
@@ -37,7 +37,7 @@ class Invocation:
 
     def options(self) -> dict[Variable, str]:
         """The variables that options stand in for, each with its option."""
-        from sealstore.settings import Variable
+        from sealstore.repository.settings import Variable
 
         given = {Variable.PATH: self.repository, Variable.KEYRING: self.keyring}
         names = {Variable.PATH: "--repository", Variable.KEYRING: "--keyring"}
@@ -45,7 +45,7 @@ class Invocation:
 
     def environment(self) -> dict[str, str]:
         """The environment variables, as if the options had been set there."""
-        from sealstore.settings import Variable
+        from sealstore.repository.settings import Variable
 
         variables = dict(os.environ)
         if self.repository:
@@ -60,7 +60,7 @@ class Invocation:
         Raises:
             ConfigurationError: a variable has an impossible value.
         """
-        from sealstore.settings import Settings
+        from sealstore.repository.settings import Settings
 
         return Settings.from_environment(self.environment())
 
@@ -70,7 +70,7 @@ class Invocation:
         Raises:
             SealstoreError: as ``Repository.open``.
         """
-        from sealstore.repository import Repository
+        from sealstore.repository.facade import Repository
 
         return Repository.open(settings=self.settings())
 

@@ -16,9 +16,9 @@ from sealstore.cli.setup import ALGORITHMS
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from sealstore.admin.key_changes import Consequences
     from sealstore.keys import Key
-    from sealstore.maintenance import Consequences
-    from sealstore.settings import Settings
+    from sealstore.repository.settings import Settings
 
 ROLES: Final = ("store", "admin", "access", "approve")
 _REPOSITORY_ID: Final = re.compile("[0-9a-f]{32}")
@@ -86,9 +86,9 @@ def generate(
                 " of --algorithm, --role and --repository."
             )
         return _generate_key_file(settings, key_file, as_json)
+    from sealstore.admin.key_making import default_repositories, generate_key
     from sealstore.keys import Role
     from sealstore.keys.keyring import DEFAULT_ROLES
-    from sealstore.maintenance import default_repositories, generate_key
 
     wanted = frozenset(map(Role, roles)) or DEFAULT_ROLES
     if repository is None:
@@ -105,7 +105,7 @@ def generate(
 
 
 def _generate_key_file(settings: Settings, path: Path, as_json: bool) -> int:
-    from sealstore.maintenance import write_hmac_key_file
+    from sealstore.admin.key_making import write_hmac_key_file
 
     material = write_hmac_key_file(path.absolute(), outside=settings.path)
     if as_json:
@@ -183,8 +183,8 @@ def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
 
     What the old key signed still loads. 'resign' gives it the new key's signature.
     """
+    from sealstore.admin.key_changes import rotate_key
     from sealstore.keys import State
-    from sealstore.maintenance import rotate_key
 
     rotation = rotate_key(invocation.settings(), key)
     if as_json:
@@ -225,7 +225,7 @@ def _after_rotation(new: Key) -> Iterable[str]:
 @pass_invocation
 def retire(invocation: Invocation, key: str, as_json: bool) -> int:
     """Let KEY sign no more; what it signed still loads."""
-    from sealstore.maintenance import consequences, retire_key
+    from sealstore.admin.key_changes import consequences, retire_key
 
     settings = invocation.settings()
     found = consequences(settings, key)
@@ -250,7 +250,7 @@ def revoke(invocation: Invocation, key: str, yes: bool, as_json: bool) -> int:
     For a key that somebody else may have. Where another admin key is active, it signs
     repository.json first, so that the repository stays open.
     """
-    from sealstore.maintenance import consequences, revoke_key
+    from sealstore.admin.key_changes import consequences, revoke_key
 
     settings = invocation.settings()
     found = consequences(settings, key)
@@ -325,8 +325,8 @@ def export(
     its public part into the keyring here. HMAC keys have no public part: who can verify with one
     can sign with it.
     """
+    from sealstore.admin.key_exporting import export_for_loader, export_public
     from sealstore.keys import write_keyring_file
-    from sealstore.maintenance import export_for_loader, export_public
 
     if public and loader:
         raise click.UsageError("--public and --loader exclude each other.")
@@ -390,8 +390,8 @@ def import_(
     gets those of the given roles that it has there. A key that is here already stays as it is.
     Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
     """
+    from sealstore.admin.key_importing import import_keys, plan_import
     from sealstore.keys import Role
-    from sealstore.maintenance import import_keys, plan_import
 
     settings, wanted = invocation.settings(), [Role(role) for role in roles]
     planned = plan_import(settings, file, wanted)

@@ -13,12 +13,12 @@ from sealstore.cli.completion import complete_name, complete_tag
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
 
 if TYPE_CHECKING:
-    from sealstore.artifact import Artifact
-    from sealstore.catalogue import ArtifactRow, ListFilter
     from sealstore.errors import SealstoreError
     from sealstore.ledger import HistoryEntry
-    from sealstore.origins import KeptOrigin
-    from sealstore.repository import Repository
+    from sealstore.repository.artifact import Artifact
+    from sealstore.repository.facade import Repository
+    from sealstore.repository.origins import KeptOrigin
+    from sealstore.storage.catalogue import ArtifactRow, ListFilter
 
 _KEY_ID_DIGITS: Final = 32
 _SHOWN_KEY_DIGITS: Final = 12
@@ -55,8 +55,8 @@ def list_artifacts(
     Each statement is verified (payloads are not read: see 'verify'). Rows that do not pass are
     marked REFUSED, with the reason, and the exit code is 1.
     """
+    from sealstore.audit.walk import walk_rows
     from sealstore.errors import SealstoreError
-    from sealstore.maintenance import walk_rows
 
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]] = []
     with invocation.open() as repository:
@@ -79,8 +79,8 @@ def list_artifacts(
 
 
 def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) -> ListFilter:
-    from sealstore.catalogue import ListFilter
-    from sealstore.maintenance import key_named
+    from sealstore.admin.key_changes import key_named
+    from sealstore.storage.catalogue import ListFilter
 
     if key is not None and len(key) != _KEY_ID_DIGITS:
         key = key_named(repository.keyring, key).key_id
@@ -100,8 +100,8 @@ def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) 
 def _list_json(
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]], next_after: int | None
 ) -> dict[str, Any]:
+    from sealstore.audit.finding import Finding, claimed_ref
     from sealstore.errors import SealstoreError
-    from sealstore.maintenance import Finding, claimed_ref
 
     artifacts, refused = [], []
     for row, found in listed:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from sealstore.maintenance import Finding, Progress
+    from sealstore.audit.finding import Finding
+    from sealstore.repository.progress import Progress
 
 _USAGE: Final = 2
 _UNLIMITED_WIDTH: Final = 1_000_000

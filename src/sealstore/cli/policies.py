@@ -21,8 +21,8 @@ def policy() -> None:
 @pass_invocation
 def show(invocation: Invocation, as_json: bool) -> int:
     """Show the repository's policy, and the site's (MODEL_REPO_POLICY) beside it."""
-    from sealstore.maintenance import policy_toml
-    from sealstore.pickling.policy_file import settings_of
+    from sealstore.admin.policy_work import policy_toml
+    from sealstore.formats.pickling.policy_file import settings_of
 
     with invocation.open() as repository:
         policies = repository.policies.all
@@ -54,9 +54,9 @@ def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bo
 
     The exit code is 1 if any artifact is refused.
     """
-    from sealstore.catalogue import ListFilter
-    from sealstore.maintenance import check_policy
-    from sealstore.pickling.verdicts import Level
+    from sealstore.admin.policy_work import check_policy
+    from sealstore.formats.pickling.verdicts import Level
+    from sealstore.storage.catalogue import ListFilter
 
     with invocation.open() as repository:
         judged, errors = check_policy(repository, ListFilter(name=name, tag=tag))
@@ -95,7 +95,7 @@ def learn(invocation: Invocation) -> int:
 
     What is dangerous is not learned: 'sealstore policy check' shows it.
     """
-    from sealstore.maintenance import learn_policy, policy_toml
+    from sealstore.admin.policy_work import learn_policy, policy_toml
 
     with invocation.open() as repository:
         for text in policy_toml(learn_policy(repository)).splitlines():
@@ -108,7 +108,8 @@ def learn(invocation: Invocation) -> int:
 @pass_invocation
 def set_(invocation: Invocation, file: Path) -> int:
     """Sign a policy.toml into the repository's settings, with an admin key."""
-    from sealstore.maintenance import configured_keyring, set_policy
+    from sealstore.admin.keyring_file import configured_keyring
+    from sealstore.admin.policy_work import set_policy
 
     settings = invocation.settings()
     changed = set_policy(settings, configured_keyring(settings), file)

@@ -12,8 +12,8 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation, path_given
 
 if TYPE_CHECKING:
-    from sealstore.maintenance import Created
-    from sealstore.settings import Settings
+    from sealstore.admin.creation import Created
+    from sealstore.repository.settings import Settings
 
 ALGORITHMS = ("hmac-sha256", "ed25519")
 
@@ -52,7 +52,7 @@ def init(
     The new key may store, administer and record accesses, in this repository only. An active key
     that is for every repository is used instead where there is one.
     """
-    from sealstore.maintenance import initialise
+    from sealstore.admin.creation import initialise
 
     invocation.repository = path or invocation.repository
     invocation.keyring = keyring or invocation.keyring
@@ -77,7 +77,7 @@ def init(
 
 def _exports(settings: Settings, invocation: Invocation) -> list[str]:
     """What a shell has to set so that it finds what options named."""
-    from sealstore.settings import Variable
+    from sealstore.repository.settings import Variable
 
     places = {Variable.PATH: settings.path, Variable.KEYRING: settings.keyring_path}
     return [
@@ -114,7 +114,7 @@ def migrate(invocation: Invocation, yes: bool, as_json: bool) -> int:
 
     There is no way back but a copy of the database from before, so this asks for it.
     """
-    from sealstore.maintenance import migration
+    from sealstore.upkeep import migration
 
     settings = invocation.settings()
     done = migration.pending_migration(settings)

@@ -73,7 +73,8 @@ def resign(
 def _resign_settings(invocation: Invocation, accept: str | None, as_json: bool) -> int:
     import msgspec
 
-    from sealstore.maintenance import configured_keyring, resign_settings
+    from sealstore.admin.keyring_file import configured_keyring
+    from sealstore.admin.settings_signature import resign_settings
 
     configured = invocation.settings()
     signature = resign_settings(configured, configured_keyring(configured), accept=accept)
@@ -102,7 +103,8 @@ def _resign_settings(invocation: Invocation, accept: str | None, as_json: bool) 
 def _resign_artifacts(
     invocation: Invocation, key: str | None, actor: str | None, as_json: bool
 ) -> int:
-    from sealstore.maintenance import key_named, resign_all
+    from sealstore.admin.key_changes import key_named
+    from sealstore.admin.resigning import resign_all
 
     with invocation.open() as repository, output.progress() as progress:
         key_id = None if key is None else key_named(repository.keyring, key).key_id

@@ -11,8 +11,8 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.maintenance.collecting import Candidate, GcReport
-    from sealstore.maintenance.fsck import FsckReport
+    from sealstore.upkeep.collecting import Candidate, GcReport
+    from sealstore.upkeep.fsck import FsckReport
 
 _SHOWN: Final = 20
 
@@ -28,7 +28,7 @@ def fsck(invocation: Invocation, threads: int | None, as_json: bool) -> int:
     mirrored statements, files and their permissions, the access log. The exit code is 1 if anything
     is wrong; what is only worth knowing is a note.
     """
-    from sealstore.maintenance.fsck import fsck as check
+    from sealstore.upkeep.fsck import fsck as check
 
     with output.progress() as progress:
         report = check(invocation.settings(), progress=progress, threads=threads)
@@ -65,7 +65,7 @@ def _show_check(report: FsckReport) -> None:
 
 
 def _grace(_: click.Context, __: click.Parameter, value: str) -> int:
-    from sealstore.settings import duration
+    from sealstore.repository.settings import duration
 
     seconds = 0 if value in ("0", "0s") else duration(value)
     if seconds is None:
@@ -99,7 +99,7 @@ def gc(
     What is needed is proven first, from the signed head and the history: where anything is wrong,
     nothing is removed and the exit code is 1. What was removed is put on record in the history.
     """
-    from sealstore.maintenance.collecting import collect
+    from sealstore.upkeep.collecting import collect
 
     with invocation.open() as repository, output.progress() as progress:
         report = collect(

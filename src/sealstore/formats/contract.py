@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Literal, Protocol
 
-from sealstore.blobs import VerifiedPayload
-from sealstore.pickling.writer import Sink
-from sealstore.statement import Import
+from sealstore.formats.pickling.writer import Sink
+from sealstore.signed.statement import Import
+from sealstore.storage.blobs import VerifiedPayload
 
 __all__ = ["Format", "Sink"]
 

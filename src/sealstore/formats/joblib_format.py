@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from sealstore.blobs import VerifiedPayload
 from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreError
 from sealstore.formats.contract import Sink
-from sealstore.pickling.inspection import inspect_memory
-from sealstore.pickling.reader import load_object
-from sealstore.pickling.resolution import SignedImports, imports_to_sign
-from sealstore.pickling.writer import dump_object
-from sealstore.statement import Import
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.reader import load_object
+from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.writer import dump_object
+from sealstore.signed.statement import Import
+from sealstore.storage.blobs import VerifiedPayload
 
 
 class JoblibFormat:

@@ -24,10 +24,10 @@ from sealstore.errors import (
     RepositoryNotFoundError,
     SealstoreError,
 )
-from sealstore.layout import REPOSITORY_FILE
 from sealstore.names import Name, Tag
-from sealstore.repository import Repository
-from sealstore.settings import Settings, Variable
+from sealstore.repository.facade import Repository
+from sealstore.repository.settings import Settings, Variable
+from sealstore.storage.layout import REPOSITORY_FILE
 
 __all__ = ["dump_obj", "install", "load_obj"]
 

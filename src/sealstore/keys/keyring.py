@@ -13,7 +13,6 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Final
 
-from sealstore.envelope import Scope, Signer
 from sealstore.errors import (
     KeyringError,
     KeyringFormatError,
@@ -24,6 +23,7 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys.algorithms import KeyMaterial
+from sealstore.signed.envelope import Scope, Signer
 
 
 class State(StrEnum):

@@ -22,7 +22,6 @@ from typing import Final, Literal
 import msgspec
 
 from sealstore import limits
-from sealstore.envelope import Scope
 from sealstore.errors import (
     KeyringFormatError,
     KeyringNotFoundError,
@@ -32,7 +31,8 @@ from sealstore.errors import (
 )
 from sealstore.keys.algorithms import ALGORITHMS, HmacSha256
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
-from sealstore.statement import RepositoryId, UtcTime, refuse_ambiguous_json
+from sealstore.signed.envelope import Scope
+from sealstore.signed.statement import RepositoryId, UtcTime, refuse_ambiguous_json
 
 _TIME_FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 

@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from sealstore import limits
-from sealstore.envelope import Signer, Verifier
 from sealstore.errors import LedgerFormatError, UnknownKeyError, UsageError
 from sealstore.ledger.head import AccessHead, Head
 from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
+from sealstore.signed.envelope import Signer, Verifier
 
 _HASH: Final = "([A-Za-z0-9+/]{43}=)"
 _COUNT: Final = "(0|[1-9][0-9]{0,18})"

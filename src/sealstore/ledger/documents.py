@@ -11,7 +11,7 @@ import msgspec
 from sealstore import limits
 from sealstore.errors import InvalidNameError, LedgerFormatError, StatementFormatError
 from sealstore.names import Name, Tag
-from sealstore.statement import decode_canonical
+from sealstore.signed.statement import decode_canonical
 
 Document = TypeVar("Document")
 

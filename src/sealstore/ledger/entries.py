@@ -21,7 +21,7 @@ from sealstore.ledger.documents import (
     require_stored_tag,
     require_tag,
 )
-from sealstore.statement import Positive, Sha256Hex, UtcTime, Who
+from sealstore.signed.statement import Positive, Sha256Hex, UtcTime, Who
 
 Event = Literal[
     "create", "store", "remove", "resign", "settings", "key", "alias", "gc", "lost", "rebuild"

@@ -13,7 +13,10 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from sealstore import limits
-from sealstore.envelope import (
+from sealstore.errors import LedgerFormatError, RetiredKeyError
+from sealstore.ledger.documents import Count, decode_document, encode_document
+from sealstore.ledger.merkle import Frontier
+from sealstore.signed.envelope import (
     ACCESS_HEAD_PAYLOAD_TYPE,
     HEAD_PAYLOAD_TYPE,
     Signer,
@@ -21,10 +24,7 @@ from sealstore.envelope import (
     open_envelope,
     seal,
 )
-from sealstore.errors import LedgerFormatError, RetiredKeyError
-from sealstore.ledger.documents import Count, decode_document, encode_document
-from sealstore.ledger.merkle import Frontier
-from sealstore.statement import Positive, RepositoryId, Sha256Hex, UtcTime
+from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, UtcTime
 
 LogId = RepositoryId
 """The id of an access log: 32 hexadecimal digits, random like a repository's."""

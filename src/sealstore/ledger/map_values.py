@@ -15,7 +15,7 @@ from sealstore import limits
 from sealstore.errors import LedgerFormatError
 from sealstore.ledger.documents import decode_document, encode_document, require_stored_tag
 from sealstore.names import Tag
-from sealstore.statement import Positive, Sha256Hex
+from sealstore.signed.statement import Positive, Sha256Hex
 
 
 class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):

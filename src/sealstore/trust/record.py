@@ -27,7 +27,7 @@ from sealstore.ledger import (
 )
 from sealstore.ledger.documents import Count, decode_document, encode_document
 from sealstore.ledger.head import LogId
-from sealstore.statement import Positive, RepositoryId, Sha256Hex, UtcTime
+from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, UtcTime
 from sealstore.trust.freshness import seconds_between, utc_text
 
 Prove = Callable[[int, int], Sequence[bytes]]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore.pickling.inspection import Inspection, inspect_memory
-from sealstore.pickling.policy import Mode, Policy
-from sealstore.pickling.reader import load_object
-from sealstore.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
+from sealstore.formats.pickling.policy import Mode, Policy
+from sealstore.formats.pickling.reader import load_object
+from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
 from tests.attacks.corpus.case import PAYLOAD
 from tests.attacks.corpus.forking import MIB, ForkServer, Report, limit, serve
 

@@ -14,10 +14,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sealstore.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.keys import HmacSha256, Keyring
 from sealstore.keys.keyring import new_key
-from sealstore.repository import Repository
+from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
 
 VECTORS = Path(__file__).parent
 KEY = HmacSha256(b"the key of catalogue's vectors, known to everybody")

@@ -1,0 +1,1 @@
+"""For who holds the keys: keys, policies, approvals, adoption, a new repository."""

@@ -1,0 +1,1 @@
+"""For the auditor: what the ledger says, verified, kept, proven and reported."""

@@ -1,0 +1,266 @@
+"""numpy's objects in an inspection: dtypes, arrays and scalars, judged without numpy.
+
+What a stream says of them is held against what numpy itself would have pickled, because numpy
+believes some of it: a dtype's state, the shape that ``_reconstruct`` allocates. See `dtype_states`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from sealstore import limits
+from sealstore.errors import PayloadFormatError
+from sealstore.formats.pickling.dtype_states import (
+    HOLDS_OBJECTS,
+    DtypeFacts,
+    PickledDtype,
+    element_count,
+    pickled_dtype,
+)
+from sealstore.formats.pickling.recorder import Prepare, Recorder, answering
+from sealstore.formats.pickling.refusals import Reason, refused
+from sealstore.formats.pickling.standins import (
+    Arguments,
+    MetName,
+    NamedType,
+    ResultType,
+    Unchangeable,
+    foreign_state,
+)
+from sealstore.formats.pickling.uses import UseKind
+from sealstore.formats.pickling.wrapper import WrapperState
+
+_PLAIN_CLASSES: Final = frozenset(
+    (
+        "numpy:ndarray",
+        "numpy:matrix",
+        "numpy.matrixlib.defmatrix:matrix",
+        "numpy:memmap",
+        "numpy.core.memmap:memmap",
+    )
+)
+_RECORDS: Final = frozenset(("numpy:record", "numpy.rec:record", "numpy.core.records:record"))
+_STRING_DTYPE: Final = "numpy._core._internal:_convert_to_stringdtype_kwargs"
+# Its elements are pickled as a list of strings, as an array of objects is.
+_STRING_FACTS: Final = DtypeFacts("StringDType", size=16, alignment=8, flags=1)
+_ARRAY_STATE_FIELDS: Final = 5
+_ARRAY_STATE_VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayKind:
+    """Arrays of one dtype and shape, and how many there are."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    count: int
+
+
+class InertArray(Unchangeable):
+    """Stands for an array that joblib's wrapper announced. Nothing ever changes such an array."""
+
+    __slots__ = ()
+    _sealstore_shown_as = "array"
+
+
+class ReconstructedArray(Unchangeable):
+    """Stands for what ``_reconstruct`` made: an array that waits for its state, once."""
+
+    __slots__ = ("_has_state", "_subclass")
+    _sealstore_shown_as = "array"
+
+    def __init__(self, subclass: MetName) -> None:
+        self._subclass = subclass
+        self._has_state = False
+
+    def __setstate__(self, state: object) -> None:  # a BUILD that is right
+        if self._has_state:
+            raise foreign_state()
+        self._has_state = True
+        plain = self._subclass.name in _PLAIN_CLASSES
+        if type(state) is tuple and len(state) == _ARRAY_STATE_FIELDS and _facts(state[2]):
+            _judge_array_state(state)
+        elif plain:
+            raise _malformed_array("has a state of another form")
+        if not plain:
+            self._subclass.states.append(state)
+
+
+class DtypeName(Unchangeable):
+    """Stands for ``numpy.dtype`` itself, of which no stream makes instances but by calling it."""
+
+    __slots__ = ("_met",)
+
+    def __init__(self, met: MetName) -> None:
+        self._met = met
+
+    def __call__(self, *arguments: object) -> PickledDtype:
+        """Answer REDUCE."""
+        self._met.uses.note(UseKind.CALLED, arguments)
+        first = arguments[0] if arguments else None
+        is_record = isinstance(first, NamedType) and first.met.name in _RECORDS
+        return pickled_dtype(arguments, is_record=is_record)
+
+    @property
+    def _sealstore_shown_as(self) -> str:
+        return f"global {self._met.name}"
+
+
+class ArrayRecorder:
+    """The arrays of one payload: what makes none, and writes down their dtypes and shapes."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, tuple[int, ...]], int] = {}
+        # Dtypes already judged, by their ids, which stay theirs while they are kept.
+        self._judged: dict[int, tuple[object, DtypeFacts]] = {}
+        self.left_out = 0
+
+    def item_size(self, state: WrapperState) -> int | None:
+        """Bytes of one element, or None where the array's elements are objects.
+
+        Raises:
+            PayloadFormatError: a class or a dtype that joblib does not write.
+        """
+        subclass = state.subclass
+        if not isinstance(subclass, NamedType) or subclass.met.name not in _PLAIN_CLASSES:
+            raise _malformed_array("is of a class that joblib never writes")
+        judged = self._judged.get(id(state.dtype))
+        facts = self._judge(state.dtype) if judged is None else judged[1]
+        return None if facts.flags & HOLDS_OBJECTS else facts.size
+
+    def from_memory(self, state: WrapperState, _offset: int, _size: int) -> InertArray:
+        """Write down an array, and return what stands for it."""
+        self._count(state)
+        return _INERT_ARRAY
+
+    def finished(self, state: WrapperState, array: object) -> InertArray:
+        """Write down an array of objects, and return what stands for it.
+
+        Raises:
+            PayloadFormatError: its nested stream did not make an array.
+        """
+        if type(array) is not ReconstructedArray:
+            raise _malformed_array("of objects is announced where something else stands")
+        self._count(state)
+        return _INERT_ARRAY
+
+    def kinds(self) -> tuple[ArrayKind, ...]:
+        """The arrays' dtypes and shapes, in the order in which they were met."""
+        return tuple(ArrayKind(*kind, count) for kind, count in self._counts.items())
+
+    def _judge(self, dtype: object) -> DtypeFacts:
+        facts = _facts(dtype)
+        if facts is None:
+            raise refused(Reason.DTYPE, "An array of the payload has no dtype.")
+        if facts.size < 1:
+            raise refused(Reason.DTYPE, "An array of the payload has elements without a size.")
+        self._judged[id(dtype)] = dtype, facts
+        return facts
+
+    def _count(self, state: WrapperState) -> None:
+        kind = self._judged[id(state.dtype)][1].text, state.shape
+        known = self._counts.get(kind, 0)
+        if known or len(self._counts) < limits.MAX_ARRAY_KINDS:
+            self._counts[kind] = known + 1
+        else:
+            self.left_out += 1
+
+
+_INERT_ARRAY: Final = InertArray()
+
+
+def _facts(dtype: object) -> DtypeFacts | None:
+    if type(dtype) is PickledDtype:
+        return dtype.facts
+    if isinstance(dtype, ResultType) and dtype.met.name == _STRING_DTYPE:
+        return _STRING_FACTS
+    return None
+
+
+def _judge_array_state(state: tuple[object, ...]) -> None:
+    version, shape, dtype, fortran, data = state
+    if type(version) is not int or version != _ARRAY_STATE_VERSION:
+        raise _malformed_array("has a state of another version")
+    if type(fortran) not in (bool, int):
+        raise _malformed_array("does not say in which order its elements stand")
+    _expect_data(data, dtype, shape)
+
+
+def _expect_data(data: object, dtype: object, shape: object) -> None:
+    facts = _facts(dtype)
+    count = element_count(shape)
+    if facts is not None:
+        if facts.holds_objects:
+            if type(data) is list and len(data) == count:
+                return
+        elif type(data) in (bytes, bytearray) and len(data) == count * facts.size:  # type: ignore[arg-type] # it has a length
+            return
+    raise _malformed_array("has other data than its dtype and shape announce")
+
+
+def _reconstruct(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    met.uses.note(UseKind.CALLED, arguments)
+    if len(arguments) == 3 and isinstance(arguments[0], NamedType) and _is_empty(arguments[1]):
+        subclass = arguments[0].met
+        if subclass.name not in _PLAIN_CLASSES:
+            subclass.make(())
+        return ReconstructedArray(subclass)
+    raise _malformed_array("is made with other arguments than numpy writes")
+
+
+def _masked_reconstruct(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    if len(arguments) != 4 or not _is_empty(arguments[2]):
+        raise _malformed_array("with a mask is made with other arguments than numpy writes")
+    return met.call(arguments)
+
+
+def _scalar(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    if len(arguments) != 2:
+        raise _malformed_array("scalar is made with other arguments than numpy writes")
+    dtype, data = arguments
+    facts = _facts(dtype)
+    # Of a structure with objects numpy takes an array, and checks that it is one.
+    if facts is None or not facts.holds_objects or type(data) is bytes:
+        _expect_data(data, dtype, ())
+    met.uses.note_texts(UseKind.CALLED, ("dtype", "bytes" if type(data) is bytes else "other"))
+    return met.result
+
+
+def _from_buffer(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
+    met.uses.note(UseKind.CALLED, arguments)
+    if len(arguments) not in (4, 5):
+        raise _malformed_array("is made of a buffer with other arguments than numpy writes")
+    facts = _facts(arguments[1])
+    if facts is None or facts.holds_objects:
+        raise _malformed_array("is made of a buffer with other arguments than numpy writes")
+    _expect_data(arguments[0], arguments[1], arguments[2])
+    return met.result
+
+
+def _is_empty(shape: object) -> bool:
+    return type(shape) is tuple and len(shape) == 1 and type(shape[0]) is int and shape[0] == 0
+
+
+def _malformed_array(what: str) -> PayloadFormatError:
+    return refused(Reason.ARRAY, f"An array of the payload {what}.")
+
+
+def _be_dtype(_recorder: Recorder, met: MetName) -> None:
+    met.stand_in_with(DtypeName(met))
+
+
+def _special_names() -> dict[tuple[str, str], Prepare]:
+    names: dict[tuple[str, str], Prepare] = {
+        ("numpy", "dtype"): _be_dtype,
+        ("numpy.ma.core", "_mareconstruct"): answering(_masked_reconstruct),
+    }
+    for core in ("numpy.core", "numpy._core"):  # before numpy 2, and since
+        names[f"{core}.multiarray", "_reconstruct"] = answering(_reconstruct)
+        names[f"{core}.multiarray", "scalar"] = answering(_scalar)
+        names[f"{core}.numeric", "_frombuffer"] = answering(_from_buffer)
+    return names
+
+
+NUMPY_NAMES: Final = _special_names()
+"""For a `Recorder`: the names by which numpy pickles its own objects."""

@@ -1,0 +1,49 @@
+"""Loading: the object of a payload, from verified memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sealstore.errors import SealstoreError
+from sealstore.formats.pickling.arrays import ArrayMaker, MmapMode
+from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.formats.pickling.refusals import refused
+from sealstore.formats.pickling.unpickler import FindClass, Reader, open_stream, read_whole
+
+
+def load_object(
+    memory: memoryview, *, find_class: FindClass, mmap_mode: MmapMode | None = None
+) -> Any:
+    """The object that joblib, or plain pickle, wrote to a payload.
+
+    Equal to what ``joblib.load`` of the installed joblib returns for the same file.
+
+    Args:
+        memory: the payload's verified bytes, private and writable. Large arrays are views of it,
+            and keep it alive.
+        find_class: resolves each name of the payload, by module and qualified name in Python 3's
+            words. What it raises, and what the objects' own classes raise, is not wrapped.
+        mmap_mode: ``r`` or ``c`` returns arrays as ``numpy.memmap`` views, as joblib does where the
+            file allows it; read-only for ``r``.
+
+    Raises:
+        PayloadFormatError: malformed, truncated, or with bytes behind its end.
+        UnsupportedPayloadError: a form that sealstore refuses by name.
+        LimitExceededError: more than one of the caps in ``sealstore.limits``.
+    """
+    stream, compression = open_stream(memory)
+
+    def make_arrays() -> ArrayMaker:
+        mapped = mmap_mode if compression is None else None  # joblib maps no compressed file
+        return ArrayMaker(stream.memory, mapped, asked_to_map=mmap_mode is not None)
+
+    try:
+        return read_whole(stream, Reader(stream, find_class, make_arrays))
+    except SealstoreError:
+        raise
+    except Exception as error:
+        # What the stream says, and what the objects' own classes say, fails in the same ways. An
+        # inspection of the same bytes tells them apart.
+        for finding in inspect_memory(memory).findings:
+            raise refused(finding.reason, finding.text) from error
+        raise

@@ -1,0 +1,168 @@
+"""Writing an object as a joblib file with the C pickler.
+
+What is written is a pickle of protocol 5 that plain ``joblib.load`` reads, memory-mapping included,
+with a result equal to that of a file by ``joblib.dump``. ``framing`` describes its bytes, and how
+the arrays get into the stream of a pickler that knows nothing of them.
+
+Protocol 5 rather than joblib's default (the interpreter's: 4 on Python 3.11 to 3.13): the technique
+needs its buffers, objects that bring buffers of their own cannot be pickled with less, every Python
+that sealstore supports reads it, and current joblib itself writes arrays of objects with it (1.3.2
+with 2). The fallback writes the same protocol, so that what is stored does not depend on the
+pickler.
+
+The technique rests on how CPython's pickler behaves. Where it behaves differently, the sink begins
+anew and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
+time. Such fallbacks are counted (``fallback_counts``) and logged; ``writer_trial`` foretells them.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import threading
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from sealstore.formats.pickling.framing import PROTOCOL, FramedOutput, UnexpectedStream
+from sealstore.formats.pickling.writer_arrays import ArrayPickler, is_numpy_loaded
+from sealstore.formats.pickling.writer_compression import CompressedSink, Compression
+
+
+class Sink(Protocol):
+    """What a payload is written to."""
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        """Append ``data`` (contiguous bytes), keep no reference to it; the number of its bytes."""
+        ...
+
+    def tell(self) -> int:
+        """Bytes written so far."""
+        ...
+
+    def flush(self) -> None:
+        """Hand on what is buffered, if anything is."""
+        ...
+
+    def restart(self) -> None:
+        """Discard all that was written, and begin anew."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DumpReport:
+    """How an object was written.
+
+    Attributes:
+        engine: which pickler wrote the file: C's, or joblib's.
+        fallback_reason: why it was joblib's; None for the C pickler.
+    """
+
+    engine: Literal["c", "joblib"]
+    fallback_reason: str | None
+
+
+def dump_object(
+    obj: object, sink: Sink, *, compress: int | bool | str | tuple[str, int] = 0
+) -> DumpReport:
+    """Write ``obj`` to ``sink`` as a joblib file.
+
+    Args:
+        obj: what to write. Numpy arrays in it can be memory-mapped by a later load.
+        sink: where to; nothing has been written to it yet. After an exception it holds a part.
+        compress: as for ``joblib.dump``: a level from 0 (none) to 9, a bool, the name of a method,
+            or a method and a level.
+
+    Raises:
+        UsageError: ``compress`` is not among these.
+        MissingExtraError: the package for that compression is not installed.
+        RecursionError: the object is nested too deeply for the interpreter's recursion limit.
+        Exception: whatever pickling the object raises, ``pickle.PicklingError``, ``TypeError`` and
+            ``AttributeError`` above all, and whatever ``sink`` raises.
+    """
+    compression = Compression.of(compress)
+    try:
+        _dump_with_c_pickler(obj, sink, compression)
+    except _CPicklerUnusable as unusable:
+        # Outside of the handler: an error of the second attempt has nothing to do with the first.
+        reason = str(unusable)
+    else:
+        return DumpReport("c", None)
+    _fallbacks.add(reason)
+    _log.warning("joblib writes an object of type %s: %s", type(obj).__qualname__, reason)
+    sink.restart()
+    _dump_with_joblib(obj, sink, compression)
+    return DumpReport("joblib", reason)
+
+
+def fallback_counts() -> dict[str, int]:
+    """How often this process let joblib write, by reason."""
+    return _fallbacks.counts()
+
+
+class _FallbackCounter:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+
+    def add(self, reason: str) -> None:
+        with self._lock:
+            self._counts[reason] += 1
+
+    def counts(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)
+
+
+_fallbacks: Final = _FallbackCounter()
+_log: Final = logging.getLogger(__name__)
+
+
+class _CPicklerUnusable(Exception):
+    """Why the object has to be written by joblib."""
+
+
+def _dump_with_c_pickler(obj: object, sink: Sink, compression: Compression | None) -> None:
+    compressed = None if compression is None else CompressedSink(sink, compression.compressor())
+    # Compressed, positions count from the beginning of what is compressed.
+    output = FramedOutput(sink, sink.tell()) if compressed is None else FramedOutput(compressed)
+    had_numpy = is_numpy_loaded()
+    pickler = ArrayPickler(output) if had_numpy else pickle.Pickler(output, PROTOCOL)
+    try:
+        pickler.dump(obj)
+        output.finish()
+    except UnexpectedStream as unexpected:
+        raise _CPicklerUnusable(str(unexpected)) from None
+    except (RecursionError, MemoryError):
+        raise
+    except Exception as error:
+        # While a sentinel is awaited, only what describes an array is pickled: what fails then is
+        # the technique. If it is the object after all, joblib says so again.
+        if output.sink_failed or output.sentinel is None:
+            raise
+        raise _CPicklerUnusable(f"{type(error).__name__} while an array was described") from None
+    if not had_numpy and is_numpy_loaded():
+        # Arrays may have been pickled as numpy does, whole and not mappable.
+        raise _CPicklerUnusable("numpy was first imported by the object's own reducers")
+    if compressed is not None:
+        compressed.finish()
+
+
+def _dump_with_joblib(obj: object, sink: Sink, compression: Compression | None) -> None:
+    import joblib
+
+    compress = 0 if compression is None else compression.for_joblib()
+    joblib.dump(obj, _PlainBytes(sink), compress=compress, protocol=PROTOCOL)
+
+
+class _PlainBytes:
+    """A sink as joblib's file. Arrays inside of object arrays reach a file as ``PickleBuffer``."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.tell = sink.tell
+        self.flush = sink.flush
+        self._sink = sink
+
+    def write(self, data: bytes | bytearray | memoryview | pickle.PickleBuffer, /) -> int:
+        with pickle.PickleBuffer(data).raw() as view:
+            return self._sink.write(view)

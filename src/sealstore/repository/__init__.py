@@ -1,0 +1,1 @@
+"""``Repository``, the flows behind it, and what they stand on."""

@@ -1,0 +1,141 @@
+"""Putting the parts together: which keys, which database, how a new repository begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from sealstore.errors import RepositoryExistsError
+from sealstore.keys import Keyring
+from sealstore.repository.access_log import AccessLog, open_access_log
+from sealstore.repository.settings import Settings
+from sealstore.repository.state import KeySource, StateKeeper
+from sealstore.storage import layout
+from sealstore.storage.blobs import BlobStore, LocalBlobStore
+from sealstore.storage.catalogue import (
+    Catalogue,
+    catalogue_engine,
+    require_current_schema,
+    schema_revision,
+    upgrade,
+)
+from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
+
+LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
+
+
+class GivenKeyring:
+    """A key source that is one keyring."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def current(self) -> Keyring:
+        """See ``KeySource.current``."""
+        return self._keyring
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an open repository consists of.
+
+    Attributes:
+        root: its folder.
+        settings: what is configured.
+        id: the repository's id.
+        keys: where the keyring comes from.
+        blobs: the payloads.
+        catalogue: the index over them, and the ledger.
+        state: what the newest verified head vouches for.
+        access: the access log.
+    """
+
+    root: Path
+    settings: Settings
+    id: str
+    keys: KeySource
+    blobs: BlobStore
+    catalogue: Catalogue
+    state: StateKeeper
+    access: AccessLog
+
+    @property
+    def keyring(self) -> Keyring:
+        """The keys as they are now, less those that the repository's settings revoke."""
+        return self.state.keyring()
+
+
+def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:
+    """The given keyring, or the configured one, which must lie outside ``root``."""
+    return settings.key_source(root) if keyring is None else GivenKeyring(keyring)
+
+
+def open_catalogue(root: Path, settings: Settings, *, create: bool = False) -> Catalogue:
+    """The catalogue of the repository in ``root``.
+
+    Raises:
+        ConfigurationError, MissingExtraError, CatalogueError: the database cannot be used.
+    """
+    engine = catalogue_engine(root, settings.database_url, journal=settings.journal, create=create)
+    lock_file = root / LOCK_FILE if settings.database_url is None else None
+    return Catalogue(engine, lock_file=lock_file)
+
+
+def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts:
+    """The parts of an existing repository, its head verified.
+
+    Raises:
+        As ``Repository.open``.
+    """
+    keys = key_source(settings, root, keyring)
+    # Before the keys: where there is no repository, that is what to say.
+    layout.read_settings_file(root)
+    keys.current()
+    catalogue = open_catalogue(root, settings)
+    try:
+        require_current_schema(catalogue.engine)
+        trust = settings.trust_store(root)
+        keeper = StateKeeper(root, settings, keys, catalogue, trust)
+        repository_id = keeper.read().repository
+        access = open_access_log(settings, root, repository_id, keeper.keyring, trust)
+    except BaseException:
+        catalogue.engine.dispose()
+        raise
+    blobs = LocalBlobStore(root)
+    return Parts(root, settings, repository_id, keys, blobs, catalogue, keeper, access)
+
+
+def make_place(root: Path, settings: Settings) -> Catalogue:
+    """Make the folders and the database of a new repository.
+
+    Args:
+        root: an empty folder that nobody else is using.
+        settings: names the database.
+
+    Raises:
+        RepositoryExistsError: the database already holds a catalogue.
+        StorageError, CatalogueError: the folder or the database cannot be written.
+    """
+    layout.remove_creation_leftovers(root)
+    LocalBlobStore(root).create()
+    layout.make_statements_folder(root)
+    catalogue = open_catalogue(root, settings, create=True)
+    try:
+        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
+            raise database_in_use()
+        upgrade(catalogue.engine)
+    except BaseException:
+        catalogue.engine.dispose()
+        raise
+    return catalogue
+
+
+def database_in_use() -> RepositoryExistsError:
+    """The database of a new repository is that of another one."""
+    return RepositoryExistsError(
+        "The database already holds the catalogue of a repository.",
+        hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"
+        " was interrupted, empty it.",
+    )

@@ -1,0 +1,85 @@
+"""Making a repository: its place, its first settings, its first head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealstore.errors import RepositoryMismatchError
+from sealstore.keys import Keyring, Role
+from sealstore.ledger import Head, HistoryCheckpoint, VerifiedHead
+from sealstore.repository import environment
+from sealstore.repository.access_log import open_access_log
+from sealstore.repository.assembly import database_in_use, key_source, make_place
+from sealstore.repository.recording import Change, genesis
+from sealstore.repository.settings import Settings
+from sealstore.signed.settings import (
+    PolicySettings,
+    RepositorySettings,
+    VerifiedSettings,
+    open_settings,
+    seal_settings,
+)
+from sealstore.storage import layout
+from sealstore.verification import verify_head
+
+
+def create(
+    root: Path,
+    configured: Settings,
+    keyring: Keyring | None,
+    *,
+    immutable_tags: bool,
+    repository_id: str | None,
+) -> None:
+    """Make a repository in ``root``. See ``Repository.create``."""
+    if repository_id is not None:
+        layout.require_repository_id(repository_id)
+    keys = key_source(configured, root, keyring).current()
+    admin = keys.signer(Role.ADMIN, repository_id)
+    signer = keys.signer(Role.STORE, repository_id)
+    keys.signer(Role.ACCESS, repository_id)
+    if configured.repository_id not in (None, repository_id):
+        raise RepositoryMismatchError(
+            "MODEL_REPO_ID asks for a repository that exists already.",
+            hint="unset MODEL_REPO_ID to make a new repository.",
+        )
+    trust = configured.trust_store(root)
+    document = RepositorySettings(
+        repository=repository_id or layout.new_repository_id(),
+        version=1,
+        created=environment.now(),
+        immutable_tags=immutable_tags,
+        policy=PolicySettings(),
+    )
+    settings = open_settings(seal_settings(document, admin), keys)
+    with layout.exclusive_empty_folder(root):
+        # An empty folder where a repository is remembered is one that lost it.
+        trust.require_unknown()
+        head = _first_head(root, configured, settings, keys, signer.key_id)
+        access = open_access_log(
+            configured, root, document.repository, lambda: keys, trust, create=True
+        )
+        access.create()
+        access.close()
+        layout.place_settings(root, settings.envelope)
+        # Last: a location that is remembered, and has no repository, is one that lost it.
+        trust.begin(HistoryCheckpoint.of(head.head))
+
+
+def _first_head(
+    root: Path, configured: Settings, settings: VerifiedSettings, keys: Keyring, key_id: str
+) -> VerifiedHead[Head]:
+    catalogue = make_place(root, configured)
+    who = environment.stored_by(None)
+    try:
+        with catalogue.write() as transaction:
+            # Another folder's creation may have come first; tables alone may be left of this one's.
+            if transaction.history.head() is not None or transaction.history.newest_rows(limit=1):
+                raise database_in_use()
+            signer = keys.get(key_id)
+            made = Change(transaction, genesis(settings), signer, who, environment.process_id())
+            made.replace_settings(settings)
+            made.append("create", version=settings.document.version, sha256=settings.digest)
+            return verify_head(made.finish(), keyring=keys, accepted=None)
+    finally:
+        catalogue.engine.dispose()

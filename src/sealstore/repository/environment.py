@@ -1,0 +1,194 @@
+"""The running environment: who and where, which versions, and how they differ from signed ones."""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import os
+import platform
+import re
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Final
+
+from sealstore import limits
+from sealstore.errors import (
+    ComponentClassError,
+    InvalidMetadataError,
+    PortabilityWarning,
+    warn_caller,
+)
+from sealstore.ledger import Actor
+from sealstore.signed.statement import StoredBy
+
+_COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
+
+
+def now() -> str:
+    """The time now, UTC, as statements write it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def stored_by(actor: str | None) -> StoredBy:
+    """Who this process is.
+
+    Args:
+        actor: what the caller says of itself, such as a job's id.
+
+    Raises:
+        InvalidMetadataError: longer than ``limits.MAX_ACTOR_CHARACTERS``, or no string.
+    """
+    if actor is not None and not _is_storable(actor, limits.MAX_ACTOR_CHARACTERS):
+        raise InvalidMetadataError(
+            f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
+        )
+    return StoredBy(user=_shortened(_user()), host=_host(), actor=actor)
+
+
+def process_id() -> int:
+    """The id of this process."""
+    return os.getpid()
+
+
+def entry_actor(who: StoredBy, process: int | None) -> Actor:
+    """Who does something, as the ledger's entries tell it."""
+    return Actor(user=who.user, host=who.host, process=process, actor=who.actor)
+
+
+def checked_context(context: str | None) -> str | None:
+    """What the caller says of the occasion of an access.
+
+    Raises:
+        InvalidMetadataError: longer than ``limits.MAX_CONTEXT_CHARACTERS``, or no string.
+    """
+    if context is not None and not _is_storable(context, limits.MAX_CONTEXT_CHARACTERS):
+        raise InvalidMetadataError(
+            f"A context is a string of at most {limits.MAX_CONTEXT_CHARACTERS} characters."
+        )
+    return context
+
+
+def refuse_unportable(modules: Iterable[str]) -> None:
+    """Return if other processes can import ``modules``; warn of those that only some can.
+
+    Args:
+        modules: full module names that loading an object would import.
+
+    Raises:
+        ComponentClassError: one is the code of a hetida designer component, which exists only in
+            processes that have run that very code.
+    """
+    names = set(modules)
+    if any(name.partition(".")[0] == _COMPONENT_MODULES for name in names):
+        raise ComponentClassError(
+            "The object uses a class or function that a hetida designer component defined; another"
+            " process could not load it."
+        )
+    if "__main__" in names:
+        warn_caller(
+            "The object uses names of __main__: only the same script can load it. Define them in a"
+            " module.",
+            PortabilityWarning,
+        )
+
+
+def python_version() -> str:
+    """This interpreter's version."""
+    return platform.python_version()
+
+
+def packages_of(modules: Iterable[str]) -> dict[str, str]:
+    """The installed distributions that ``modules`` come from, with their versions, sorted.
+
+    Args:
+        modules: full module names; the standard library's are passed over.
+    """
+    versions: dict[str, str] = {}
+    for top in {module.partition(".")[0] for module in modules}:
+        if top in sys.stdlib_module_names or top == "__main__":
+            continue
+        for distribution in _distributions(top):
+            version = installed_version(distribution)
+            if version is not None:
+                versions[distribution] = version
+    return dict(sorted(versions.items()))
+
+
+def version_differences(python: str, packages: Mapping[str, str]) -> list[str]:
+    """Where this environment differs in major or minor version from the signed one.
+
+    Args:
+        python: the signed interpreter's version.
+        packages: the signed versions by distribution.
+
+    Returns:
+        One phrase for each difference, such as ``numpy 1.26.3 was stored, 2.4.6 runs``.
+    """
+    differences = []
+    running_python = python_version()
+    if _major_minor(python) != _major_minor(running_python):
+        differences.append(f"Python {python} was stored, {running_python} runs")
+    for distribution, stored in packages.items():
+        running = installed_version(distribution)
+        if running is None:
+            differences.append(f"{distribution} {stored} was stored, none is installed")
+        elif _major_minor(stored) != _major_minor(running):
+            differences.append(f"{distribution} {stored} was stored, {running} runs")
+    return differences
+
+
+# What is installed does not change under a running process in a way it could react to.
+@functools.cache
+def installed_version(distribution: str) -> str | None:
+    """The installed version of ``distribution``; None where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except (metadata.PackageNotFoundError, ValueError):
+        return None
+
+
+@functools.cache
+def _distributions(top_level_module: str) -> tuple[str, ...]:
+    return tuple(sorted(set(_all_distributions().get(top_level_module, ()))))
+
+
+@functools.cache
+def _all_distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()
+
+
+@functools.cache
+def _host() -> str:
+    return _shortened(socket.gethostname())
+
+
+def _is_storable(text: object, characters: int) -> bool:
+    if not isinstance(text, str) or len(text) > characters:
+        return False
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _shortened(text: str) -> str:
+    # Names that are no UTF-8 reach Python as lone surrogates, which JSON cannot carry.
+    shown = text.encode("utf-8", "replace").decode("utf-8")
+    return shown[: limits.MAX_ACTOR_CHARACTERS]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        # A container may run under a user id without an entry and without LOGNAME.
+        return f"uid {os.getuid()}"
+
+
+def _major_minor(version: str) -> str:
+    match = re.match(r"\d+(?:\.\d+)?", version)
+    return version if match is None else match.group()

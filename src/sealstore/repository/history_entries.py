@@ -1,0 +1,75 @@
+"""Entries of the history and their rows: proven against a head, and written."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sealstore.errors import LedgerTamperedError
+from sealstore.ledger import (
+    Head,
+    HistoryEntry,
+    Nodes,
+    decode_history_entry,
+    inclusion_proof,
+    leaf_hash,
+    verify_inclusion,
+)
+from sealstore.storage.catalogue import EntryRow
+
+Detail = bool | int | str | None
+
+REBUILT: Final = "rebuilt"
+"""The detail, true, of an entry that a rebuild made of a signed statement."""
+
+
+class CachedNodes:
+    """Stored nodes, each fetched once. Implements ``ledger.Nodes``."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._found: dict[tuple[int, int], bytes | None] = {}
+
+    def get(self, level: int, index: int) -> bytes | None:
+        """See ``ledger.Nodes``."""
+        node = (level, index)
+        if node not in self._found:
+            self._found[node] = self._nodes.get(level, index)
+        return self._found[node]
+
+
+def proven_entry(row: EntryRow, nodes: Nodes, head: Head) -> HistoryEntry:
+    """The entry in a row, proven to be in the history that a verified head sums up.
+
+    Raises:
+        LedgerTamperedError: it is another one, or its row does not say what it says.
+        LedgerFormatError: it does not decode strictly.
+    """
+    index = row.sequence - 1
+    if not 0 <= index < head.size:
+        raise LedgerTamperedError(f"The history has no entry {row.sequence}.")
+    proof = inclusion_proof(nodes, index, head.size)
+    verify_inclusion(leaf_hash(row.entry), index, head.size, bytes.fromhex(head.root), proof)
+    entry = decode_history_entry(row.entry, row.sequence)
+    if row != history_row(entry, row.entry):
+        raise LedgerTamperedError(f"The row of the history's entry {row.sequence} was changed.")
+    return entry
+
+
+def history_row(entry: HistoryEntry, data: bytes) -> EntryRow:
+    """The row of an entry whose bytes are ``data``."""
+    event, at, name, tag = searched_columns(entry)
+    return EntryRow(entry.sequence, data, event, at, name, tag)
+
+
+def searched_columns(entry: HistoryEntry) -> tuple[str, str, str | None, str | None]:
+    """What stands beside an entry, to be searched: event, time, name and tag."""
+    artifact = entry.artifact
+    if artifact is not None:
+        return entry.event, entry.at, artifact.name, artifact.tag
+    name, tag = entry.details.get("name"), entry.details.get("tag")
+    return (
+        entry.event,
+        entry.at,
+        name if isinstance(name, str) else None,
+        tag if isinstance(tag, str) else None,
+    )

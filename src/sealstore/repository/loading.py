@@ -1,0 +1,120 @@
+"""The flow of a load, as docs/design.md lays it out, and what verifies parts of it.
+
+The numbers are the page's. What decides stands in ``verification``; here the parts are called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+
+from sealstore import limits
+from sealstore.errors import (
+    ArtifactNotFound,
+    EnvironmentMismatchError,
+    EnvironmentMismatchWarning,
+    SealstoreError,
+    warn_caller,
+)
+from sealstore.formats.registry import format_named
+from sealstore.names import ArtifactRef
+from sealstore.repository import environment
+from sealstore.repository.artifact import Artifact, Page, Refused
+from sealstore.repository.assembly import Parts
+from sealstore.repository.proving import find, verify_row
+from sealstore.repository.recorded_access import Access
+from sealstore.signed.statement import Statement
+from sealstore.storage.blobs import VerifiedPayload
+from sealstore.storage.catalogue import ListFilter
+
+MmapMode = Literal["r", "c"]
+
+
+def load_object(
+    parts: Parts, ref: ArtifactRef, access: Access, mmap_mode: MmapMode | None
+) -> object:
+    """The object of an artifact. See ``Repository.load``."""
+    # 2, 3, 4, 5
+    found = find(parts, ref)
+    access.found(found.verified)
+    statement = found.verified.statement
+    predicate = statement.predicate
+    # 6
+    found.state.policies.check(predicate.imports)
+    _check_environment(statement, strict=parts.settings.strict_environment)
+    # 7
+    payload = read_payload(parts, statement, sealed=mmap_mode is not None)
+    # 8
+    access.granted(found.verified)
+    # 9
+    return format_named(predicate.format).load(
+        payload, imports=predicate.imports, mmap_mode=mmap_mode
+    )
+
+
+def verify_payload(parts: Parts, ref: ArtifactRef, access: Access) -> Artifact:
+    """An artifact whose payload has both its digests. See ``Repository.verify``."""
+    found = find(parts, ref)
+    access.found(found.verified)
+    artifact = found.artifact
+    parts.blobs.check(artifact.digests, artifact.size)
+    access.granted(found.verified)
+    return artifact
+
+
+def export_payload(parts: Parts, ref: ArtifactRef, access: Access) -> tuple[Artifact, memoryview]:
+    """An artifact and its verified payload. See ``Repository.read_payload``."""
+    found = find(parts, ref)
+    access.found(found.verified)
+    payload = read_payload(parts, found.verified.statement)
+    access.granted(found.verified)
+    return found.artifact, payload.view
+
+
+def read_payload(parts: Parts, statement: Statement, *, sealed: bool = False) -> VerifiedPayload:
+    """The payload that ``statement`` vouches for, verified, in memory that nobody else changes.
+
+    Raises:
+        As ``BlobStore.read``.
+    """
+    return parts.blobs.read(
+        statement.digests, statement.predicate.size, check=parts.settings.digest, sealed=sealed
+    )
+
+
+def list_page(parts: Parts, wanted: ListFilter, *, limit: int, after: int | None) -> Page:
+    """One page of verified artifacts. See ``Repository.list``."""
+    rows = parts.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
+    is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
+    page = Page([], [], rows[-1].sequence if is_full else None)
+    for row in rows:
+        try:
+            page.artifacts.append(Artifact(verify_row(parts, row).verified))
+        except ArtifactNotFound:
+            # Removed since the rows were read, and proven to be.
+            continue
+        except SealstoreError as error:
+            page.refused.append(Refused(row, error))
+    return page
+
+
+@contextmanager
+def about(ref: ArtifactRef) -> Iterator[None]:
+    """Let every refusal name the artifact that it is about."""
+    try:
+        yield
+    except SealstoreError as error:
+        error.for_artifact(ref)
+        raise
+
+
+def _check_environment(statement: Statement, *, strict: bool) -> None:
+    predicate = statement.predicate
+    differences = environment.version_differences(predicate.python, predicate.packages)
+    if not differences:
+        return
+    text = f"{'; '.join(differences)}."
+    if strict:
+        raise EnvironmentMismatchError(f"The environment is another one: {text}")
+    warn_caller(f"{statement.ref}: {text}", EnvironmentMismatchWarning)

@@ -1,0 +1,187 @@
+"""Asking the catalogue, and proving what it answers: steps 2 to 5 of a load.
+
+What decides stands in ``verification`` and ``state``; here it is brought together with the rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sealstore import limits
+from sealstore.errors import (
+    ArtifactNotFound,
+    CatalogueTamperedError,
+    InvalidNameError,
+    LedgerTamperedError,
+)
+from sealstore.ledger import HistoryEntry, positions_of
+from sealstore.names import ArtifactRef, request
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.assembly import Parts
+from sealstore.repository.history_entries import CachedNodes, proven_entry
+from sealstore.repository.state import RepositoryState
+from sealstore.signed.envelope import VerifiedStatement
+from sealstore.storage.catalogue import Answer, ArtifactRow
+from sealstore.verification import (
+    Proven,
+    prove_answer,
+    question_key,
+    require_approved,
+    verify_statement,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A verified answer.
+
+    Attributes:
+        verified: the statement of what was asked for.
+        state: what the head vouches for that proves it.
+    """
+
+    verified: VerifiedStatement
+    state: RepositoryState
+
+    @property
+    def artifact(self) -> Artifact:
+        """It as it is handed out."""
+        return Artifact(self.verified)
+
+
+def find(parts: Parts, ref: ArtifactRef) -> Found:
+    """The verified statement of what was asked for.
+
+    Raises:
+        ArtifactNotFound: it is proven that there is none.
+        VerificationError, CatalogueTamperedError: the answer is refused.
+    """
+    state, found, proven = answer(parts, ref)
+    needed = state.document.protected_aliases.get(str(ref.tag))
+    if needed is not None:
+        # 4b
+        approvals = _approvals(parts, ref, proven)
+        require_approved(
+            ref, proven, approvals, needed=needed, head=state.head, keyring=state.keyring
+        )
+    row = found.artifact
+    if row is None or not _may_be(row, proven):
+        # An alias's artifact has another tag than the one that was asked for.
+        meant = proven.statement
+        state, found, proven = answer(parts, proven.ref)
+        row = found.artifact
+        # A revision's statement never changes: what was proven first, and approved, is this one.
+        if proven.statement != meant:
+            raise CatalogueTamperedError(
+                f"The signed head lets {ref.tag} mean another statement than {proven.ref} has."
+            )
+    if row is None:
+        raise CatalogueTamperedError(
+            f"The signed head vouches for {proven.ref}, and the catalogue has no row of it.",
+            hint="restore the catalogue from a backup; 'sealstore verify --all' shows the damage.",
+        )
+    return Found(_verified(row, proven, state), state)
+
+
+def _approvals(parts: Parts, ref: ArtifactRef, proven: Proven) -> list[bytes]:
+    if proven.move is None:
+        return []
+    with parts.catalogue.read() as rows:
+        # Of a move that was made, they stay as they are: it need not be the same snapshot.
+        return rows.approvals.of_move(str(ref.name), str(ref.tag), proven.move)
+
+
+def answer(parts: Parts, ref: ArtifactRef) -> tuple[RepositoryState, Answer, Proven]:
+    """What the map proves to be the answer, beside what the catalogue gives with it.
+
+    Raises:
+        ArtifactNotFound: it is proven that there is none.
+        VerificationError, CatalogueTamperedError: head or proof are refused.
+    """
+    remembered = parts.state.remembered()
+    # 2
+    found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
+    # 3
+    state = parts.state.verify(found.head, remembered)
+    parts.state.advance(state, remembered)
+    # 4
+    return state, found, prove_answer(state.head.map_root, ref, found.map_rows)
+
+
+def verify_row(parts: Parts, row: ArtifactRow) -> Found:
+    """The verified artifact of a row of the catalogue, if it is what the head vouches for.
+
+    Raises:
+        ArtifactNotFound: it was removed since the row was read.
+        VerificationError, CatalogueTamperedError: it is refused.
+    """
+    ref = ref_of(row)
+    remembered = parts.state.remembered()
+    found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
+    state = parts.state.verify(found.head, remembered)
+    try:
+        proven = prove_answer(state.head.map_root, ref, found.map_rows)
+    except ArtifactNotFound as error:
+        if found.artifact is None:
+            raise
+        raise CatalogueTamperedError(
+            "The catalogue has a row of it, and the signed head vouches for none."
+        ) from error
+    # Only a new signature may have come since: what it vouches for is held against the proof.
+    present = row if found.artifact is None else found.artifact
+    return Found(_verified(present, proven, state), state)
+
+
+def history_page(
+    parts: Parts, name: str | None, tag: str | None, *, limit: int, after: int | None
+) -> tuple[HistoryEntry, ...]:
+    """A page of the history, each entry proven. See ``Repository.history``."""
+    remembered = parts.state.remembered()
+    with parts.catalogue.read() as rows:
+        state = parts.state.verify(rows.history.head(), remembered, rows)
+        head, nodes = state.head, CachedNodes(rows.history)
+        before = head.size + 1 if after is None else min(after, head.size + 1)
+        found = rows.history.newest_rows(limit=limit, before_sequence=before, name=name, tag=tag)
+        if name is None and tag is None:
+            _require_no_gap([row.sequence for row in found], before, limit)
+        entries = tuple(proven_entry(row, nodes, head) for row in found)
+    parts.state.advance(state, remembered)
+    return entries
+
+
+def _require_no_gap(sequences: list[int], before: int, limit: int) -> None:
+    last = max(before - min(limit, limits.MAX_LIST_ROWS), 1)
+    if sequences != list(range(before - 1, last - 1, -1)):
+        raise LedgerTamperedError("Entries of the history are missing.")
+
+
+def ref_of(row: ArtifactRow) -> ArtifactRef:
+    """Which artifact a row claims to be.
+
+    Raises:
+        CatalogueTamperedError: none that was ever stored.
+    """
+    try:
+        return request(row.name, row.tag, row.revision)
+    except InvalidNameError as error:
+        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
+
+
+def verified_in(state: RepositoryState, row: ArtifactRow, proven: Proven) -> VerifiedStatement:
+    """The verified statement of a row, inside a transaction that has proven the answer."""
+    return _verified(row, proven, state)
+
+
+def _may_be(row: ArtifactRow, proven: Proven) -> bool:
+    return row.tag == str(proven.ref.tag) and row.revision == proven.ref.revision
+
+
+def _verified(row: ArtifactRow, proven: Proven, state: RepositoryState) -> VerifiedStatement:
+    envelope = row.envelope if isinstance(row.envelope, bytes) else b""
+    return verify_statement(
+        envelope,
+        proven=proven,
+        repository=state.repository,
+        keyring=state.keyring,
+        row_differences=lambda verified: row.differences(ArtifactRow.of(verified, envelope)),
+    )

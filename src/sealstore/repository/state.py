@@ -1,0 +1,334 @@
+"""What the newest verified head vouches for, as this process knows it.
+
+Every operation begins here: the remembered head is read first, then the repository is asked for the
+present one, which must extend it. In the other order, a change by somebody else in between would
+look like a rollback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from sealstore.errors import (
+    CatalogueTamperedError,
+    LedgerTamperedError,
+    RepositoryLayoutError,
+    RepositoryMismatchError,
+    RevokedKeyError,
+    RollbackError,
+    SealstoreError,
+)
+from sealstore.formats.policies import Policies
+from sealstore.keys import Keyring
+from sealstore.ledger import Head, HistoryCheckpoint, consistency_proof
+from sealstore.repository.settings import Settings
+from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
+from sealstore.storage import layout
+from sealstore.storage.catalogue import Catalogue, ChainReader, MapRows
+from sealstore.trust import TrustRecord, TrustStore, require_fresh
+from sealstore.verification import require_continuity, verify_head
+
+
+class KeySource(Protocol):
+    """Where the keyring comes from; asked anew by every operation."""
+
+    def current(self) -> Keyring:
+        """The keyring now."""
+        ...
+
+
+class Rows(Protocol):
+    """The ledger's rows: of a snapshot, or of a transaction."""
+
+    @property
+    def history(self) -> ChainReader:
+        """The history."""
+        ...
+
+    @property
+    def map(self) -> MapRows:
+        """The map and the settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryState:
+    """What one verified head vouches for.
+
+    Attributes:
+        envelope: of the head.
+        head: the verified head.
+        settings: the settings that hold.
+        keyring: the keys, less those that the settings revoke.
+        policies: what payloads may import.
+    """
+
+    envelope: bytes
+    head: Head
+    settings: VerifiedSettings
+    keyring: Keyring
+    policies: Policies
+
+    @property
+    def repository(self) -> str:
+        """The repository's id."""
+        return self.head.repository
+
+    @property
+    def document(self) -> RepositorySettings:
+        """What the settings say."""
+        return self.settings.document
+
+    @property
+    def point(self) -> HistoryCheckpoint:
+        """What is remembered of the head."""
+        return HistoryCheckpoint.of(self.head)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """The state that was verified last, and what it was verified with."""
+
+    state: RepositoryState
+    keyring: Keyring
+    remembered: TrustRecord | None
+
+
+class StateKeeper:
+    """Verifies heads, and remembers the newest one: in this process, and in the trust state.
+
+    Args:
+        root: the repository's folder.
+        configured: the configuration.
+        keys: where the keyring comes from.
+        catalogue: where heads come from.
+        trust: what this client remembers.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        configured: Settings,
+        keys: KeySource,
+        catalogue: Catalogue,
+        trust: TrustStore,
+    ) -> None:
+        self._root = root
+        self._configured = configured
+        self._keys = keys
+        self._catalogue = catalogue
+        self._trust = trust
+        self._known: _Known | None = None
+
+    def known(self) -> RepositoryState:
+        """The state that was verified last; verified now, if none was yet.
+
+        Raises:
+            SealstoreError: as ``verify``.
+        """
+        known = self._known
+        return self.read() if known is None else known.state
+
+    def keyring(self) -> Keyring:
+        """The keys as they are now, less those that the repository's settings revoke."""
+        state, current = self.known(), self._keys.current()
+        known = self._known
+        if known is not None and known.keyring is current:
+            return known.state.keyring
+        return current.with_revoked(state.document.revoked_keys)
+
+    def read(self) -> RepositoryState:
+        """The present state, verified and remembered.
+
+        Raises:
+            SealstoreError: as ``verify``.
+        """
+        remembered = self.remembered()
+        with self._catalogue.read() as rows:
+            state = self.verify(rows.history.head(), remembered, rows)
+        self.advance(state, remembered)
+        return state
+
+    def remembered(self) -> TrustRecord | None:
+        """What this client remembers; to be read before the repository is asked.
+
+        Raises:
+            TrustStateError: it cannot be read.
+            FirstUseError: nothing, and ``MODEL_REPO_FIRST_USE`` forbids that.
+        """
+        return self._trust.expected()
+
+    def verify(
+        self, envelope: bytes | None, remembered: TrustRecord | None, rows: Rows | None = None
+    ) -> RepositoryState:
+        """The state that a head vouches for.
+
+        Args:
+            envelope: the head's, as the catalogue gave it.
+            remembered: what ``remembered()`` gave before the catalogue was asked.
+            rows: where settings and proofs come from; a snapshot of its own by default.
+
+        Raises:
+            VerificationError: the head is refused.
+            CatalogueTamperedError: there is none.
+            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another repository.
+            SealstoreError: settings or keys are refused.
+        """
+        if envelope is None:
+            raise CatalogueTamperedError(
+                "The catalogue has no signed head, or none that could be one.",
+                hint="restore the catalogue from a backup; 'sealstore doctor' shows its state.",
+            )
+        keyring = self._keys.current()
+        known = self._known
+        if not (
+            known is not None
+            and known.state.envelope == envelope
+            and known.keyring is keyring
+            and _same(known.remembered, remembered)
+        ):
+            state = self._verified(envelope, keyring, remembered, rows)
+            known = self._known = _Known(state, keyring, remembered)
+        if self._configured.max_age is not None:
+            newest = None if remembered is None else remembered.newest_time
+            require_fresh(
+                known.state.head.time, datetime.now(UTC), newest, self._configured.max_age
+            )
+        return known.state
+
+    def advance(
+        self, state: RepositoryState, remembered: TrustRecord | None, *, synced: bool = False
+    ) -> None:
+        """Remember the head of ``state``, which was verified against ``remembered``.
+
+        Args:
+            state: from ``verify``.
+            remembered: what ``remembered()`` gave before that.
+            synced: whether this process committed the head itself. Another one may have died
+                before it was synced: then a power loss could still take it back.
+
+        Raises:
+            TrustStateError: it cannot be written.
+            CatalogueError: the head cannot be made durable.
+            VerificationError: another process has accepted a head meanwhile that does not fit.
+        """
+        # With a greatest age, the time of an idle repository's loads is remembered, too.
+        is_clocked = self._configured.max_age is not None
+        is_news = remembered is None or remembered.point != state.point
+        if is_news and not synced:
+            self._catalogue.sync()
+        if is_clocked or is_news:
+            self._trust.advance(state.point, prove=self._prove, now=self._clock())
+
+    # ── the steps ────────────────────────────────────────────────────────────
+
+    def _verified(
+        self,
+        envelope: bytes,
+        keyring: Keyring,
+        remembered: TrustRecord | None,
+        rows: Rows | None,
+    ) -> RepositoryState:
+        point = None if remembered is None else remembered.point
+        # 3a, 3b
+        try:
+            verified = verify_head(envelope, keyring=keyring, accepted=point)
+        except RevokedKeyError as error:
+            error.hint = (
+                "if nobody but its owner had the key, 'sealstore resign --settings --accept ID'"
+                " signs head and settings anew; ID is the repository's id as you have it on record."
+            )
+            raise
+        head = verified.head
+        # 3c
+        if self._configured.repository_id not in (None, head.repository):
+            raise RepositoryMismatchError(
+                f"This is repository {head.repository}, and MODEL_REPO_ID asks for another.",
+                path=self._root,
+                hint="check what is mounted at {path}.",
+            )
+        with self._rows(rows) as found:
+            proof: Sequence[bytes] = ()
+            if point is not None and point.size <= head.size:
+                proof = consistency_proof(found.history, point.size, head.size)
+            # 3d
+            require_continuity(point, head, proof)
+            # 3e
+            settings = self._settings_of(head, keyring, found)
+        known = self._known
+        document = settings.document
+        # 3f
+        if head.epoch != document.epoch:
+            raise LedgerTamperedError(
+                f"The head is of epoch {head.epoch}, and the settings that an admin signed are of"
+                f" epoch {document.epoch}: nobody but an admin begins a new one."
+            )
+        trusted = keyring.with_revoked(document.revoked_keys)
+        if verified.key_id in document.revoked_keys:
+            raise RevokedKeyError(f"Key {verified.key_id}, which signed the head, is revoked.")
+        if known is not None and known.state.settings is settings:
+            policies = known.state.policies
+        else:
+            policies = Policies.of(document.policy, self._configured.policy_path, self._root)
+        return RepositoryState(envelope, head, settings, trusted, policies)
+
+    def _settings_of(self, head: Head, keyring: Keyring, rows: Rows) -> VerifiedSettings:
+        known = self._known
+        if (
+            known is not None
+            and known.keyring is keyring
+            and known.state.settings.digest == head.settings_digest
+        ):
+            return known.state.settings
+        # The file shows people the settings; where it is gone, older, or damaged, the catalogue has
+        # them too. What decides is the head's digest.
+        found: VerifiedSettings | None = None
+        refusal: SealstoreError | None = None
+        sources: tuple[Callable[[], bytes | None], ...] = (
+            lambda: rows.map.settings(head.settings_version),
+            lambda: layout.read_settings_file(self._root),
+        )
+        for source in sources:
+            try:
+                data = source()
+                if data is not None:
+                    found = open_settings(data, keyring)
+            except SealstoreError as error:
+                refusal = refusal or error
+            if found is not None and found.digest == head.settings_digest:
+                return found
+        if refusal is not None and found is None:
+            raise refusal
+        raise _other_settings(head, found)
+
+    def _prove(self, old_size: int, new_size: int) -> list[bytes]:
+        with self._catalogue.read() as rows:
+            return consistency_proof(rows.history, old_size, new_size)
+
+    def _clock(self) -> datetime | None:
+        # Nothing is asked of a clock where no greatest age is set.
+        return None if self._configured.max_age is None else datetime.now(UTC)
+
+    def _rows(self, rows: Rows | None) -> AbstractContextManager[Rows]:
+        return self._catalogue.read() if rows is None else nullcontext(rows)
+
+
+def _same(one: TrustRecord | None, other: TrustRecord | None) -> bool:
+    return one is other or (one is not None and other is not None and one.point == other.point)
+
+
+def _other_settings(head: Head, found: VerifiedSettings | None) -> SealstoreError:
+    if found is not None and found.document.version < head.settings_version:
+        return RollbackError(
+            f"The repository's settings are of version {found.document.version}; the signed head"
+            f" names version {head.settings_version}."
+        )
+    return RepositoryLayoutError(
+        "The repository's settings are not the ones that its signed head names.",
+        hint="restore repository.json, or the catalogue, from a backup.",
+    )

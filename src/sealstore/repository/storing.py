@@ -1,0 +1,251 @@
+"""The flow of a store, as docs/design.md lays it out. The numbers are the page's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from sealstore.errors import (
+    AliasInTheWayError,
+    ImmutableTagError,
+    RepairWarning,
+    StorageError,
+    warn_caller,
+)
+from sealstore.formats.contract import Format
+from sealstore.formats.joblib_format import JoblibFormat
+from sealstore.keys import Role
+from sealstore.ledger import TagValue
+from sealstore.ledger.proven_map import ProvenMap
+from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.repository import environment
+from sealstore.repository.artifact import Artifact
+from sealstore.repository.assembly import Parts
+from sealstore.repository.history_entries import Detail
+from sealstore.repository.map_changes import note_stored, tag_value
+from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.state import RepositoryState
+from sealstore.signed.envelope import VerifiedStatement, open_statement, seal_statement
+from sealstore.signed.settings import RepositorySettings
+from sealstore.signed.statement import (
+    Digests,
+    Import,
+    Predicate,
+    StoredBy,
+    checked_metadata,
+    make_statement,
+)
+from sealstore.storage import layout
+from sealstore.storage.blobs import CommitOutcome, StagedBlob
+from sealstore.storage.catalogue import ArtifactRow
+
+FALLBACK: Final = "writtenByJoblib"
+"""The detail of a store's entry that says why joblib had to write the payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """A checked request to store.
+
+    Attributes:
+        ref: under what name and tag.
+        metadata: the user's.
+        who: who stores.
+    """
+
+    ref: ArtifactRef
+    metadata: dict[str, Any]
+    who: StoredBy
+
+    @classmethod
+    def checked(
+        cls, parts: Parts, name: str, tag: str, metadata: object, actor: str | None
+    ) -> StoreRequest:
+        """The request, if it is possible and there is a key for it.
+
+        Raises:
+            InvalidNameError, InvalidMetadataError: it is not possible.
+            NoSigningKeyError: no active key may store here.
+        """
+        # 1
+        wanted = cls(
+            ArtifactRef(Name(name), Tag.to_store(tag)),
+            checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata),
+            environment.stored_by(actor),
+        )
+        # Before anything is written; the transaction asks again.
+        parts.keyring.signer(Role.STORE, parts.id)
+        return wanted
+
+
+def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
+    """Serialise, inspect and store an object. See ``Repository.store``."""
+    _refuse_early(parts, wanted.ref)
+    format_ = JoblibFormat()
+    with parts.blobs.stage() as staged:
+        # 2
+        fallback = format_.dump(obj, staged, compress=compress)
+        # 3
+        imports = format_.imports(staged.view())
+        details = {} if fallback is None else {FALLBACK: fallback}
+        return _store_staged(parts, wanted, staged, format_, imports, details)
+
+
+def store_payload(
+    parts: Parts, wanted: StoreRequest, payload: memoryview, imports: tuple[Import, ...] | None
+) -> Artifact:
+    """Store bytes that are a payload already. See ``Repository.store_payload``."""
+    _refuse_early(parts, wanted.ref)
+    format_ = JoblibFormat()
+    with parts.blobs.stage() as staged:
+        # 2
+        staged.write(payload)
+        # 3
+        if imports is None:
+            imports = format_.imports(payload)
+        return _store_staged(parts, wanted, staged, format_, imports, {})
+
+
+def _store_staged(
+    parts: Parts,
+    wanted: StoreRequest,
+    staged: StagedBlob,
+    format_: Format,
+    imports: tuple[Import, ...],
+    details: Mapping[str, Detail],
+) -> Artifact:
+    modules = {entry.name.partition(":")[0] for entry in imports}
+    environment.refuse_unportable(modules)
+    parts.state.known().policies.check(imports)
+    digests, size = staged.finish()
+    # 4
+    outcome = staged.commit()
+    draft = Predicate(
+        repository=parts.id,
+        name=str(wanted.ref.name),
+        tag=str(wanted.ref.tag),
+        revision=1,
+        sequence=1,
+        format=format_.name,
+        size=size,
+        created=environment.now(),
+        stored_by=wanted.who,
+        python=environment.python_version(),
+        packages=environment.packages_of(modules),
+        imports=imports,
+        metadata=wanted.metadata,
+    )
+    # 5
+    verified, envelope = _record(parts, draft, digests, staged, details)
+    artifact = Artifact(verified)
+    if outcome is CommitOutcome.MENDED:
+        warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
+    # 6
+    mirror(parts, artifact.ref, envelope)
+    return artifact
+
+
+def _record(
+    parts: Parts,
+    draft: Predicate,
+    digests: Digests,
+    staged: StagedBlob,
+    details: Mapping[str, Detail],
+) -> tuple[VerifiedStatement, bytes]:
+    with change(parts, draft.stored_by) as (made, state):
+        # Nothing needed the payload until now: it may have been collected since it was committed.
+        staged.secure()
+        return record_store(made, state, draft, digests, **details)
+
+
+def record_store(
+    made: Change, state: RepositoryState, draft: Predicate, digests: Digests, **details: Detail
+) -> tuple[VerifiedStatement, bytes]:
+    """Sign a statement of a stored payload, and put it on record as its tag's next revision.
+
+    Args:
+        made: the change.
+        state: what the head that it extends vouches for.
+        draft: what to say; revision and sequence are given here.
+        digests: of the payload.
+        details: what else the history's entry says.
+
+    Returns:
+        The statement, and its envelope.
+
+    Raises:
+        PolicyError, ImmutableTagError, AliasInTheWayError: it does not belong here.
+        CatalogueTamperedError, CatalogueError: as ``change``.
+    """
+    name, tag = Name(draft.name), Tag.to_store(draft.tag)
+    # In the transaction: the settings may have changed since the payload was inspected.
+    state.policies.check(draft.imports)
+    _refuse_protected(state.document, tag)
+    held = tag_value(made, name, tag)
+    _refuse_second(state.document, held)
+    revision = 1 if held is None else held.highest + 1
+    predicate = msgspec.structs.replace(draft, revision=revision, sequence=made.sequence)
+    envelope = seal_statement(make_statement(predicate, digests), made.signer)
+    # What was signed is opened as a load would open it: nothing else is put on record.
+    verified = open_statement(envelope, state.keyring)
+    made.transaction.insert_artifact(ArtifactRow.of(verified, envelope))
+    note_stored(made, name, tag, revision, verified.digest)
+    made.append("store", entry_artifact(verified), at=draft.created, **details)
+    return verified, envelope
+
+
+def mirror(
+    parts: Parts,
+    ref: ArtifactRef,
+    envelope: bytes,
+    *,
+    replace: bool = False,
+    folder: str = layout.STATEMENTS_FOLDER,
+) -> None:
+    """Mirror an envelope that is on record; what goes wrong is a warning.
+
+    Args:
+        parts: of the repository.
+        ref: with its revision.
+        envelope: the bytes.
+        replace: whether an envelope that is there gives way.
+        folder: of the mirror, as for ``layout.write_mirror``.
+    """
+    try:
+        if layout.write_mirror(parts.root, ref, envelope, replace=replace, folder=folder):
+            warn(f"{ref}: another file lay in the statement's place; moved aside.")
+    except StorageError as error:
+        # The artifact is stored; only its mirror, which no load reads, is missing.
+        warn(f"{ref}: {error.message}")
+
+
+def warn(text: str) -> None:
+    """Tell the caller of the repository what was mended, or left to be mended."""
+    warn_caller(text, RepairWarning)
+
+
+def _refuse_early(parts: Parts, ref: ArtifactRef) -> None:
+    # Before the work of serialising; what decides is the check inside the transaction.
+    remembered = parts.state.remembered()
+    with parts.catalogue.read() as rows:
+        state = parts.state.verify(rows.history.head(), remembered, rows)
+        held = tag_value(ProvenMap(state.head.map_root, rows.map), ref.name, ref.tag)
+    _refuse_protected(state.document, ref.tag)
+    _refuse_second(state.document, held)
+
+
+def _refuse_second(document: RepositorySettings, held: TagValue | None) -> None:
+    if held is not None and held.revision is not None and document.immutable_tags:
+        raise ImmutableTagError(
+            "The tag is stored already, and this repository's tags do not change."
+        )
+
+
+def _refuse_protected(document: RepositorySettings, tag: Tag) -> None:
+    if str(tag) in document.protected_aliases:
+        raise AliasInTheWayError(
+            f"{tag} is protected as an alias in this repository, and so cannot be a tag."
+        )

@@ -1,0 +1,202 @@
+"""Payloads as files: ``objects/ab/ab12…``, mode 0440, never modified.
+
+Written without a name (``O_TMPFILE``), synced, then linked, then the folder synced, so that a crash
+leaves a whole payload or none. Read through folder handles with ``O_NOFOLLOW``, once, into memory.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from sealstore.errors import (
+    PayloadFileError,
+    PayloadMissingError,
+    PayloadSizeError,
+    StorageError,
+    storage_errors,
+)
+from sealstore.signed.statement import Digests
+from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
+from sealstore.storage.blobs.folder_walk import OPEN_FOLDER, Removals, walk
+from sealstore.storage.blobs.local_files import FOLDER_MODE, SHA256_NAME, kind_of, open_regular
+from sealstore.storage.blobs.local_staging import LocalStagedBlob
+from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
+from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, threads_for
+from sealstore.storage.blobs.reading import hash_file, read_hashed, read_sealed
+
+_SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
+"""What a file system puts into its root, where objects/ is a mount of its own."""
+
+
+class LocalBlobStore:
+    """Payloads in ``objects/`` of a repository's folder.
+
+    Args:
+        repository: the repository's folder. Only names relative to it are used, so it can move.
+    """
+
+    def __init__(self, repository: Path) -> None:
+        self._root = repository
+
+    def create(self) -> None:
+        """Make the folder ``objects/``.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        with storage_errors("The folder for payloads cannot be made"):
+            (self._root / "objects").mkdir(mode=FOLDER_MODE, exist_ok=True)
+
+    def stage(self) -> AbstractContextManager[StagedBlob]:
+        """See ``BlobStore.stage``."""
+        return self._stage()
+
+    @contextmanager
+    def _stage(self) -> Iterator[StagedBlob]:
+        with storage_errors("The payload cannot be staged"):
+            objects = self._open_objects()
+        try:
+            with storage_errors("The payload cannot be staged"):
+                staged = LocalStagedBlob(objects)
+            try:
+                yield staged
+            finally:
+                staged.discard()
+        finally:
+            os.close(objects)
+
+    def read(
+        self, digests: Digests, size: int, *, check: DigestName, sealed: bool = False
+    ) -> VerifiedPayload:
+        """See ``BlobStore.read``."""
+        with self._open_payload(digests, size) as descriptor:
+            computed = PayloadHash(check, threads=threads_for(size))
+            if sealed and size and HAS_SEALED_MEMORY:
+                memory = read_sealed(descriptor, size, computed)
+            else:
+                memory = PayloadMemory.private(size)
+                read_hashed(descriptor, memory.view, computed)
+        return VerifiedPayload(memory, computed, digests)
+
+    def check(self, digests: Digests, size: int) -> None:
+        """See ``BlobStore.check``."""
+        with self._open_payload(digests, size) as descriptor:
+            hash_file(descriptor, size).require(digests)
+
+    def copy(self, digests: Digests, size: int, write: Write) -> None:
+        """See ``BlobStore.copy``."""
+        with self._open_payload(digests, size) as descriptor:
+            hash_file(descriptor, size, write).require(digests)
+
+    def sha256s(self) -> Iterator[str]:
+        """See ``BlobStore.sha256s``."""
+        with storage_errors("The payloads cannot be listed"):
+            for folder in sorted(os.listdir(self._root / "objects")):
+                if len(folder) == 2:
+                    for name in sorted(os.listdir(self._root / "objects" / folder)):
+                        if SHA256_NAME.fullmatch(name) and name.startswith(folder):
+                            yield name
+
+    def files(self) -> Iterator[StoredFile]:
+        """See ``BlobStore.files``."""
+        with storage_errors("The payloads cannot be listed"):
+            objects = self._open_objects()
+            try:
+                for found in walk(objects, 1, skipped=_SYSTEM_FOLDERS):
+                    yield StoredFile(kind_of(found), found)
+            finally:
+                os.close(objects)
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """See ``BlobStore.keeping``."""
+        with storage_errors("The payloads cannot be kept"):
+            objects = self._open_objects()
+        try:
+            with suppress(OSError):
+                fcntl.flock(objects, fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(objects)
+
+    @contextmanager
+    def removing(self) -> Iterator[Callable[[StoredFile], bool]]:
+        """See ``BlobStore.removing``."""
+        with storage_errors("A payload cannot be removed"):
+            objects = self._open_objects()
+        try:
+            _require_not_kept(objects)
+            removals = Removals(objects)
+
+            def remove(file: StoredFile) -> bool:
+                with storage_errors("A payload cannot be removed"):
+                    return removals.remove(file.found)
+
+            try:
+                yield remove
+            finally:
+                with storage_errors("The removal of payloads cannot be made durable"):
+                    removals.sync()
+        finally:
+            os.close(objects)
+
+    def close(self) -> None:
+        """See ``BlobStore.close``: no handle is held between calls."""
+
+    def _open_objects(self) -> int:
+        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return os.open("objects", OPEN_FOLDER, dir_fd=root)
+        finally:
+            os.close(root)
+
+    @contextmanager
+    def _open_payload(self, digests: Digests, size: int) -> Iterator[int]:
+        """A descriptor of the payload's file, a regular one of the right size."""
+        name = digests.sha256
+        folders: list[int] = []
+        with storage_errors("The payload cannot be read"):
+            try:
+                folders.append(self._open_objects())
+                folders.append(os.open(name[:2], OPEN_FOLDER, dir_fd=folders[0]))
+                descriptor = open_regular(name, folders[1])
+            except FileNotFoundError:
+                raise PayloadMissingError("The payload is not in the repository.") from None
+            except NotADirectoryError:
+                raise PayloadFileError("The payload's folder is not a folder.") from None
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise PayloadFileError("The payload's folder is a symbolic link.") from None
+            finally:
+                for folder in folders:
+                    os.close(folder)
+            try:
+                found = os.fstat(descriptor).st_size
+                if found != size:
+                    raise PayloadSizeError(
+                        f"The payload has {found} bytes; {size} were signed.",
+                        hint="restore the payload from a backup.",
+                    )
+                yield descriptor
+            finally:
+                os.close(descriptor)
+
+
+def _require_not_kept(objects: int) -> None:
+    try:
+        fcntl.flock(objects, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StorageError(
+            "A backup is being made, for which the payloads have to stay.",
+            hint="collect again when it has ended.",
+        ) from None
+    except OSError:
+        # A file system without locks: a backup begins again where it misses a payload.
+        return

@@ -1,0 +1,183 @@
+"""What lies in the mirror of the envelopes: read, put away and removed without following a link.
+
+A mirrored statement is never overwritten and, while its revision is stored, never renamed. Once the
+artifact is removed, ``1.json`` becomes ``1.json.removed``, its bytes as they are: whoever makes a
+lost catalogue anew sees that the revision was given out, and does not bring it back. That is what
+the file's name says, and nobody's signature: what a history still says goes before it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from sealstore import limits
+from sealstore.errors import RepositoryLayoutError, storage_errors
+from sealstore.names import ArtifactRef
+from sealstore.storage.blobs.folder_walk import FoundFile, Removals, open_below, walk
+from sealstore.storage.layout import STATEMENTS_FOLDER
+
+PUT_AWAY: Final = ".removed"
+"""Behind the name of a mirrored statement whose artifact was removed."""
+
+
+def read_mirror(
+    root: Path, ref: ArtifactRef, *, put_away: bool = False, folder: str = STATEMENTS_FOLDER
+) -> bytes | None:
+    """What lies where an envelope is mirrored; unauthenticated.
+
+    Args:
+        root: the repository's folder.
+        ref: with its revision.
+        put_away: whether to look where the mirror of a removed artifact lies.
+        folder: of the mirror: of the repository's own statements, or of those of origins.
+
+    Returns:
+        The bytes; None where nothing is.
+
+    Raises:
+        RepositoryLayoutError: what is there is no regular file, lies behind a link, or is too large
+            to be an envelope.
+        StorageError: the file system refused.
+    """
+    name = f"{ref.revision}.json{PUT_AWAY if put_away else ''}"
+    with storage_errors("A mirrored statement cannot be read"):
+        try:
+            opened = _open_folders(root, (folder, ref.name, ref.tag))
+        except FileNotFoundError:
+            return None
+        except NotADirectoryError:
+            raise RepositoryLayoutError("A folder of the mirror is no folder.") from None
+        try:
+            return _read_regular(name, opened)
+        finally:
+            os.close(opened)
+
+
+def _read_regular(name: str, folder: int) -> bytes | None:
+    try:
+        # Before it is opened, since opening a device or a FIFO may act.
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            raise RepositoryLayoutError("What lies in a mirrored statement's place is no file.")
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(limits.MAX_ENVELOPE_BYTES + 2)
+    if len(data) > limits.MAX_ENVELOPE_BYTES + 1:
+        raise RepositoryLayoutError("What lies in a mirrored statement's place is too large.")
+    return data.removesuffix(b"\n")
+
+
+def put_mirror_away(root: Path, ref: ArtifactRef) -> bool:
+    """Let the mirror of a removed artifact have a name that says so; its bytes stay as they are.
+
+    Returns:
+        Whether there was one, and it is put away now.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    name = f"{ref.revision}.json"
+    with storage_errors("The mirrored statement of a removed artifact cannot be put away"):
+        try:
+            folder = _open_folders(root, (STATEMENTS_FOLDER, ref.name, ref.tag))
+        except FileNotFoundError:
+            return False
+        try:
+            # A link, unlike a renaming, replaces nothing that is there.
+            with suppress(FileExistsError):
+                os.link(
+                    name,
+                    name + PUT_AWAY,
+                    src_dir_fd=folder,
+                    dst_dir_fd=folder,
+                    follow_symlinks=False,
+                )
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+                return True
+            return _finish_putting_away(name, folder)
+        except FileNotFoundError:
+            return False
+        finally:
+            os.close(folder)
+
+
+def _finish_putting_away(name: str, folder: int) -> bool:
+    """Of two files, one that is put away already: the other one goes, if it is the same."""
+    present, away = _read_regular(name, folder), _read_regular(name + PUT_AWAY, folder)
+    if present is None or present != away:
+        return False
+    os.unlink(name, dir_fd=folder)
+    os.fsync(folder)
+    return True
+
+
+def mirror_files(root: Path) -> Iterator[FoundFile]:
+    """Everything in the folder of the mirror, as it is; nothing is followed.
+
+    Raises:
+        StorageError: a folder cannot be listed.
+    """
+    with _statements_folder(root) as folder, storage_errors("The mirror cannot be listed"):
+        # <name>/<tag>/<revision>.json
+        yield from walk(folder, 2)
+
+
+def read_mirror_file(root: Path, found: FoundFile) -> bytes | None:
+    """What is in a file that ``mirror_files`` found; unauthenticated. See ``read_mirror``."""
+    with _statements_folder(root) as statements, storage_errors("A statement cannot be read"):
+        try:
+            folder = open_below(statements, found.folders)
+        except FileNotFoundError:
+            return None
+        try:
+            return _read_regular(found.name, folder)
+        finally:
+            os.close(folder)
+
+
+@contextmanager
+def removing_from_mirror(root: Path) -> Iterator[Callable[[FoundFile], bool]]:
+    """A function that removes a file that ``mirror_files`` found, if it is still the same.
+
+    Raises:
+        StorageError: the file system refused.
+    """
+    what = "A file beside the mirrored statements cannot be removed"
+    with _statements_folder(root) as folder:
+        removals = Removals(folder)
+
+        def remove(found: FoundFile) -> bool:
+            with storage_errors(what):
+                return removals.remove(found)
+
+        try:
+            yield remove
+        finally:
+            with storage_errors(what):
+                removals.sync()
+
+
+@contextmanager
+def _statements_folder(root: Path) -> Iterator[int]:
+    with storage_errors("The mirror's folder cannot be opened"):
+        folder = _open_folders(root, (STATEMENTS_FOLDER,))
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _open_folders(root: Path, segments: tuple[str, ...]) -> int:
+    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_below(top, segments)
+    finally:
+        os.close(top)

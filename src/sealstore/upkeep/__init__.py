@@ -1,0 +1,1 @@
+"""For the operator: fsck, gc, rebuild, backups, the doctor."""

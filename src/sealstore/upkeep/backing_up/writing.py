@@ -1,0 +1,293 @@
+"""Making a snapshot: a repository of its own, of what the proven history leaves."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from sealstore.audit.chains import AccessSource
+from sealstore.audit.contents import Contents
+from sealstore.audit.ledger_proof import LedgerProof, prove_ledger
+from sealstore.errors import (
+    BackupRefusedError,
+    CatalogueError,
+    CatalogueTamperedError,
+    PayloadMissingError,
+    RepairWarning,
+    RevokedKeyError,
+    SealstoreError,
+    storage_errors,
+    warn_caller,
+)
+from sealstore.ledger import EntryArtifact
+from sealstore.repository import environment
+from sealstore.repository.access_log.place import ACCESS_FILE
+from sealstore.repository.assembly import Parts
+from sealstore.repository.facade import Repository
+from sealstore.repository.progress import Progress, no_progress
+from sealstore.repository.proving import ref_of, verified_in
+from sealstore.signed.envelope import read_unverified
+from sealstore.signed.statement import Statement, decode
+from sealstore.storage import layout
+from sealstore.storage import mirror as mirror_files
+from sealstore.storage.catalogue import (
+    ArtifactRow,
+    Catalogue,
+    Reading,
+    catalogue_engine,
+    require_current_schema,
+)
+from sealstore.storage.catalogue.copying import copy_database
+from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.trust import TrustRecord
+from sealstore.upkeep.backing_up.apart import apart, refusal
+from sealstore.upkeep.backing_up.folder import exclusive_backup_folder
+from sealstore.upkeep.backing_up.payloads import SnapshotPayloads, sync_folder
+from sealstore.upkeep.backing_up.record import BackupRecord, remember_backup
+from sealstore.upkeep.backing_up.report import BackupReport
+from sealstore.upkeep.backing_up.snapshots import (
+    INCOMPLETE,
+    drop_all_but,
+    snapshot_name,
+    snapshots_in,
+)
+from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.fsck.mirror import mirrored_ref
+from sealstore.verification import Proven
+
+_MEND_FIRST: Final = (
+    "'sealstore fsck' names everything that is wrong; mend it, or restore an earlier snapshot."
+)
+
+
+def backup(
+    repository: Repository,
+    folder: Path,
+    *,
+    copy: bool = False,
+    quick: bool = False,
+    keep: int | None = None,
+    progress: Progress = no_progress,
+) -> BackupReport:
+    """Add a snapshot to a backup, while others load and store.
+
+    Args:
+        repository: which.
+        folder: of the backup, made if it is absent.
+        copy: whether payloads are copied even where they could be linked: somebody who changes the
+            repository's file then does not change the backup's.
+        quick: whether payloads that the snapshot before has are taken without being hashed again.
+            By default they are: what changed there, by a fault of its disk for example, is put into
+            the new snapshot from the repository, and mended in the earlier ones.
+        keep: how many snapshots are there afterwards, at most; all by default.
+        progress: hears of the phases ``history`` (entries) and ``artifacts``, and of those of the
+            check of the snapshot.
+
+    Raises:
+        BackupRefusedError: the folder is no place for it; or the repository is not sound; or its
+            catalogue is in PostgreSQL. No snapshot was made.
+        AccessLogNotFoundError: the access log is not where it is configured to be.
+        VerificationError, CatalogueError, StorageError: likewise.
+    """
+    parts, folder = repository.parts, folder.resolve()
+    if parts.settings.database_url is not None:
+        raise BackupRefusedError(
+            "The catalogue is in PostgreSQL, which has its own backups.",
+            hint="first pg_dump the database, then copy the repository's folder: what is stored in"
+            " between is in the folder only, where nothing refers to it.",
+        )
+    report = BackupReport(folder)
+    with exclusive_backup_folder(folder, parts.root, parts.id):
+        try:
+            with _incomplete(folder) as place:
+                _Writing(parts, place, report, copy, quick, progress).run()
+        except PayloadMissingError:
+            # Removed and collected since the database was copied; or else it is not sound.
+            with parts.blobs.keeping(), _incomplete(folder) as place:
+                _Writing(parts, place, report, copy, quick, progress).run()
+        if keep is not None:
+            report.dropped = drop_all_but(folder, keep)
+    return report
+
+
+@contextmanager
+def _incomplete(folder: Path) -> Iterator[Path]:
+    place = folder / f"{INCOMPLETE}{secrets.token_hex(8)}"
+    with storage_errors("The snapshot cannot be made"):
+        place.mkdir(mode=0o700)
+    try:
+        yield place
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+
+
+class _Writing:
+    def __init__(
+        self,
+        parts: Parts,
+        place: Path,
+        report: BackupReport,
+        copy: bool,
+        quick: bool,
+        progress: Progress,
+    ) -> None:
+        self._parts = parts
+        self._place = place
+        self._report = report
+        self._folder = report.folder
+        self._progress = progress
+        self._payloads = SnapshotPayloads(parts, place, report, copy, quick)
+
+    def run(self) -> None:
+        report = self._report
+        report.artifacts = report.payloads = report.payload_bytes = 0
+        report.linked = report.copied = report.copied_bytes = 0
+        remembered = self._parts.state.remembered()
+        self._copy_database(SQLITE_FILE)
+        report.has_access_log = self._parts.settings.access_log_url is None
+        if report.has_access_log:
+            # After the catalogue: what it is about is there then.
+            with AccessSource(self._parts).open():
+                self._copy_database(ACCESS_FILE)
+        for name in ("objects", layout.STATEMENTS_FOLDER):
+            (self._place / name).mkdir(mode=0o750)
+        engine = catalogue_engine(self._place, journal=self._parts.settings.journal)
+        try:
+            require_current_schema(engine)
+            with Catalogue(engine, lock_file=None).read() as rows:
+                proof = self._proven(rows, remembered)
+                self._take_artifacts(rows, proof)
+        finally:
+            engine.dispose()
+        self._take_removed_statements(proof.contents)
+        layout.place_settings(self._place, proof.state.settings.envelope)
+        self._require_sound()
+        self._finish(proof)
+
+    def _copy_database(self, name: str) -> None:
+        try:
+            copy_database(self._parts.root / name, self._place / name)
+        except CatalogueError as error:
+            error.hint = (
+                "check free space and permissions of the backup's folder; 'sealstore doctor' looks"
+                " at the repository's."
+            )
+            raise
+
+    def _proven(self, rows: Reading, remembered: TrustRecord | None) -> LedgerProof:
+        proof = prove_ledger(self._parts, rows, remembered, progress=self._progress)
+        if proof.findings_in_all:
+            raise BackupRefusedError(
+                f"The repository is not sound: {proof.findings[0].message}",
+                hint=_MEND_FIRST,
+            )
+        return proof
+
+    def _take_artifacts(self, rows: Reading, proof: LedgerProof) -> None:
+        stored = dict(proof.contents.stored)
+        total = len(stored)
+        for done, row in enumerate(rows.artifacts(), start=1):
+            try:
+                statement, envelope = _statement(row, stored.pop(row.sequence, None), proof)
+            except SealstoreError as error:
+                raise _not_sound(error.message, str(row.name)) from error
+            layout.write_mirror(self._place, statement.ref, envelope)
+            if row.sequence in proof.contents.origins:
+                origin = rows.origin(row.sequence) or b""
+                layout.write_mirror(
+                    self._place, statement.ref, origin, folder=layout.ORIGINS_FOLDER
+                )
+            self._payloads.take(statement)
+            self._report.artifacts += 1
+            self._progress("artifacts", done, total)
+        for missing in stored.values():
+            raise _not_sound("The history has it, and the catalogue does not.", missing.name)
+
+    def _require_sound(self) -> None:
+        """What ``restore`` would refuse is no backup; payloads were read when they were placed."""
+        parts = self._parts
+        with apart(parts.settings, self._place) as here:
+            report = fsck(here, keyring=parts.keyring, progress=self._progress, hashing=False)
+        refused = refusal(report)
+        if refused is not None:
+            raise BackupRefusedError(f"The repository is not sound: {refused[0]}", hint=_MEND_FIRST)
+
+    # ── the rest ─────────────────────────────────────────────────────────────
+
+    def _take_removed_statements(self, contents: Contents) -> None:
+        """Mirrored statements of removed artifacts: a rebuild knows by them what was given out."""
+        for found in mirror_files.mirror_files(self._parts.root):
+            mirrored = mirrored_ref(found)
+            if mirrored is None:
+                continue
+            ref = mirrored[0]
+            known = contents.find_removed(ref.name, ref.tag, ref.revision or 0)
+            if known is None:
+                # Stored, and taken; or removed since the database was copied; or nobody's.
+                continue
+            with suppress(SealstoreError):
+                data = mirror_files.read_mirror_file(self._parts.root, found)
+                if data is not None and _is_of(data, known):
+                    layout.write_mirror(self._place, ref, data)
+                    mirror_files.put_mirror_away(self._place, ref)
+
+    def _finish(self, proof: LedgerProof) -> None:
+        at = datetime.now(UTC)
+        # Names sort as snapshots were made, whatever the clock says.
+        for earlier in snapshots_in(self._folder)[-1:]:
+            at = max(at, earlier.at + timedelta(seconds=1))
+        head = proof.state.head
+        name = snapshot_name(head, at)
+        with storage_errors("The snapshot cannot be ended"):
+            for path, _, _ in os.walk(self._place, topdown=False):
+                sync_folder(Path(path))
+            os.rename(self._place, self._folder / name)
+            sync_folder(self._folder)
+        self._report.snapshot = name
+        record = BackupRecord(
+            at=environment.now(),
+            key_id=read_unverified(proof.state.envelope).key_id,
+            folder=str(self._folder.absolute()),
+            snapshot=name,
+            epoch=head.epoch,
+            size=head.size,
+        )
+        try:
+            remember_backup(self._parts.settings, record)
+        except SealstoreError as error:
+            warn_caller(f"The backup is made, but not remembered here: {error}", RepairWarning)
+
+
+def _statement(
+    row: ArtifactRow, known: EntryArtifact | None, proof: LedgerProof
+) -> tuple[Statement, bytes]:
+    """The statement of a row that is what the proven history has, and its envelope."""
+    if known is None or not isinstance(row.envelope, bytes):
+        raise CatalogueTamperedError("Its row is not what was stored.")
+    try:
+        proven = Proven(ref_of(row), known.statement)
+        return verified_in(proof.state, row, proven).statement, row.envelope
+    except RevokedKeyError:
+        # It is kept, and stays refused: an admin may accept it by its name and digest.
+        if not _is_of(row.envelope, known):
+            raise
+        return decode(read_unverified(row.envelope).payload), row.envelope
+
+
+def _is_of(envelope: bytes, known: EntryArtifact) -> bool:
+    return sha256(read_unverified(envelope).payload).hexdigest() == known.statement
+
+
+def _not_sound(what: str, name: str) -> BackupRefusedError:
+    return BackupRefusedError(
+        f"The repository is not sound: {what} ({name})",
+        hint="'sealstore fsck' names everything that is wrong.",
+    )

@@ -1,0 +1,229 @@
+"""The check of a whole repository: everything that is there, against everything that is signed.
+
+It repairs nothing and, but for what this client remembers of the head, writes nothing. What was
+stored or removed while it runs is no finding: whatever looks wrong is looked at again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.chains import AccessSource, HistorySource, Ledger
+from sealstore.audit.finding import Finding
+from sealstore.audit.ledger_proof import LedgerProof, prove_ledger, stored_since
+from sealstore.audit.verifying import verify_source
+from sealstore.errors import (
+    AccessLogNotFoundError,
+    ArtifactNotFound,
+    ConfigurationError,
+    KeyringNotFoundError,
+    MissingExtraError,
+    RepositoryNotFoundError,
+    SchemaVersionError,
+    SealstoreError,
+    StorageError,
+)
+from sealstore.keys import Keyring
+from sealstore.repository.assembly import Parts, open_parts
+from sealstore.repository.facade import Repository
+from sealstore.repository.progress import Progress, no_progress
+from sealstore.repository.proving import find
+from sealstore.repository.settings import Settings
+from sealstore.storage import layout
+from sealstore.storage.blobs import BlobStore, LocalBlobStore
+from sealstore.trust import TrustRecord
+from sealstore.upkeep.fsck.files import PayloadFiles, check_place
+from sealstore.upkeep.fsck.mirror import MirrorCheck
+from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Note, Section
+from sealstore.upkeep.fsck.statements import StatementCheck
+from sealstore.upkeep.payload_hashing import DistinctPayloads, hash_payloads
+
+__all__ = ["FsckReport", "Note", "Section", "fsck"]
+
+_NO_CHECK: Final = (
+    ConfigurationError,
+    KeyringNotFoundError,
+    MissingExtraError,
+    RepositoryNotFoundError,
+    SchemaVersionError,
+)
+"""What keeps a check from being made, rather than being what it finds."""
+
+
+def fsck(
+    settings: Settings,
+    *,
+    keyring: Keyring | None = None,
+    progress: Progress = no_progress,
+    threads: int | None = None,
+    hashing: bool = True,
+) -> FsckReport:
+    """Check everything that the configured repository has.
+
+    Args:
+        settings: name the repository and its keys.
+        keyring: the keys; the configured ones by default.
+        progress: hears of the phases ``history`` (entries), ``statements`` (artifacts),
+            ``payloads`` (bytes), ``files`` and ``access`` (entries).
+        threads: how many payloads are hashed at a time; as many as there are cores by default.
+        hashing: whether payloads are read at all: a backup has just read them.
+
+    Raises:
+        RepositoryNotFoundError, SchemaVersionError: there is none, or none of this release's.
+        ConfigurationError, MissingExtraError, KeyringNotFoundError: there is nothing to check with.
+    """
+    report = FsckReport()
+    root = settings.path.absolute()
+    try:
+        # Opening remembers what is there: what was known of the access log before is asked first.
+        record = settings.trust_store().read()
+        parts = open_parts(root, settings, keyring)
+    except _NO_CHECK:
+        raise
+    except SealstoreError as error:
+        report.add_error(Section.HEAD, error)
+        _check_files(root, LocalBlobStore(root), report, None, progress)
+        return report
+    with Repository(parts) as repository:
+        _check(repository, record, report, progress, threads, hashing)
+    return report
+
+
+def _check(
+    repository: Repository,
+    record: TrustRecord | None,
+    report: FsckReport,
+    progress: Progress,
+    threads: int | None,
+    hashing: bool,
+) -> None:
+    parts = repository.parts
+    report.repository = parts.id
+    mirror = MirrorCheck(parts, report)
+    payloads = DistinctPayloads()
+    proof: LedgerProof | None = None
+    try:
+        remembered = parts.state.remembered()
+        with parts.catalogue.read() as rows:
+            proof = prove_ledger(parts, rows, remembered, progress=progress)
+            _tell_ledger(proof, report)
+            statements = StatementCheck(parts, proof, report, mirror, payloads)
+            statements.run(rows, progress)
+    except SealstoreError as error:
+        # A database that cannot be read to its end: what was read is checked all the same.
+        report.add_error(Section.HEAD if proof is None else Section.CATALOGUE, error)
+    _check_settings(parts, report)
+    if proof is not None and proof.contents.has_aliases:
+        _check_aliases(repository, report)
+    if hashing:
+        _check_payloads(parts, payloads, report, progress, threads)
+    contents = proof.contents if proof is not None and proof.is_whole else None
+    try:
+        mirror.look_again()
+        mirror.walk(contents)
+    except SealstoreError as error:
+        report.add_error(Section.MIRROR, error)
+    needed = None
+    if proof is not None and contents is not None:
+        needed = contents.payloads() | _stored_since(parts, proof, report)
+    _check_files(parts.root, parts.blobs, report, needed, progress)
+    _check_access(repository, record, report, progress)
+
+
+def _tell_ledger(proof: LedgerProof, report: FsckReport) -> None:
+    report.entries, report.map_records = proof.entries, proof.map_records
+    for each in proof.findings:
+        report.add(Section.HISTORY, each.finding)
+    report.count(Section.HISTORY, proof.findings_in_all - len(proof.findings))
+
+
+def _check_settings(parts: Parts, report: FsckReport) -> None:
+    """repository.json is the one that the head names, in the signature that the catalogue has."""
+    hint = "an admin writes it anew: 'sealstore resign --settings'."
+    try:
+        found = layout.read_settings_file(parts.root)
+    except SealstoreError as error:
+        report.add(Section.HEAD, Finding(None, error.code, error.message, hint))
+        return
+    if found != parts.state.read().settings.envelope:
+        text = "repository.json does not hold the settings that the signed head names."
+        report.add(Section.HEAD, Finding(None, SETTINGS_FILE, text, hint))
+
+
+def _check_aliases(repository: Repository, report: FsckReport) -> None:
+    try:
+        for finding in audit_aliases(repository):
+            report.add(Section.ALIASES, finding)
+    except SealstoreError as error:
+        report.add_error(Section.ALIASES, error)
+
+
+def _check_payloads(
+    parts: Parts,
+    payloads: DistinctPayloads,
+    report: FsckReport,
+    progress: Progress,
+    threads: int | None,
+) -> None:
+    hashing = hash_payloads(parts.blobs, payloads, progress=progress, threads=threads)
+    report.payloads = hashing.payloads
+    report.hashed_bytes, report.hashing_seconds = hashing.hashed_bytes, hashing.seconds
+    for owner, error in hashing.refusals:
+        try:
+            find(parts, owner)
+        except ArtifactNotFound:
+            # Removed since, and its payload may have been collected.
+            continue
+        except SealstoreError:
+            # That is told elsewhere; the payload is what it is.
+            pass
+        report.add_error(Section.PAYLOADS, error, str(owner))
+
+
+def _stored_since(parts: Parts, proof: LedgerProof, report: FsckReport) -> set[str]:
+    """The payloads of what was stored while this ran."""
+    remembered = parts.state.remembered()
+    try:
+        with parts.catalogue.read() as rows:
+            state = parts.state.verify(rows.history.head(), remembered, rows)
+            return stored_since(proof.tree, state.head, rows.history)[1]
+    except SealstoreError as error:
+        report.add_error(Section.HISTORY, error)
+        return set()
+
+
+def _check_files(
+    root: Path,
+    blobs: BlobStore,
+    report: FsckReport,
+    needed: set[str] | None,
+    progress: Progress,
+) -> None:
+    try:
+        check_place(root, report)
+        PayloadFiles(blobs, report, needed).run(progress)
+    except (SealstoreError, OSError) as error:
+        if isinstance(error, OSError) and not isinstance(error, SealstoreError):
+            error = StorageError(f"A folder cannot be listed ({error.strerror}).")
+        report.add_error(Section.FILES, error)
+
+
+def _check_access(
+    repository: Repository, record: TrustRecord | None, report: FsckReport, progress: Progress
+) -> None:
+    parts = repository.parts
+    source = AccessSource(parts)
+    ledger = Ledger(repository, parts.keyring, (HistorySource(parts), source))
+    audited = verify_source(ledger, source, record, None, progress=progress)
+    codes = {finding.code for finding in audited.findings}
+    if codes == {AccessLogNotFoundError.code} and source.known(record) is None:
+        text = "There is no access log: nothing says what was loaded."
+        hint = "where loads are to be on record: 'sealstore audit init'."
+        report.notes.append(Note(Section.ACCESS, text, hint))
+        return
+    report.access_entries = 0 if audited.hashed is None else audited.hashed.entries
+    for each in audited.findings:
+        report.add(Section.ACCESS, each.finding)
+    report.count(Section.ACCESS, audited.findings.count - len(audited.findings.shown))

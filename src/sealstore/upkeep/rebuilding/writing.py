@@ -1,0 +1,310 @@
+"""The new catalogue: the history of a plan, the map that it makes, the first head after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from sealstore.errors import (
+    CatalogueTamperedError,
+    LedgerTamperedError,
+    RepairWarning,
+    SealstoreError,
+    warn_caller,
+)
+from sealstore.keys import Keyring, Role
+from sealstore.ledger import EntryArtifact, HistoryEntry
+from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.repository import environment
+from sealstore.repository.assembly import database_in_use, open_catalogue
+from sealstore.repository.history_entries import REBUILT
+from sealstore.repository.map_changes import note_moved, note_removed, note_stored
+from sealstore.repository.origins import origin_of, require_origin
+from sealstore.repository.progress import Progress
+from sealstore.repository.recording import Change, entry_artifact, genesis
+from sealstore.repository.settings import Settings
+from sealstore.signed.approval import AliasTarget
+from sealstore.signed.settings import VerifiedSettings, open_settings, seal_settings
+from sealstore.signed.statement import StoredBy
+from sealstore.storage import layout
+from sealstore.storage import mirror as mirror_files
+from sealstore.storage.catalogue import (
+    ApprovalRow,
+    ArtifactRow,
+    Catalogue,
+    WriteTransaction,
+    schema_revision,
+    upgrade,
+)
+from sealstore.storage.catalogue.replacing import replaced_catalogue
+from sealstore.upkeep.rebuilding.planning import Plan
+from sealstore.upkeep.rebuilding.report import RebuildReport
+from sealstore.upkeep.rebuilding.sources import Candidate, OldCatalogue, Sources
+from sealstore.verification import verify_head
+
+_REPORT_EVERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """All that the writing needs.
+
+    Attributes:
+        settings: name the repository and its database.
+        found: what is left.
+        old: the old catalogue, for what belongs to proven entries.
+        plan: what becomes of it.
+        report: where to say what is lost.
+        who: who rebuilds.
+        progress: hears of the phase ``entries``.
+    """
+
+    settings: Settings
+    found: Sources
+    old: OldCatalogue | None
+    plan: Plan
+    report: RebuildReport
+    who: StoredBy
+    progress: Progress
+
+
+def write(work: Work) -> None:
+    """Build the new catalogue and put it in the place of the old one.
+
+    Raises:
+        NoSigningKeyError: no active key has the role store, or admin, here.
+        RepositoryExistsError: PostgreSQL's database is not an empty one.
+        CatalogueError, StorageError: database or file system refused; nothing has changed.
+    """
+    keyring = work.found.keyring
+    new = _new_settings(work, keyring)
+    # Before anything is written.
+    keyring.signer(Role.STORE, work.report.repository)
+    root = work.settings.path.absolute()
+    with _new_catalogue(work.settings) as catalogue, catalogue.write() as transaction:
+        _fill(work, transaction, new)
+    layout.place_settings(root, new.envelope)
+    _mend_mirror(work)
+    work.report.written = True
+
+
+def _new_settings(work: Work, keyring: Keyring) -> VerifiedSettings:
+    present = work.found.settings.document
+    document = msgspec.structs.replace(
+        present,
+        version=present.version + 1,
+        created=environment.now(),
+        rebuilt_from=work.plan.rebuilt_from,
+    )
+    admin = keyring.signer(Role.ADMIN, present.repository)
+    return open_settings(seal_settings(document, admin), keyring)
+
+
+@contextmanager
+def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
+    root = settings.path.absolute()
+    if settings.database_url is None:
+        with replaced_catalogue(root, journal=settings.journal) as catalogue:
+            yield catalogue
+        return
+    catalogue = open_catalogue(root, settings, create=True)
+    try:
+        if schema_revision(catalogue.engine) is not None:
+            raise database_in_use()
+        upgrade(catalogue.engine)
+        yield catalogue
+    finally:
+        catalogue.engine.dispose()
+
+
+def _fill(work: Work, transaction: WriteTransaction, new: VerifiedSettings) -> None:
+    keyring, plan = work.found.keyring, work.plan
+    signer = keyring.signer(Role.STORE, work.report.repository)
+    beginning = genesis(new, epoch=new.document.epoch)
+    made = Change(transaction, beginning, signer, work.who, environment.process_id())
+    writer = _Writer(work, made)
+    for sequence in range(1, plan.size + 1):
+        if sequence <= len(plan.proven):
+            writer.take_over(plan.proven[sequence - 1])
+        elif sequence in plan.stores:
+            writer.store_again(plan.stores[sequence])
+        else:
+            made.append("lost")
+        if sequence % _REPORT_EVERY == 0:
+            work.progress("entries", sequence, plan.size)
+    for candidate in plan.removed:
+        writer.remove(_on_record(plan, candidate))
+    for lost in plan.lost:
+        if lost.artifact is not None:
+            writer.remove(lost.artifact, lost=True)
+    for candidate in plan.kept.values():
+        transaction.insert_artifact(ArtifactRow.of(candidate.verified, candidate.envelope))
+    made.replace_settings(new)
+    last = plan.rebuilt_from
+    made.append(
+        "rebuild",
+        version=new.document.version,
+        sha256=new.digest,
+        admin_key=new.key_id,
+        epoch=last.epoch,
+        size=last.size,
+        root=last.root,
+        map_root=last.map_root,
+        recovered=len(plan.kept),
+    )
+    writer.keep_settings()
+    # What was signed is verified as a load would.
+    verify_head(made.finish(), keyring=keyring, accepted=None)
+
+
+class _Writer:
+    """Brings the entries of a plan into a change, one after the other."""
+
+    def __init__(self, work: Work, made: Change) -> None:
+        self._work = work
+        self._made = made
+        self._old_rows = None if work.old is None else work.old.rows
+
+    def take_over(self, entry: HistoryEntry) -> None:
+        """Append a proven entry as it is, and let it mean in the map what it meant."""
+        artifact = entry.artifact
+        if entry.event == "alias":
+            self._move_alias(entry)
+        elif entry.event == "store" and artifact is not None:
+            note_stored(self._made, *_where(artifact), artifact.statement)
+            if entry.sequence in self._work.plan.kept:
+                self._keep_origin(entry, artifact)
+        elif entry.event == "remove" and artifact is not None:
+            note_removed(self._made, *_where(artifact), artifact.statement)
+        self._made.append_entry(entry)
+
+    def store_again(self, candidate: Candidate) -> None:
+        """Append an entry of a store that is known from its statement only."""
+        artifact = entry_artifact(candidate.verified)
+        note_stored(self._made, *_where(artifact), artifact.statement)
+        created = candidate.verified.statement.predicate.created
+        self._made.append("store", artifact, at=created, **{REBUILT: True})
+
+    def remove(self, artifact: EntryArtifact, *, lost: bool = False) -> None:
+        """Append that an artifact is not there any more."""
+        note_removed(self._made, *_where(artifact), artifact.statement)
+        details: dict[str, Any] = {REBUILT: True, **({"statement_lost": True} if lost else {})}
+        self._made.append("remove", artifact, **details)
+
+    def _move_alias(self, entry: HistoryEntry) -> None:
+        details = entry.details
+        name, alias = str(details.get("name")), str(details.get("alias"))
+        tag, revision, statement = (details.get(at) for at in ("tag", "revision", "statement"))
+        target = None
+        if isinstance(tag, str) and type(revision) is int and isinstance(statement, str):
+            target = AliasTarget(tag=tag, revision=revision, statement=statement)
+        moved = note_moved(self._made, Name(name), Tag.to_store(alias), target)
+        self._keep_approvals(name, alias, moved.move, entry)
+
+    def _keep_approvals(self, name: str, alias: str, move: int, entry: HistoryEntry) -> None:
+        wanted = {
+            str(value).partition(" ")[2]
+            for key, value in entry.details.items()
+            if key.startswith("approval_")
+        }
+        if not wanted:
+            return
+        kept: list[ApprovalRow] = []
+        if self._old_rows is not None:
+            for envelope in self._old_rows.approvals.of_move(name, alias, move):
+                digest = sha256(envelope).hexdigest()
+                if digest in wanted:
+                    kept.append(ApprovalRow(digest, name, alias, move, envelope))
+        self._made.transaction.approvals.replace(name, alias, move, kept)
+        if len(kept) < len(wanted):
+            self._work.report.lose(
+                None,
+                "APPROVALS_LOST",
+                f"{len(wanted) - len(kept)} approvals of move {move} of {name}:{alias}: while it is"
+                " protected, what it means is refused.",
+                "let the approvers approve its meaning anew: 'sealstore approve request'.",
+            )
+
+    def _keep_origin(self, entry: HistoryEntry, artifact: EntryArtifact) -> None:
+        origin = origin_of(entry)
+        if origin is None:
+            return
+        ref = _ref(artifact)
+        for envelope in self._origins(ref, entry.sequence):
+            with suppress(CatalogueTamperedError):
+                require_origin(envelope, origin)
+                self._made.transaction.insert_origin(entry.sequence, envelope)
+                return
+        self._work.report.lose(
+            str(ref),
+            "ORIGIN_LOST",
+            "The statement that it had where it comes from is nowhere.",
+            "restore origins/ from a backup, and rebuild again with --force; loads need it not.",
+        )
+
+    def _origins(self, ref: ArtifactRef, sequence: int) -> Iterator[bytes]:
+        root = self._work.settings.path.absolute()
+        with suppress(SealstoreError):
+            yield mirror_files.read_mirror(root, ref, folder=layout.ORIGINS_FOLDER) or b""
+        if self._old_rows is not None:
+            with suppress(SealstoreError):
+                yield self._old_rows.origin(sequence) or b""
+
+    def keep_settings(self) -> None:
+        """Keep the earlier versions of the settings that proven entries name."""
+        wanted = {
+            entry.details.get("version"): entry.details.get("sha256")
+            for entry in self._work.plan.proven
+            if entry.event in ("create", "settings", "rebuild")
+        }
+        present = self._work.found.settings
+        for version, digest in wanted.items():
+            if type(version) is not int:
+                continue
+            envelope = present.envelope if version == present.document.version else None
+            if envelope is None and self._old_rows is not None:
+                envelope = self._old_rows.map.settings(version)
+            try:
+                found = open_settings(envelope or b"", self._work.found.keyring)
+                if found.digest != digest:
+                    raise LedgerTamperedError("They are not the ones that were on record.")
+            except SealstoreError as error:
+                self._work.report.notes.append(
+                    f"Version {version} of the settings is lost ({error.message}); no load needs"
+                    " it, an audit of alias moves under it does."
+                )
+                continue
+            self._made.transaction.map.put_settings(version, found.envelope)
+
+
+def _mend_mirror(work: Work) -> None:
+    """Let the mirror say what the new history says; no load reads it."""
+    root = work.settings.path.absolute()
+    try:
+        for candidate in work.plan.kept.values():
+            if mirror_files.read_mirror(root, candidate.ref) is None:
+                layout.write_mirror(root, candidate.ref, candidate.envelope)
+        for candidate in work.plan.removed:
+            mirror_files.put_mirror_away(root, candidate.ref)
+    except SealstoreError as error:
+        warn_caller(f"The mirror is not mended: {error.message}", RepairWarning)
+
+
+def _on_record(plan: Plan, candidate: Candidate) -> EntryArtifact:
+    """The artifact as the entry of its store has it; it may have been signed anew since."""
+    proven = plan.proven[candidate.sequence - 1 : candidate.sequence]
+    known = proven[0].artifact if proven else None
+    return entry_artifact(candidate.verified) if known is None else known
+
+
+def _where(artifact: EntryArtifact) -> tuple[Name, Tag, int]:
+    return Name(artifact.name), Tag.to_store(artifact.tag), artifact.revision
+
+
+def _ref(artifact: EntryArtifact) -> ArtifactRef:
+    return ArtifactRef(*_where(artifact))
