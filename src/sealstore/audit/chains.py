@@ -245,10 +245,8 @@ class HistorySource:
     @contextmanager
     def open(self) -> Iterator[AuditedChain]:
         """See ``ChainSource``."""
-        keeper = self._parts.state
-        remembered = keeper.remembered()
-        with self._parts.catalogue.read() as rows:
-            state = keeper.verify(rows.history.head(), remembered, rows)
+        with self._parts.snapshot(remembering=False) as snapshot:
+            rows, state = snapshot.rows, snapshot.state
             yield AuditedChain(
                 self.name, rows.history, state.envelope, state.head, state.keyring, rows.map
             )

@@ -17,11 +17,9 @@ from sealstore.ledger import (
     decode_history_entry,
     verify_entries,
 )
-from sealstore.repository.assembly import Parts
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.state import RepositoryState
 from sealstore.storage.catalogue import ChainReader, Reading
-from sealstore.trust import TrustRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +47,21 @@ class LedgerProof:
 
 
 def prove_ledger(
-    parts: Parts,
     rows: Reading,
-    remembered: TrustRecord | None,
+    state: RepositoryState,
     *,
     progress: Progress = no_progress,
 ) -> LedgerProof:
-    """Verify the head, every entry of the history against it, and every record of the map.
+    """Prove every entry of the history, and every record of the map, against a verified head.
 
     Args:
-        parts: of the repository.
-        rows: the snapshot.
-        remembered: what this client remembered before the snapshot was taken: others go on, and
-            remember what they have seen since.
+        rows: of the snapshot.
+        state: what its head vouches for.
         progress: hears of the phase ``history``, in entries.
 
     Raises:
-        VerificationError, CatalogueTamperedError: the head is refused.
         CatalogueError: the database failed.
     """
-    state = parts.state.verify(rows.history.head(), remembered, rows)
-    parts.state.advance(state, remembered)
     head = state.head
     name = ChainName.HISTORY
     chain = AuditedChain(name, rows.history, state.envelope, head, state.keyring, rows.map)

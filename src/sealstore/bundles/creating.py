@@ -197,9 +197,8 @@ class _Collected:
 def _collected(
     parts: Parts, refs: list[ArtifactRef], older: HistoryCheckpoint | None
 ) -> _Collected:
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
+    with parts.snapshot() as snapshot:
+        rows, state = snapshot.rows, snapshot.state
         resolved = {ref: _resolved(state, rows, ref) for ref in refs}
         collector = _Collector(state, rows)
         in_order = sorted(
@@ -207,7 +206,6 @@ def _collected(
         )
         found = {ref: collector.collect(ref) for ref in in_order}
         since = None if older is None else _since(state, rows, older)
-    parts.state.advance(state, remembered)
     statements = {ref: verified for ref, (verified, _) in found.items()}
     evidence = Evidence(
         head=state.envelope,

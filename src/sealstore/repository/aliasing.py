@@ -21,7 +21,7 @@ from sealstore.errors import (
 )
 from sealstore.keys import Role, State
 from sealstore.ledger import AliasValue, Head, HistoryEntry, RevisionValue
-from sealstore.ledger.proven_map import MapAnswers, ProvenMap
+from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.assembly import Parts
@@ -259,24 +259,17 @@ def _no_alias() -> ArtifactNotFound:
 
 def request_approvals(parts: Parts, wanted: Wanted) -> AliasMove:
     """The move that would be made now. See ``Repository.request_approvals``."""
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
-        answers = ProvenMap(state.head.map_root, rows.map)
-        present, target, _ = _meant(answers, rows.history, state.head, wanted)
-    parts.state.advance(state, remembered)
+    with parts.snapshot() as snapshot:
+        state = snapshot.state
+        present, target, _ = _meant(snapshot.answers, snapshot.rows.history, state.head, wanted)
     return _next_move(state, wanted, present, target)
 
 
 def list_aliases(parts: Parts, name: Name) -> tuple[Alias, ...]:
     """What the aliases of a name mean. See ``Repository.aliases``."""
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
-        answers = ProvenMap(state.head.map_root, rows.map)
-        found = list(aliases_of(answers, name))
-    parts.state.advance(state, remembered)
-    protected = state.document.protected_aliases
+    with parts.snapshot() as snapshot:
+        found = list(aliases_of(snapshot.answers, name))
+    protected = snapshot.state.document.protected_aliases
     return tuple(
         _described(name, alias, value, target, protected.get(str(alias), 0))
         for alias, value in found
@@ -288,20 +281,16 @@ def alias_history(
     parts: Parts, wanted: Wanted, *, limit: int, after: int | None
 ) -> tuple[HistoryEntry, ...]:
     """The moves of an alias, the newest first. See ``Repository.alias_history``."""
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
-        answers = ProvenMap(state.head.map_root, rows.map)
-        present = alias_value(answers, wanted.name, wanted.alias)
+    with parts.snapshot() as snapshot:
+        present = alias_value(snapshot.answers, wanted.name, wanted.alias)
         if present is None:
             raise _no_alias()
         entries = []
-        for entry in _moves(rows.history, state.head, wanted, present.move):
+        for entry in _moves(snapshot.rows.history, snapshot.state.head, wanted, present.move):
             if after is None or _number(entry) < after:
                 entries.append(entry)
             if len(entries) >= limit:
                 break
-    parts.state.advance(state, remembered)
     return tuple(entries)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +11,7 @@ from sealstore.errors import RepositoryExistsError
 from sealstore.keys import Keyring
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
-from sealstore.repository.state import KeySource, StateKeeper
+from sealstore.repository.state import KeySource, Snapshot, StateKeeper
 from sealstore.storage import layout
 from sealstore.storage.blobs import BlobStore, LocalBlobStore
 from sealstore.storage.catalogue import (
@@ -65,6 +66,10 @@ class Parts:
     def keyring(self) -> Keyring:
         """The keys as they are now, less those that the repository's settings revoke."""
         return self.state.keyring()
+
+    def snapshot(self, *, remembering: bool = True) -> AbstractContextManager[Snapshot]:
+        """One state of the repository, verified. See ``StateKeeper.snapshot``."""
+        return self.state.snapshot(remembering=remembering)
 
 
 def key_source(settings: Settings, root: Path, keyring: Keyring | None) -> KeySource:

@@ -111,9 +111,8 @@ class KeptOrigin:
 def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
     """Where a verified artifact comes from. See ``Repository.origin``."""
     sequence = found.verified.statement.predicate.sequence
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
+    with parts.snapshot() as snapshot:
+        rows, state = snapshot.rows, snapshot.state
         row = next(rows.history.rows(sequence - 1, sequence), None)
         if row is None:
             raise LedgerTamperedError(f"Entry {sequence} of the history is missing.")

@@ -98,13 +98,12 @@ def answer(parts: Parts, ref: ArtifactRef) -> tuple[RepositoryState, Answer, Pro
         ArtifactNotFound: it is proven that there is none.
         VerificationError, CatalogueTamperedError: head or proof are refused.
     """
-    remembered = parts.state.remembered()
-    # 2
-    found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
-    # 3
-    state = parts.state.verify(found.head, remembered)
-    parts.state.advance(state, remembered)
-    # 4
+    with parts.state.asking() as asking:
+        # step 2: one round trip, for head, proof and envelope
+        found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
+        # step 3: verify the head; it is remembered when the block ends
+        state = asking.verify(found.head)
+    # step 4: prove that this is the answer, or that there is none
     return state, found, prove_answer(state.head.map_root, ref, found.map_rows)
 
 
@@ -116,9 +115,9 @@ def verify_row(parts: Parts, row: ArtifactRow) -> Found:
         VerificationError, CatalogueTamperedError: it is refused.
     """
     ref = ref_of(row)
-    remembered = parts.state.remembered()
-    found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
-    state = parts.state.verify(found.head, remembered)
+    with parts.state.asking(remembering=False) as asking:
+        found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
+        state = asking.verify(found.head)
     try:
         proven = prove_answer(state.head.map_root, ref, found.map_rows)
     except ArtifactNotFound as error:
@@ -136,17 +135,14 @@ def history_page(
     parts: Parts, name: str | None, tag: str | None, *, limit: int, after: int | None
 ) -> tuple[HistoryEntry, ...]:
     """A page of the history, each entry proven. See ``Repository.history``."""
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
-        head, nodes = state.head, CachedNodes(rows.history)
+    with parts.snapshot() as snapshot:
+        rows, head = snapshot.rows, snapshot.state.head
+        nodes = CachedNodes(rows.history)
         before = head.size + 1 if after is None else min(after, head.size + 1)
         found = rows.history.newest_rows(limit=limit, before_sequence=before, name=name, tag=tag)
         if name is None and tag is None:
             _require_no_gap([row.sequence for row in found], before, limit)
-        entries = tuple(proven_entry(row, nodes, head) for row in found)
-    parts.state.advance(state, remembered)
-    return entries
+        return tuple(proven_entry(row, nodes, head) for row in found)
 
 
 def _require_no_gap(sequences: list[int], before: int, limit: int) -> None:

@@ -300,22 +300,15 @@ def change(parts: Parts, who: StoredBy) -> Iterator[tuple[Change, RepositoryStat
         VerificationError, CatalogueTamperedError: head, map or history are not what they should be.
         CatalogueError: the database refused.
     """
-    remembered = parts.state.remembered()
-    with parts.catalogue.write() as transaction:
-        state = parts.state.verify(transaction.history.head(), remembered, transaction)
+    with parts.state.asking() as asking, parts.catalogue.write() as transaction:
+        state = asking.verify(transaction.history.head(), transaction)
         require_whole_tail(transaction, state.head)
         signer = state.keyring.signer(Role.STORE, state.repository)
         made = Change(transaction, state.head, signer, who, environment.process_id())
         yield made, state
-        after = state
         if not made.is_empty:
             # What was signed is verified as a load would: nothing else is put on record.
-            after = parts.state.verify(made.finish(), remembered, transaction)
-    try:
-        parts.state.advance(after, remembered, synced=after is not state)
-    except SealstoreError as error:
-        # The change is on record. The next operation tries again to remember it.
-        warn_caller(f"The change is made, but not remembered here: {error}", RepairWarning)
+            asking.verify(made.finish(), transaction, is_own=True)
 
 
 def change_settings(

@@ -1,35 +1,38 @@
 """What the newest verified head vouches for, as this process knows it.
 
-Every operation begins here: the remembered head is read first, then the repository is asked for the
-present one, which must extend it. In the other order, a change by somebody else in between would
-look like a rollback.
+Every operation begins here, with ``snapshot`` or ``asking``: they hold the one order in which a
+client may read what it remembers, ask the repository, verify the answer, and remember it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 from sealstore.errors import (
     CatalogueTamperedError,
     LedgerTamperedError,
+    RepairWarning,
     RepositoryLayoutError,
     RepositoryMismatchError,
     RevokedKeyError,
     RollbackError,
     SealstoreError,
+    warn_caller,
 )
 from sealstore.formats.policies import Policies
 from sealstore.keys import Keyring
 from sealstore.ledger import Head, HistoryCheckpoint, consistency_proof
+from sealstore.ledger.proven_map import ProvenMap
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import Catalogue, ChainReader, MapRows
+from sealstore.storage.catalogue import Catalogue, ChainReader, MapRows, Reading
 from sealstore.trust import TrustRecord, TrustStore, require_fresh
 from sealstore.verification import require_continuity, verify_head
 
@@ -99,6 +102,109 @@ class _Known:
     remembered: TrustRecord | None
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One state of the repository.
+
+    Attributes:
+        rows: of the catalogue, as they were then.
+        state: what their head vouches for, verified.
+    """
+
+    rows: Reading
+    state: RepositoryState
+
+    @property
+    def answers(self) -> ProvenMap:
+        """What the map says, each answer proven against the head."""
+        return ProvenMap(self.state.head.map_root, self.rows.map)
+
+
+class Asking:
+    """One question to the repository, and what this client makes of the answer.
+
+    The order is a security rule, and stands here alone:
+
+    1. What this client remembers is read when the block begins, *before* the repository is asked.
+       The other way round, a change by somebody else in between would look like a rollback.
+    2. The repository is asked, by the block.
+    3. The head that came with the answer is verified: it must extend what was remembered.
+    4. It is remembered when the block ends well.
+
+    ::
+
+        with parts.state.asking() as asking:
+            found = parts.catalogue.ask(ref, positions)
+            state = asking.verify(found.head)
+
+    Args:
+        keeper: verifies heads.
+        remembering: whether the head is remembered.
+    """
+
+    __slots__ = ("_is_own", "_keeper", "_remembered", "_remembering", "_state")
+
+    def __init__(self, keeper: StateKeeper, *, remembering: bool) -> None:
+        self._keeper = keeper
+        self._remembering = remembering
+        self._remembered: TrustRecord | None = None
+        self._state: RepositoryState | None = None
+        self._is_own = False
+
+    def __enter__(self) -> Self:
+        """Read what this client remembers.
+
+        Raises:
+            TrustStateError: it cannot be read.
+            FirstUseError: there is nothing, and ``MODEL_REPO_FIRST_USE`` forbids that.
+        """
+        self._remembered = self._keeper.expected()
+        return self
+
+    def verify(
+        self, envelope: bytes | None, rows: Rows | None = None, *, is_own: bool = False
+    ) -> RepositoryState:
+        """The state that a head vouches for, held against what was remembered.
+
+        Args:
+            envelope: the head's, as the catalogue gave it.
+            rows: where settings and proofs come from; a snapshot of its own by default.
+            is_own: whether this process signed the head, and commits it before the block ends.
+
+        Raises:
+            VerificationError: the head is refused.
+            CatalogueTamperedError: there is none.
+            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another repository.
+            SealstoreError: settings or keys are refused.
+        """
+        self._state = self._keeper._accepted(envelope, self._remembered, rows)
+        self._is_own = is_own
+        return self._state
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remember the head that was verified, unless the block failed.
+
+        Raises:
+            TrustStateError: it cannot be written.
+            CatalogueError: the head cannot be made durable.
+            VerificationError: another process has accepted a head meanwhile that does not fit.
+        """
+        if kind is not None or self._state is None or not self._remembering:
+            return
+        try:
+            self._keeper._remember(self._state, self._remembered, is_own=self._is_own)
+        except SealstoreError as refusal:
+            if not self._is_own:
+                raise
+            # The change is on record. The next operation tries again to remember it.
+            warn_caller(f"The change is made, but not remembered here: {refusal}", RepairWarning)
+
+
 class StateKeeper:
     """Verifies heads, and remembers the newest one: in this process, and in the trust state.
 
@@ -129,7 +235,7 @@ class StateKeeper:
         """The state that was verified last; verified now, if none was yet.
 
         Raises:
-            SealstoreError: as ``verify``.
+            SealstoreError: as ``Asking.verify``.
         """
         known = self._known
         return self.read() if known is None else known.state
@@ -146,39 +252,45 @@ class StateKeeper:
         """The present state, verified and remembered.
 
         Raises:
-            SealstoreError: as ``verify``.
+            SealstoreError: as ``Asking.verify``.
         """
-        remembered = self.remembered()
-        with self._catalogue.read() as rows:
-            state = self.verify(rows.history.head(), remembered, rows)
-        self.advance(state, remembered)
-        return state
+        with self.snapshot() as snapshot:
+            return snapshot.state
 
-    def remembered(self) -> TrustRecord | None:
-        """What this client remembers; to be read before the repository is asked.
-
-        Raises:
-            TrustStateError: it cannot be read.
-            FirstUseError: nothing, and ``MODEL_REPO_FIRST_USE`` forbids that.
-        """
-        return self._trust.expected()
-
-    def verify(
-        self, envelope: bytes | None, remembered: TrustRecord | None, rows: Rows | None = None
-    ) -> RepositoryState:
-        """The state that a head vouches for.
+    @contextmanager
+    def snapshot(self, *, remembering: bool = True) -> Iterator[Snapshot]:
+        """One state of the repository, verified, and its rows; remembered when the block ends well.
 
         Args:
-            envelope: the head's, as the catalogue gave it.
-            remembered: what ``remembered()`` gave before the catalogue was asked.
-            rows: where settings and proofs come from; a snapshot of its own by default.
+            remembering: whether the state is remembered.
 
         Raises:
-            VerificationError: the head is refused.
-            CatalogueTamperedError: there is none.
-            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another repository.
-            SealstoreError: settings or keys are refused.
+            SealstoreError: as ``Asking.verify``.
         """
+        with self.asking(remembering=remembering) as asking, self._catalogue.read() as rows:
+            yield Snapshot(rows, asking.verify(rows.history.head(), rows))
+
+    def asking(self, *, remembering: bool = True) -> Asking:
+        """One question to the repository, whatever way it is asked. See ``Asking``."""
+        return Asking(self, remembering=remembering)
+
+    def verify_alone(self, rows: Rows) -> RepositoryState:
+        """What the present head vouches for by itself, held against nothing that is remembered.
+
+        Only what an operator is about to accept is looked at so.
+
+        Raises:
+            SealstoreError: as ``Asking.verify``, but for what the trust state would refuse.
+        """
+        return self._accepted(rows.history.head(), None, rows)
+
+    def expected(self) -> TrustRecord | None:
+        """What this client remembers. See ``TrustStore.expected``."""
+        return self._trust.expected()
+
+    def _accepted(
+        self, envelope: bytes | None, remembered: TrustRecord | None, rows: Rows | None
+    ) -> RepositoryState:
         if envelope is None:
             raise CatalogueTamperedError(
                 "The catalogue has no signed head, or none that could be one.",
@@ -201,26 +313,15 @@ class StateKeeper:
             )
         return known.state
 
-    def advance(
-        self, state: RepositoryState, remembered: TrustRecord | None, *, synced: bool = False
+    def _remember(
+        self, state: RepositoryState, remembered: TrustRecord | None, *, is_own: bool
     ) -> None:
-        """Remember the head of ``state``, which was verified against ``remembered``.
-
-        Args:
-            state: from ``verify``.
-            remembered: what ``remembered()`` gave before that.
-            synced: whether this process committed the head itself. Another one may have died
-                before it was synced: then a power loss could still take it back.
-
-        Raises:
-            TrustStateError: it cannot be written.
-            CatalogueError: the head cannot be made durable.
-            VerificationError: another process has accepted a head meanwhile that does not fit.
-        """
         # With a greatest age, the time of an idle repository's loads is remembered, too.
         is_clocked = self._configured.max_age is not None
         is_news = remembered is None or remembered.point != state.point
-        if is_news and not synced:
+        if is_news and not is_own:
+            # Whoever committed it may have died before it was synced: then a power loss could
+            # still take it back. What this process committed itself is synced.
             self._catalogue.sync()
         if is_clocked or is_news:
             self._trust.advance(state.point, prove=self._prove, now=self._clock())

@@ -19,7 +19,6 @@ from sealstore.formats.contract import Format
 from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys import Role
 from sealstore.ledger import TagValue
-from sealstore.ledger.proven_map import ProvenMap
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact
@@ -229,12 +228,10 @@ def warn(text: str) -> None:
 
 def _refuse_early(parts: Parts, ref: ArtifactRef) -> None:
     # Before the work of serialising; what decides is the check inside the transaction.
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        state = parts.state.verify(rows.history.head(), remembered, rows)
-        held = tag_value(ProvenMap(state.head.map_root, rows.map), ref.name, ref.tag)
-    _refuse_protected(state.document, ref.tag)
-    _refuse_second(state.document, held)
+    with parts.snapshot() as snapshot:
+        held = tag_value(snapshot.answers, ref.name, ref.tag)
+    _refuse_protected(snapshot.state.document, ref.tag)
+    _refuse_second(snapshot.state.document, held)
 
 
 def _refuse_second(document: RepositorySettings, held: TagValue | None) -> None:

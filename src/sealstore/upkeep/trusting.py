@@ -95,7 +95,7 @@ def current_point(settings: Settings) -> HistoryCheckpoint:
         keys = key_source(settings, root, None)
         keeper = StateKeeper(root, settings, keys, catalogue, settings.trust_store())
         with catalogue.read() as rows:
-            point = keeper.verify(rows.history.head(), None, rows).point
+            point = keeper.verify_alone(rows).point
         # It is going to be remembered: a power loss must not take it back.
         catalogue.sync()
         return point

@@ -33,6 +33,7 @@ from sealstore.repository.assembly import Parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.proving import ref_of, verified_in
+from sealstore.repository.state import Asking
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.statement import Statement, decode
 from sealstore.storage import layout
@@ -46,7 +47,6 @@ from sealstore.storage.catalogue import (
 )
 from sealstore.storage.catalogue.copying import copy_database
 from sealstore.storage.catalogue.engine import SQLITE_FILE
-from sealstore.trust import TrustRecord
 from sealstore.upkeep.backing_up.apart import apart, refusal
 from sealstore.upkeep.backing_up.folder import exclusive_backup_folder
 from sealstore.upkeep.backing_up.payloads import SnapshotPayloads, sync_folder
@@ -150,10 +150,13 @@ class _Writing:
         report = self._report
         report.artifacts = report.payloads = report.payload_bytes = 0
         report.linked = report.copied = report.copied_bytes = 0
-        remembered = self._parts.state.remembered()
+        with self._parts.state.asking() as asking:
+            self._copy_and_prove(asking)
+
+    def _copy_and_prove(self, asking: Asking) -> None:
         self._copy_database(SQLITE_FILE)
-        report.has_access_log = self._parts.settings.access_log_url is None
-        if report.has_access_log:
+        self._report.has_access_log = self._parts.settings.access_log_url is None
+        if self._report.has_access_log:
             # After the catalogue: what it is about is there then.
             with AccessSource(self._parts).open():
                 self._copy_database(ACCESS_FILE)
@@ -163,7 +166,7 @@ class _Writing:
         try:
             require_current_schema(engine)
             with Catalogue(engine, lock_file=None).read() as rows:
-                proof = self._proven(rows, remembered)
+                proof = self._proven(rows, asking)
                 self._take_artifacts(rows, proof)
         finally:
             engine.dispose()
@@ -182,8 +185,9 @@ class _Writing:
             )
             raise
 
-    def _proven(self, rows: Reading, remembered: TrustRecord | None) -> LedgerProof:
-        proof = prove_ledger(self._parts, rows, remembered, progress=self._progress)
+    def _proven(self, rows: Reading, asking: Asking) -> LedgerProof:
+        state = asking.verify(rows.history.head(), rows)
+        proof = prove_ledger(rows, state, progress=self._progress)
         if proof.findings_in_all:
             raise BackupRefusedError(
                 f"The repository is not sound: {proof.findings[0].message}",

@@ -73,10 +73,10 @@ def collect(
     if delete:
         parts.keyring.signer(Role.STORE, parts.id)
     report = GcReport(delete)
-    remembered = parts.state.remembered()
-    with parts.catalogue.read() as rows:
-        # 1
-        proof = prove_ledger(parts, rows, remembered, progress=progress)
+    with parts.snapshot() as snapshot:
+        # step 1: prove what is needed
+        rows = snapshot.rows
+        proof = prove_ledger(rows, snapshot.state, progress=progress)
         report.findings += [each.finding for each in proof.findings]
         needed = Needed(proof.contents)
         if proof.findings_in_all == 0:

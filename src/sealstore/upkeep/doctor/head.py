@@ -26,9 +26,8 @@ def check_head(settings: Settings) -> list[Check]:
         try:
             trust = settings.trust_store(root)
             keeper = StateKeeper(root, settings, key_source(settings, root, None), catalogue, trust)
-            remembered = keeper.remembered()
-            with catalogue.read() as rows:
-                state = keeper.verify(rows.history.head(), remembered, rows)
+            with keeper.snapshot(remembering=False) as snapshot:
+                state = snapshot.state
             access = open_access_log(settings, root, state.repository, lambda: state.keyring, trust)
         finally:
             catalogue.engine.dispose()

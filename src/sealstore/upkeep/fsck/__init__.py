@@ -105,9 +105,9 @@ def _check(
     payloads = DistinctPayloads()
     proof: LedgerProof | None = None
     try:
-        remembered = parts.state.remembered()
-        with parts.catalogue.read() as rows:
-            proof = prove_ledger(parts, rows, remembered, progress=progress)
+        with parts.snapshot() as snapshot:
+            rows = snapshot.rows
+            proof = prove_ledger(rows, snapshot.state, progress=progress)
             _tell_ledger(proof, report)
             statements = StatementCheck(parts, proof, report, mirror, payloads)
             statements.run(rows, progress)
@@ -184,11 +184,9 @@ def _check_payloads(
 
 def _stored_since(parts: Parts, proof: LedgerProof, report: FsckReport) -> set[str]:
     """The payloads of what was stored while this ran."""
-    remembered = parts.state.remembered()
     try:
-        with parts.catalogue.read() as rows:
-            state = parts.state.verify(rows.history.head(), remembered, rows)
-            return stored_since(proof.tree, state.head, rows.history)[1]
+        with parts.snapshot(remembering=False) as snapshot:
+            return stored_since(proof.tree, snapshot.state.head, snapshot.rows.history)[1]
     except SealstoreError as error:
         report.add_error(Section.HISTORY, error)
         return set()

@@ -181,15 +181,15 @@ class MirrorCheck:
 
     def _value_now(self, ref: ArtifactRef) -> RevisionValue | None:
         """What the map says of it now."""
-        remembered = self.parts.state.remembered()
         key = _key(ref)
-        answer = self.parts.catalogue.ask(ref, positions_of(key))
-        try:
-            state = self.parts.state.verify(answer.head, remembered)
-            value = prove(bytes.fromhex(state.head.map_root), key, answer.map_rows)
-            return None if value is None else decode_revision(value)
-        except (VerificationError, CatalogueTamperedError):
-            return None
+        with self.parts.state.asking(remembering=False) as asking:
+            answer = self.parts.catalogue.ask(ref, positions_of(key))
+            try:
+                state = asking.verify(answer.head)
+                value = prove(bytes.fromhex(state.head.map_root), key, answer.map_rows)
+                return None if value is None else decode_revision(value)
+            except (VerificationError, CatalogueTamperedError):
+                return None
 
     def _tell_unknown(self, path: str, ref: ArtifactRef, is_put_away: bool) -> None:
         try:
