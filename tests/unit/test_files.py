@@ -1,0 +1,437 @@
+"""The one safe read, the one durable write, the one lock."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sealstore import files
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    with files.opened_folder(tmp_path) as descriptor:
+        yield descriptor
+
+
+def make_fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_link(path: Path) -> None:
+    path.with_name("target").write_bytes(b"elsewhere")
+    path.symlink_to("target")
+
+
+def make_loop(path: Path) -> None:
+    path.symlink_to(path.name)
+
+
+def make_link_to_device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_socket(path: Path) -> None:
+    here = Path.cwd()
+    os.chdir(path.parent)  # a socket's name is short
+    try:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path.name)
+    finally:
+        os.chdir(here)
+
+
+NOT_REGULAR = {
+    "a FIFO": make_fifo,
+    "a folder": make_folder,
+    "a link": make_link,
+    "a link to itself": make_loop,
+    "a link to a device": make_link_to_device,
+    "a socket": make_socket,
+}
+
+
+# ── reading ──────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.invariant(2)
+@pytest.mark.parametrize("make", NOT_REGULAR.values(), ids=NOT_REGULAR)
+def test_what_is_not_a_regular_file_is_refused_at_once(
+    make: Callable[[Path], None], tmp_path: Path, folder: int
+) -> None:
+    """Nothing but a regular file is read, and nothing else is waited for."""
+    make(tmp_path / "name")
+    with pytest.raises(files.NotRegularFileError):
+        files.read("name", 100, folder=folder)
+    with pytest.raises(files.NotRegularFileError):
+        files.read(tmp_path / "name", 100)
+
+
+@pytest.mark.invariant(2)
+@pytest.mark.parametrize("target", ["fifo", "/dev/zero", "folder"])
+def test_a_link_that_may_be_followed_leads_to_a_regular_file(target: str, tmp_path: Path) -> None:
+    """Where links are followed, what they lead to is judged all the same."""
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "name").symlink_to(target)
+    with pytest.raises(files.NotRegularFileError):
+        files.read(tmp_path / "name", 100, follow_links=True)
+
+
+def test_a_mounted_secret_is_read_through_its_link(tmp_path: Path) -> None:
+    """A reader that follows links gets the bytes of the file behind them."""
+    (tmp_path / "target").write_bytes(b"secret")
+    (tmp_path / "name").symlink_to("target")
+    assert files.read(tmp_path / "name", 6, follow_links=True) == b"secret"
+
+
+@pytest.mark.invariant(2)
+@pytest.mark.parametrize("exchange", ["link", "fifo"])
+def test_what_is_exchanged_after_the_look_is_refused(
+    exchange: str, tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file that was opened is judged, whatever lay there a moment before."""
+    name = tmp_path / "name"
+    name.write_bytes(b"harmless")
+    look = os.stat
+
+    def look_and_exchange(path: str, **options: Any) -> os.stat_result:
+        status = look(path, **options)
+        name.unlink()
+        if exchange == "link":
+            name.symlink_to("/etc/hostname")
+        else:
+            os.mkfifo(name)
+        return status
+
+    monkeypatch.setattr(os, "stat", look_and_exchange)
+    with pytest.raises(files.NotRegularFileError):
+        files.open_regular("name", folder=folder)
+
+
+def test_an_absent_file_is_absent(folder: int) -> None:
+    """What is not there is told apart from what is refused."""
+    with pytest.raises(FileNotFoundError):
+        files.read("name", 100, folder=folder)
+
+
+def test_a_refusal_of_the_file_system_is_passed_on(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the system refuses to open is no link that was planted."""
+    (tmp_path / "name").write_bytes(b"1")
+
+    def refuse(*_arguments: object, **_options: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(PermissionError):
+        files.open_regular("name", folder=folder)
+
+
+def test_a_file_has_at_most_as_many_bytes_as_the_reader_allows(tmp_path: Path) -> None:
+    """A file of the limit is read, and one of a byte more is refused."""
+    (tmp_path / "name").write_bytes(b"12345")
+    assert files.read(tmp_path / "name", 5) == b"12345"
+    with pytest.raises(files.FileTooLargeError, match="more than 4 bytes"):
+        files.read(tmp_path / "name", 4)
+
+
+def test_a_sparse_file_takes_no_memory(tmp_path: Path) -> None:
+    """What is too large is refused without being read to its end."""
+    with (tmp_path / "name").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(files.FileTooLargeError):
+        files.read(tmp_path / "name", 100)
+
+
+def test_the_judge_sees_what_was_opened(tmp_path: Path) -> None:
+    """Owner and mode are judged before a byte is read; what the judge raises is raised."""
+    (tmp_path / "name").write_bytes(b"1")
+    (tmp_path / "name").chmod(0o640)
+    seen = []
+
+    def judge(status: os.stat_result) -> None:
+        seen.append(stat.S_IMODE(status.st_mode))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        files.read(tmp_path / "name", 1, judge=judge)
+    assert seen == [0o640]
+
+
+# ── writing ──────────────────────────────────────────────────────────────────
+
+
+def left(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+@pytest.mark.invariant(3)
+def test_a_new_file_never_takes_the_place_of_another(tmp_path: Path, folder: int) -> None:
+    """Neither a file nor a link is written over or through."""
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "link").symlink_to("elsewhere")
+    for name in ("file", "link"):
+        with pytest.raises(FileExistsError):
+            files.write_new(name, b"new", mode=0o600, folder=folder)
+    assert (tmp_path / "file").read_bytes() == b"kept"
+    assert left(tmp_path) == ["file", "link"]
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o666])
+def test_the_mode_is_the_one_that_was_asked_for(mode: int, tmp_path: Path, folder: int) -> None:
+    """The umask takes nothing from the mode that a room decided on."""
+    files.write_new("new", b"1", mode=mode, folder=folder)
+    files.replace("replaced", b"1", mode=mode, folder=folder)
+    with files.new_file(tmp_path / "streamed", replacing=False, mode=mode) as file:
+        file.write(b"1")
+    for name in ("new", "replaced", "streamed"):
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == mode
+
+
+def disk_full(*_arguments: object, **_options: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@contextmanager
+def failing(call: str) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, call, disk_full)
+        yield
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize("call", ["fsync", "fchmod"])
+def test_what_could_not_be_written_is_not_there(call: str, tmp_path: Path, folder: int) -> None:
+    """A full disk leaves nothing of a new file, and an old one as it was."""
+    (tmp_path / "old").write_bytes(b"old")
+    with failing(call):
+        with pytest.raises(OSError, match="No space"):
+            files.write_new("new", b"new", mode=0o600, folder=folder)
+        with pytest.raises(OSError, match="No space"):
+            files.replace("old", b"new", mode=0o600, folder=folder)
+        with (
+            pytest.raises(OSError, match="No space"),
+            files.new_file(tmp_path / "old", replacing=True, mode=0o600) as file,
+        ):
+            file.write(b"new")
+    assert left(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize("staged", [None, "old.staged"])
+def test_a_renaming_that_fails_leaves_the_old_file(
+    staged: str | None, tmp_path: Path, folder: int
+) -> None:
+    """Where the last step fails, the old content stays and nothing lies beside it."""
+    (tmp_path / "old").write_bytes(b"old")
+    with failing("rename"), pytest.raises(OSError, match="No space"):
+        files.replace("old", b"new", mode=0o600, folder=folder, staged=staged)
+    assert left(tmp_path) == ["old"]
+    assert (tmp_path / "old").read_bytes() == b"old"
+
+
+def test_what_a_killed_process_left_is_overwritten(tmp_path: Path, folder: int) -> None:
+    """A fixed name for the new file does not pile up."""
+    (tmp_path / "name.staged").write_bytes(b"half")
+    files.replace("name", b"whole", mode=0o600, folder=folder, staged="name.staged")
+    assert left(tmp_path) == ["name"]
+    assert (tmp_path / "name").read_bytes() == b"whole"
+
+
+@pytest.mark.invariant(3)
+def test_the_content_is_synced_before_the_name_and_the_folder_after(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power loss at any moment leaves the old content or the new one."""
+    seen = []
+    sync, rename = os.fsync, os.rename
+
+    def note_sync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        seen.append(f"sync {kind}")
+        sync(descriptor)
+
+    def note_rename(*arguments: str, **options: Any) -> None:
+        seen.append("rename")
+        rename(*arguments, **options)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(os, "rename", note_rename)
+    files.replace("name", b"1", mode=0o600, folder=folder)
+    with files.new_file(tmp_path / "other", replacing=True) as file:
+        file.write(b"1")
+    assert seen == ["sync file", "rename", "sync folder"] * 2
+
+
+def test_a_streamed_file_appears_when_it_is_whole(tmp_path: Path) -> None:
+    """Until the block ends well, nothing has the name."""
+    with files.new_file(tmp_path / "name", replacing=False) as file:
+        file.write(b"1")
+        assert not (tmp_path / "name").exists()
+    assert (tmp_path / "name").read_bytes() == b"1"
+
+    def write_half() -> None:
+        with files.new_file(tmp_path / "name", replacing=True) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
+    assert left(tmp_path) == ["name"]
+    assert (tmp_path / "name").read_bytes() == b"1"
+
+
+@pytest.mark.invariant(3)
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_streamed_file_replaces_nothing_unasked(when: str, tmp_path: Path) -> None:
+    """A file that is there, or comes while the new one is written, stays."""
+    name = tmp_path / "name"
+    if when == "before":
+        name.write_bytes(b"kept")
+
+    def write() -> None:
+        with files.new_file(name, replacing=False) as file:
+            file.write(b"new")
+            name.write_bytes(b"kept")
+
+    with pytest.raises(FileExistsError):
+        write()
+    assert name.read_bytes() == b"kept"
+    assert left(tmp_path) == ["name"]
+
+
+# ── folders ──────────────────────────────────────────────────────────────────
+
+
+def test_folders_are_made_and_synced_from_above(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each folder that is made is synced into the one above it; those that are there stay."""
+    synced = []
+    monkeypatch.setattr(files, "sync_folder", lambda path: synced.append(Path(path)))
+    (tmp_path / "there").mkdir(mode=0o755)
+    files.make_folders(tmp_path / "there" / "a" / "b", mode=0o700)
+    assert synced == [tmp_path / "there", tmp_path / "there" / "a"]
+    assert stat.S_IMODE((tmp_path / "there" / "a" / "b").stat().st_mode) == 0o700
+    files.make_folders(tmp_path / "there" / "a" / "b", mode=0o700)
+    assert len(synced) == 2
+
+
+def test_a_folder_that_somebody_else_makes_meanwhile_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes that begin together make one folder."""
+    make = os.mkdir
+
+    def make_twice(path: str, mode: int) -> None:
+        make(path, mode)
+        make(path, mode)
+
+    monkeypatch.setattr(os, "mkdir", make_twice)
+    files.make_folders(tmp_path / "a", mode=0o700)
+    assert (tmp_path / "a").is_dir()
+
+
+@pytest.mark.invariant(2)
+def test_a_folder_that_must_not_be_a_link_is_none(tmp_path: Path) -> None:
+    """A link in a folder's place is followed only where that is meant."""
+    (tmp_path / "link").symlink_to(tmp_path)
+    with files.opened_folder(tmp_path / "link"):
+        pass
+    with (
+        pytest.raises(OSError, match="link"),
+        files.opened_folder(tmp_path / "link", follow_links=False),
+    ):
+        pass
+
+
+# ── locks ────────────────────────────────────────────────────────────────────
+
+TRY = """
+import os, sys
+from sealstore import files
+descriptor = os.open(sys.argv[1], os.O_RDWR)
+try:
+    with files.holding(descriptor, shared=sys.argv[2] == "shared", waiting=False):
+        print("held")
+except BlockingIOError:
+    print("busy")
+"""
+
+
+def try_to_hold(path: Path, kind: str) -> str:
+    """What another process sees that tries to hold the lock."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRY, path, kind], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_a_lock_keeps_other_processes_out(tmp_path: Path) -> None:
+    """Nobody else holds it meanwhile, and anybody afterwards, whatever the block raised."""
+    lock = tmp_path / "lock"
+
+    def hold() -> None:
+        with files.locked(lock):
+            assert try_to_hold(lock, "alone") == "busy"
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        hold()
+    assert try_to_hold(lock, "alone") == "held"
+
+
+def test_a_shared_lock_is_shared(tmp_path: Path) -> None:
+    """Several hold a shared lock, and nobody an exclusive one beside them."""
+    lock = tmp_path / "lock"
+    lock.touch()
+    descriptor = os.open(lock, os.O_RDWR)
+    try:
+        with files.holding(descriptor, shared=True):
+            assert try_to_hold(lock, "shared") == "held"
+            assert try_to_hold(lock, "alone") == "busy"
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.invariant(2)
+def test_a_lock_is_not_taken_through_a_link(tmp_path: Path) -> None:
+    """A link in the lock's place makes no file where it leads."""
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), files.locked(tmp_path / "lock"):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_child_that_lives_on_keeps_no_lock(tmp_path: Path) -> None:
+    """What is let go is free, though a forked child still has the descriptor."""
+    lock = tmp_path / "lock"
+    with files.locked(lock):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writer)
+            os.read(reader, 1)
+            os._exit(0)
+        os.close(reader)
+    try:
+        assert try_to_hold(lock, "alone") == "held"
+    finally:
+        os.close(writer)
+        os.waitpid(child, 0)
