@@ -119,13 +119,26 @@ def read(
         FileTooLargeError: it has more bytes.
         OSError: there is nothing, or it cannot be read.
     """
+    return read_and_status(path, limit, folder=folder, follow_links=follow_links, judge=judge)[0]
+
+
+def read_and_status(
+    path: FilePath,
+    limit: int,
+    *,
+    folder: int | None = None,
+    follow_links: bool = False,
+    judge: Callable[[os.stat_result], None] | None = None,
+) -> tuple[bytes, os.stat_result]:
+    """The bytes of a regular file, and its status as it was when it was opened. See ``read``."""
     with opened(path, folder=folder, follow_links=follow_links) as file:
+        status = os.fstat(file.fileno())
         if judge is not None:
-            judge(os.fstat(file.fileno()))
+            judge(status)
         data = file.read(limit + 1)
     if len(data) > limit:
         raise FileTooLargeError(path, limit)
-    return data
+    return data, status
 
 
 # ── the one durable write ────────────────────────────────────────────────────
@@ -137,7 +150,7 @@ def write_new(path: FilePath, data: bytes, *, mode: int, folder: int | None = No
     Args:
         path: its name.
         data: all of its bytes.
-        mode: its permissions, whatever the umask is.
+        mode: its permissions, less those that the umask takes from others.
         folder: the descriptor of the folder that the name is relative to.
 
     Raises:
@@ -147,7 +160,7 @@ def write_new(path: FilePath, data: bytes, *, mode: int, folder: int | None = No
     descriptor = os.open(path, _CREATE, mode, dir_fd=folder)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
+            _keep_readable(descriptor, mode)
             file.write(data)
             file.flush()
             os.fsync(descriptor)
@@ -166,7 +179,7 @@ def replace(name: str, data: bytes, *, folder: int, mode: int, staged: str | Non
         name: of the file.
         data: all of its new bytes.
         folder: the descriptor of its folder.
-        mode: its permissions.
+        mode: its permissions, less those that the umask takes from others.
         staged: the new file's name until then. Who holds a lock may give one that is fixed, so
             that what a killed process left is overwritten; by default it is a random one.
 
@@ -193,13 +206,13 @@ def staging_name() -> str:
 
 
 @contextmanager
-def new_file(path: FilePath, *, replacing: bool, mode: int | None = None) -> Iterator[BinaryIO]:
+def new_file(path: FilePath, *, replacing: bool, mode: int = 0o666) -> Iterator[BinaryIO]:
     """A file to write, of any size, that appears under its name when the block ends well; synced.
 
     Args:
         path: its name.
         replacing: whether it takes the place of a file that is there by then.
-        mode: its permissions; by default those that the umask leaves of 0666.
+        mode: its permissions, less those that the umask takes from others.
 
     Raises:
         FileExistsError: something lies there, and is not to be replaced.
@@ -210,11 +223,10 @@ def new_file(path: FilePath, *, replacing: bool, mode: int | None = None) -> Ite
         if not replacing:
             _refuse_existing(name, place)
         staged = staging_name()
-        descriptor = os.open(staged, _CREATE, 0o666 if mode is None else mode, dir_fd=place)
+        descriptor = os.open(staged, _CREATE, mode, dir_fd=place)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                if mode is not None:
-                    os.fchmod(descriptor, mode)
+                _keep_readable(descriptor, mode)
                 yield file
                 file.flush()
                 os.fsync(descriptor)
@@ -229,6 +241,13 @@ def new_file(path: FilePath, *, replacing: bool, mode: int | None = None) -> Ite
                 os.unlink(staged, dir_fd=place)
             raise
         os.fsync(place)
+
+
+def _keep_readable(descriptor: int, mode: int) -> None:
+    # What the strictest umask takes from the owner would lock out the next run of this program.
+    found = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    if mode & stat.S_IRWXU & ~found:
+        os.fchmod(descriptor, found | mode & stat.S_IRWXU)
 
 
 def _refuse_existing(name: str, folder: int) -> None:

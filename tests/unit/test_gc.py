@@ -506,17 +506,17 @@ def test_a_mirror_that_is_collected_while_it_is_staged_is_staged_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any grace, gc takes it for the rest of a store that died."""
-    write_new = layout._write_new
+    write_new = layout._stage
     collected: list[Candidate] = []
 
     def write_and_collect(folder: int, data: bytes) -> str:
         staged = write_new(folder, data)
         if not collected:
-            monkeypatch.setattr(layout, "_write_new", write_new)
+            monkeypatch.setattr(layout, "_stage", write_new)
             collected.extend(collect(repository, delete=True, grace=0).removed)
         return staged
 
-    monkeypatch.setattr(layout, "_write_new", write_and_collect)
+    monkeypatch.setattr(layout, "_stage", write_and_collect)
     artifact = repository.store("stored", "churn", "2026-11")
     assert [each.kind for each in collected] == [Garbage.STAGING]
     assert statement_path(repository, artifact).exists()
@@ -543,7 +543,7 @@ def test_a_mirror_that_is_always_collected_is_a_warning(
 
 
 def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    write_new = layout._write_new
+    write_new = layout._stage
     taken: list[str] = []
 
     def write_and_take_away(folder: int, data: bytes) -> str:
@@ -552,7 +552,7 @@ def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> Non
             os.unlink(taken[-1], dir_fd=folder)
         return taken[-1]
 
-    monkeypatch.setattr(layout, "_write_new", write_and_take_away)
+    monkeypatch.setattr(layout, "_stage", write_and_take_away)
 
 
 def test_a_payload_that_is_collected_while_it_is_staged_is_stored(

@@ -116,7 +116,7 @@ def test_a_keyring_file_survives_a_crash_at_any_moment(
     """The new file is synced before it has its name, and the folder afterwards; nothing leaks."""
     written(path, hmac_key())
     steps: list[str] = []
-    real_fsync, real_replace = os.fsync, os.replace
+    real_fsync, real_rename = os.fsync, os.rename
 
     def fsync(descriptor: int) -> None:
         status = os.fstat(descriptor)
@@ -124,12 +124,12 @@ def test_a_keyring_file_survives_a_crash_at_any_moment(
         steps.append("folder" if stat.S_ISDIR(status.st_mode) else f"{size} file")
         real_fsync(descriptor)
 
-    def replace_(source: str, target: Path) -> None:
+    def rename(*names: str, **folders: int) -> None:
         steps.append("rename")
-        real_replace(source, target)
+        real_rename(*names, **folders)  # type: ignore[arg-type] # passed on
 
     monkeypatch.setattr("os.fsync", fsync)
-    monkeypatch.setattr("os.replace", replace_)
+    monkeypatch.setattr("os.rename", rename)
     descriptors = open_descriptors()
     write_keyring_file(path, Keyring.of([hmac_key(2)]))
     with locked_keyring_file(path):

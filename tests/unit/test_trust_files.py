@@ -279,7 +279,7 @@ def test_a_trust_state_that_is_no_file_is_refused(filled: TrustStore, kind: str)
         else:
             path.symlink_to("/dev/zero")
     for use in uses(filled):
-        with pytest.raises(TrustStateError, match=r"regular file|cannot be read") as refusal:
+        with pytest.raises(TrustStateError, match=r"regular file|symbolic link") as refusal:
             use()
         assert refusal.value.path == str(path)
 
@@ -297,7 +297,7 @@ def test_a_trust_state_that_is_too_large_is_refused(filled: TrustStore) -> None:
     with filled.path.open("r+b") as file:
         file.truncate(1 << 40)
     for use in uses(filled):
-        with pytest.raises(TrustStateError, match="are allowed"):
+        with pytest.raises(TrustStateError, match="too large"):
             use()
 
 

@@ -414,7 +414,7 @@ def test_every_change_is_noticed(settled: TrustStore, tmp_path: Path, change: st
     elif change == "link":
         path.rename(tmp_path / "moved")
         path.symlink_to(tmp_path / "moved")
-        with pytest.raises(TrustStateError, match="not a regular file"):
+        with pytest.raises(TrustStateError, match="symbolic link"):
             settled.read()
     else:
         path.unlink()

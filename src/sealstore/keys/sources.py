@@ -10,10 +10,8 @@ import base64
 import binascii
 import os
 import re
-import stat
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +19,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import (
     KeyringFormatError,
     KeyringNotFoundError,
@@ -113,26 +111,10 @@ def write_keyring_file(path: Path, keyring: Keyring) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    data = encode_keyring(keyring)
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor, staged = tempfile.mkstemp(prefix=".keyring-", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o600)
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(staged, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(staged)
-            raise
-        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with files.opened_folder(path.parent) as folder:
+            files.replace(path.name, encode_keyring(keyring), folder=folder, mode=0o600)
     except OSError as error:
         raise StorageError(
             f"The keyring cannot be written ({error.strerror}).", path=path, hint="check {path}."
@@ -146,22 +128,17 @@ def locked_keyring_file(path: Path) -> Iterator[None]:
     Raises:
         StorageError: the file system refused.
     """
-    import fcntl
-
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(
-            f"The keyring cannot be locked ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            held.enter_context(files.locked(f"{path}.lock"))
+        except OSError as error:
+            raise StorageError(
+                f"The keyring cannot be locked ({error.strerror}).",
+                path=path,
+                hint="check {path}.",
+            ) from error
         yield
-    finally:
-        # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
-        os.close(descriptor)
 
 
 _HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2})+")
@@ -271,16 +248,15 @@ def _read_private_file(
             path=path,
             hint="move {path} out of the repository, and set MODEL_REPO_KEYRING to its new place.",
         )
+
+    def judge(status: os.stat_result) -> None:
+        _refuse_exposed(path, status, group_may_read=group_may_read)
+
     try:
         # Opened once; what is checked is what is read. Secrets are often mounted as links.
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(descriptor)
-            _refuse_exposed(path, status, group_may_read=group_may_read)
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(maximum + 1)
-        finally:
-            os.close(descriptor)
+        return files.read_and_status(path, maximum, follow_links=True, judge=judge)
+    except files.FileTooLargeError as error:
+        raise KeyringFormatError("The key file is too large to be one.", path=path) from error
     except FileNotFoundError:
         raise KeyringNotFoundError(
             "There is no key file where one is configured.", path=path
@@ -289,14 +265,9 @@ def _read_private_file(
         raise KeyringPermissionsError(
             f"The key file cannot be read ({error.strerror}).", path=path, hint="check {path}."
         ) from error
-    if len(data) > maximum:
-        raise KeyringFormatError("The key file is too large to be one.", path=path)
-    return data, status
 
 
 def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise KeyringPermissionsError("The key file is not a regular file.", path=path)
     allowed = 0o740 if group_may_read else 0o700
     if status.st_mode & 0o777 & ~allowed:
         mode = "0400 or 0440" if group_may_read else "0600"

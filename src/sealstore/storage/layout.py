@@ -13,13 +13,12 @@ import errno
 import os
 import re
 import secrets
-import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import (
     RepositoryExistsError,
     RepositoryLayoutError,
@@ -27,8 +26,8 @@ from sealstore.errors import (
     UsageError,
     storage_errors,
 )
+from sealstore.files import OPEN_FOLDER
 from sealstore.names import ArtifactRef
-from sealstore.storage.blobs.folder_walk import OPEN_FOLDER
 
 REPOSITORY_FILE: Final = "repository.json"
 STATEMENTS_FOLDER: Final = "statements"
@@ -62,17 +61,7 @@ def read_settings_file(root: Path) -> bytes:
         RepositoryLayoutError: it cannot be read, or is not a regular file.
     """
     try:
-        descriptor = os.open(
-            root / REPOSITORY_FILE, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        )
-        try:
-            # Before a file object is made of it, which a folder's descriptor refuses.
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise RepositoryLayoutError("repository.json is not a regular file.")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                data = file.read(limits.MAX_SETTINGS_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        data = files.read(root / REPOSITORY_FILE, limits.MAX_SETTINGS_BYTES)
     except (FileNotFoundError, NotADirectoryError):
         raise RepositoryNotFoundError("There is no repository here.", path=root) from None
     except OSError as error:
@@ -80,8 +69,6 @@ def read_settings_file(root: Path) -> bytes:
             f"The repository's settings cannot be read ({error.strerror}).",
             path=root / REPOSITORY_FILE,
         ) from error
-    if len(data) > limits.MAX_SETTINGS_BYTES:
-        raise RepositoryLayoutError("repository.json is too large to be one.")
     # People's editors end a file with a line feed; it is not part of the envelope.
     return data.removesuffix(b"\n")
 
@@ -92,18 +79,11 @@ def place_settings(root: Path, envelope: bytes) -> None:
     Raises:
         StorageError: the file system refused.
     """
-    with storage_errors("The repository's settings cannot be written"):
-        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            staged = _write_new(folder, envelope)
-            try:
-                os.rename(staged, REPOSITORY_FILE, src_dir_fd=folder, dst_dir_fd=folder)
-            except OSError:
-                os.unlink(staged, dir_fd=folder)
-                raise
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    with (
+        storage_errors("The repository's settings cannot be written"),
+        files.opened_folder(root) as folder,
+    ):
+        files.replace(REPOSITORY_FILE, envelope + b"\n", folder=folder, mode=_FILE_MODE)
 
 
 @contextmanager
@@ -116,15 +96,14 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
         RepositoryExistsError: there is a repository, or anything else.
         StorageError: the file system refused.
     """
-    import fcntl
-
     with storage_errors("The repository's folder cannot be made"):
         _make_durable(root)
-        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+        folder = os.open(root, OPEN_FOLDER & ~os.O_NOFOLLOW)
+    # Two workers may begin at the same time: the second finds what the first made.
+    with ExitStack() as held:
+        held.callback(os.close, folder)
         with storage_errors("The repository's folder cannot be used"):
-            # Two workers may begin at the same time: the second finds what the first made.
-            fcntl.flock(folder, fcntl.LOCK_EX)
+            held.enter_context(files.holding(folder))
             found = set(os.listdir(folder))
             is_in_use = any(_is_in_use(folder, name) for name in found)
         if REPOSITORY_FILE in found:
@@ -136,10 +115,6 @@ def exclusive_empty_folder(root: Path) -> Iterator[None]:
                 hint="choose an empty folder, or restore repository.json from a backup: {path}",
             )
         yield
-    finally:
-        # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
-        fcntl.flock(folder, fcntl.LOCK_UN)
-        os.close(folder)
 
 
 def _make_durable(root: Path) -> None:
@@ -153,11 +128,7 @@ def _make_durable(root: Path) -> None:
     for each in (root, *missing):
         # Who may not list the folder above has not made this one.
         with suppress(PermissionError):
-            above = os.open(each.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(above)
-            finally:
-                os.close(above)
+            files.sync_folder(each.parent)
 
 
 _CREATION_LEFTOVERS: Final = re.compile(
@@ -250,7 +221,7 @@ def _open_mirror_folder(root: Path, mirror: str, ref: ArtifactRef) -> int:
 
 def _place(folder: int, name: str, data: bytes, *, replace: bool) -> bool:
     for _ in range(_ATTEMPTS):
-        staged = _write_new(folder, data)
+        staged = _stage(folder, data)
         try:
             return _place_staged(folder, staged, name, replace=replace)
         except FileNotFoundError:
@@ -282,32 +253,18 @@ def _place_staged(folder: int, staged: str, name: str, *, replace: bool) -> bool
             return was_in_the_way
 
 
+def _stage(folder: int, data: bytes) -> str:
+    staged = files.staging_name()
+    files.write_new(staged, data + b"\n", mode=_FILE_MODE, folder=folder)
+    return staged
+
+
 def _is_same(folder: int, staged: str, name: str) -> bool:
     """Whether two files have the same content; of what is no regular file nothing is opened."""
     contents = []
     for each in (staged, name):
         try:
-            if not stat.S_ISREG(os.stat(each, dir_fd=folder, follow_symlinks=False).st_mode):
-                return False
-            flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            with os.fdopen(os.open(each, flags, dir_fd=folder), "rb") as file:
-                contents.append(file.read(limits.MAX_ENVELOPE_BYTES + 2))
+            contents.append(files.read(each, limits.MAX_ENVELOPE_BYTES + 1, folder=folder))
         except OSError:
             return False
     return contents[0] == contents[1]
-
-
-def _write_new(folder: int, data: bytes) -> str:
-    name = f".staging-{secrets.token_hex(16)}"
-    descriptor = os.open(
-        name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE, dir_fd=folder
-    )
-    with os.fdopen(descriptor, "wb") as file:
-        try:
-            file.write(data + b"\n")
-            file.flush()
-            os.fsync(descriptor)
-        except OSError:
-            os.unlink(name, dir_fd=folder)
-            raise
-    return name

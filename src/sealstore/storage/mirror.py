@@ -9,13 +9,12 @@ the file's name says, and nobody's signature: what a history still says goes bef
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import RepositoryLayoutError, storage_errors
 from sealstore.names import ArtifactRef
 from sealstore.storage.blobs.folder_walk import FoundFile, Removals, open_below, walk
@@ -60,17 +59,14 @@ def read_mirror(
 
 def _read_regular(name: str, folder: int) -> bytes | None:
     try:
-        # Before it is opened, since opening a device or a FIFO may act.
-        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise RepositoryLayoutError("What lies in a mirrored statement's place is no file.")
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(name, flags, dir_fd=folder)
+        # The line feed that people's tools expect is no part of the envelope.
+        data = files.read(name, limits.MAX_ENVELOPE_BYTES + 1, folder=folder)
     except FileNotFoundError:
         return None
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(limits.MAX_ENVELOPE_BYTES + 2)
-    if len(data) > limits.MAX_ENVELOPE_BYTES + 1:
-        raise RepositoryLayoutError("What lies in a mirrored statement's place is too large.")
+    except (files.NotRegularFileError, files.FileTooLargeError) as error:
+        raise RepositoryLayoutError(
+            f"What lies in a mirrored statement's place is no statement: {error.strerror}."
+        ) from error
     return data.removesuffix(b"\n")
 
 
@@ -176,8 +172,5 @@ def _statements_folder(root: Path) -> Iterator[int]:
 
 
 def _open_folders(root: Path, segments: tuple[str, ...]) -> int:
-    top = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
+    with files.opened_folder(root) as top:
         return open_below(top, segments)
-    finally:
-        os.close(top)

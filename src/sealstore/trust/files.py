@@ -6,20 +6,19 @@ a file that others can write, and nothing from within the repository.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sealstore.errors import TrustStateError, TrustStatePermissionsError
+from sealstore import files
+from sealstore.errors import TrustStateError, TrustStateFormatError, TrustStatePermissionsError
 from sealstore.keys.sources import is_inside
 
 _WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 @contextmanager
@@ -48,32 +47,33 @@ class Folder:
     descriptor: int
 
     def read(self, name: str, limit: int) -> tuple[bytes, os.stat_result] | None:
-        """A file's bytes, at most one more than ``limit``, and its status; None if there is none.
+        """A file's bytes, at most ``limit``, and its status; None if there is none.
 
         Raises:
-            TrustStatePermissionsError: it is no regular file, or others can write it.
+            TrustStatePermissionsError: it is not a regular file, or others can write it.
+            TrustStateFormatError: it is larger.
             TrustStateError: it cannot be read.
         """
         path = self.path / name
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+        def judge(status: os.stat_result) -> None:
+            refuse_exposed(path, status, "file")
+
         with refused("read", path):
             try:
-                descriptor = os.open(name, flags, dir_fd=self.descriptor)
+                return files.read_and_status(name, limit, folder=self.descriptor, judge=judge)
             except FileNotFoundError:
                 return None
-            except OSError as error:
-                if error.errno == errno.ELOOP:
-                    raise _no_regular_file(path) from error
-                raise
-            try:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise _no_regular_file(path)
-                refuse_exposed(path, status, "file")
-                with os.fdopen(descriptor, "rb", closefd=False) as file:
-                    return file.read(limit + 1), status
-            finally:
-                os.close(descriptor)
+            except files.NotRegularFileError as error:
+                raise TrustStatePermissionsError(
+                    f"The trust state cannot be a file of this kind: {error.strerror}.",
+                    path=path,
+                    hint="look who put it there; 'sealstore trust accept' puts a file there.",
+                ) from error
+            except files.FileTooLargeError as error:
+                raise TrustStateFormatError(
+                    f"The trust state is too large: {error.strerror}.", path=path
+                ) from error
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a file: a new one beside it, mode 0600, synced, then renamed; the folder synced.
@@ -84,21 +84,10 @@ class Folder:
         Raises:
             TrustStateError: the file system refused.
         """
-        staged = f"{name}.staged"
         with refused("written", self.path / name):
-            with suppress(FileNotFoundError):
-                os.unlink(staged, dir_fd=self.descriptor)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            descriptor = os.open(staged, flags, 0o600, dir_fd=self.descriptor)
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o600)
-                file.write(data)
-                file.flush()
-                # Always, also where losing the newest state would do: a name that leads to an empty
-                # file after a power loss would have this client refuse.
-                os.fsync(descriptor)
-            os.rename(staged, name, src_dir_fd=self.descriptor, dst_dir_fd=self.descriptor)
-            os.fsync(self.descriptor)
+            # Synced, also where losing the newest state would do: a name that leads to an empty
+            # file after a power loss would have this client refuse.
+            files.replace(name, data, folder=self.descriptor, mode=0o600, staged=f"{name}.staged")
 
     def remove(self, name: str) -> bool:
         """Remove a file. Returns whether there was one.
@@ -150,19 +139,10 @@ class Folder:
         Raises:
             TrustStateError: the file system refused.
         """
-        import fcntl
-
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        with refused("locked", self.path / name):
-            descriptor = os.open(f"{name}.lock", flags, 0o600, dir_fd=self.descriptor)
-        try:
+        with ExitStack() as held:
             with refused("locked", self.path / name):
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                held.enter_context(files.locked(f"{name}.lock", folder=self.descriptor))
             yield
-        finally:
-            # By name: a child forked meanwhile holds the lock with its copy of the descriptor.
-            fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
 
 
 @contextmanager
@@ -187,26 +167,12 @@ def opened(path: Path, outside: Path | None, *, create: bool = False) -> Iterato
         )
     with refused("opened", path):
         if create:
-            _make(path)
-        descriptor = os.open(path, _FOLDER)
-    try:
+            files.make_folders(path, mode=0o700)
+        held = ExitStack()
+        descriptor = held.enter_context(files.opened_folder(path))
+    with held:
         refuse_exposed(path, os.fstat(descriptor), "folder")
         yield Folder(path, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make(path: Path) -> None:
-    missing = [each for each in (path, *path.parents) if not os.path.lexists(each)]
-    for each in reversed(missing):
-        # Another process may make it, too.
-        with suppress(FileExistsError):
-            os.mkdir(each, 0o700)
-        above = os.open(each.parent, _FOLDER)
-        try:
-            os.fsync(above)
-        finally:
-            os.close(above)
 
 
 def refuse_exposed(path: Path, status: os.stat_result, what: str) -> None:
@@ -227,11 +193,3 @@ def refuse_exposed(path: Path, status: os.stat_result, what: str) -> None:
             path=path,
             hint="look who made it, then chown it: {path}",
         )
-
-
-def _no_regular_file(path: Path) -> TrustStatePermissionsError:
-    return TrustStatePermissionsError(
-        "The trust state is not a regular file.",
-        path=path,
-        hint="look who put it there; 'sealstore trust accept' puts a file in its place.",
-    )

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from sealstore.files import OPEN_FOLDER
+
 STAGING_NAME: Final = re.compile(r"\.staging-[0-9a-f]{32}")
 """A file that was being written: no store that ended left it."""
 SET_ASIDE_NAME: Final = re.compile(r"(.+)\.set-aside-[0-9a-f]{16}")

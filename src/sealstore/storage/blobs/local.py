@@ -7,13 +7,13 @@ leaves a whole payload or none. Read through folder handles with ``O_NOFOLLOW``,
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from sealstore import files
 from sealstore.errors import (
     PayloadFileError,
     PayloadMissingError,
@@ -21,9 +21,10 @@ from sealstore.errors import (
     StorageError,
     storage_errors,
 )
+from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
-from sealstore.storage.blobs.folder_walk import OPEN_FOLDER, Removals, walk
+from sealstore.storage.blobs.folder_walk import Removals, walk
 from sealstore.storage.blobs.local_files import FOLDER_MODE, SHA256_NAME, kind_of, open_regular
 from sealstore.storage.blobs.local_staging import LocalStagedBlob
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
@@ -116,22 +117,23 @@ class LocalBlobStore:
     @contextmanager
     def keeping(self) -> Iterator[None]:
         """See ``BlobStore.keeping``."""
-        with storage_errors("The payloads cannot be kept"):
-            objects = self._open_objects()
-        try:
+        with ExitStack() as held:
+            with storage_errors("The payloads cannot be kept"):
+                objects = self._open_objects()
+            held.callback(os.close, objects)
+            # Not every file system has locks.
             with suppress(OSError):
-                fcntl.flock(objects, fcntl.LOCK_SH)
+                held.enter_context(files.holding(objects, shared=True))
             yield
-        finally:
-            os.close(objects)
 
     @contextmanager
     def removing(self) -> Iterator[Callable[[StoredFile], bool]]:
         """See ``BlobStore.removing``."""
-        with storage_errors("A payload cannot be removed"):
-            objects = self._open_objects()
-        try:
-            _require_not_kept(objects)
+        with ExitStack() as held:
+            with storage_errors("A payload cannot be removed"):
+                objects = self._open_objects()
+            held.callback(os.close, objects)
+            _hold_unkept(objects, held)
             removals = Removals(objects)
 
             def remove(file: StoredFile) -> bool:
@@ -143,18 +145,13 @@ class LocalBlobStore:
             finally:
                 with storage_errors("The removal of payloads cannot be made durable"):
                     removals.sync()
-        finally:
-            os.close(objects)
 
     def close(self) -> None:
         """See ``BlobStore.close``: no handle is held between calls."""
 
     def _open_objects(self) -> int:
-        root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with files.opened_folder(self._root) as root:
             return os.open("objects", OPEN_FOLDER, dir_fd=root)
-        finally:
-            os.close(root)
 
     @contextmanager
     def _open_payload(self, digests: Digests, size: int) -> Iterator[int]:
@@ -189,9 +186,9 @@ class LocalBlobStore:
                 os.close(descriptor)
 
 
-def _require_not_kept(objects: int) -> None:
+def _hold_unkept(objects: int, held: ExitStack) -> None:
     try:
-        fcntl.flock(objects, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held.enter_context(files.holding(objects, waiting=False))
     except BlockingIOError:
         raise StorageError(
             "A backup is being made, for which the payloads have to stay.",

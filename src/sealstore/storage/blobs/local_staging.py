@@ -11,9 +11,9 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.errors import PayloadFileError, PayloadSizeError, storage_errors
+from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import CommitOutcome
-from sealstore.storage.blobs.folder_walk import OPEN_FOLDER
 from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE, open_regular
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
 from sealstore.storage.blobs.reading import hash_file

@@ -12,10 +12,11 @@ from typing import BinaryIO, Final
 
 from sealstore import limits
 from sealstore.errors import BackupRefusedError, storage_errors
+from sealstore.files import OPEN_FOLDER
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.progress import Progress
 from sealstore.storage import layout
-from sealstore.storage.blobs.folder_walk import OPEN_FOLDER, FoundFile, open_below, walk
+from sealstore.storage.blobs.folder_walk import FoundFile, open_below, walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
 from sealstore.storage.catalogue.engine import SQLITE_FILE
 from sealstore.upkeep.backing_up.payloads import sync_folder

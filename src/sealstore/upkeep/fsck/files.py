@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sealstore.audit.finding import Finding
+from sealstore.files import OPEN_FOLDER
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import LOCK_FILE
 from sealstore.repository.progress import Progress
 from sealstore.storage import layout
 from sealstore.storage.blobs import BlobStore, FileKind, StoredFile
-from sealstore.storage.blobs.folder_walk import OPEN_FOLDER, walk
+from sealstore.storage.blobs.folder_walk import walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
 from sealstore.storage.catalogue.engine import SQLITE_FILE
 from sealstore.upkeep.fsck.mirror import foreign_file, writable_by_all
