@@ -19,7 +19,7 @@ WORKERS := auto
 # A repository syncs each of its commits: the whole suite writes in memory where 4 GiB of it are to be had.
 # The runs of the other environments write on the disk.
 MEMORY := /dev/shm
-TYPED := src tests migrations requirements tools $(if $(wildcard bench/*.py),bench)
+TYPED := src tests migrations requirements tools examples $(if $(wildcard bench/*.py),bench)
 UV_VERSION := 0.13.9
 
 # $(call environment,FOLDER,VERSIONS,LOCKED SET): an environment of exactly the locked set, and the project
@@ -68,7 +68,7 @@ venv: .venv/.installed ## make .venv with the current locked set and sealstore, 
 
 .PHONY: demo
 demo: venv ## train, store, verify and load a model; then see tampering refused
-	@$(BIN)/python -m sealstore.demo
+	@$(BIN)/python examples/demo.py
 
 .PHONY: test
 test: lint ## ruff, mypy, import-linter, then every test with branch coverage

@@ -123,7 +123,7 @@ def test_the_source_distribution_can_be_built_tested_and_read(distributions: Pat
     with tarfile.open(path) as archive:
         shipped = {name.split("/", 1)[1] for name in archive.getnames()}
     expected = {".ci/run", "CHANGELOG.md", "LICENSE", "Makefile", "README.md", "pyproject.toml"}
-    for folder in ("src", "migrations", "tests", "requirements", "docs"):
+    for folder in ("src", "migrations", "tests", "requirements", "docs", "examples"):
         expected |= files_below(folder)
     assert expected <= shipped
 

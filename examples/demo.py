@@ -1,4 +1,4 @@
-"""What sealstore is for, shown on a real model: ``python -m sealstore.demo`` (or ``make demo``).
+"""What sealstore is for, shown on a real model: ``make demo``, or ``python examples/demo.py``.
 
 A scikit-learn model is trained, stored, listed, verified, loaded and used. Then the repository is
 attacked five times, and each attack is refused before anything of it runs. Everything happens in a
