@@ -29,8 +29,9 @@ from sealstore.ledger import TagValue
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.facade import Repository
+from sealstore.repository.history_entries import entry_artifact
 from sealstore.repository.map_changes import note_moved
-from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
 from sealstore.signed.envelope import open_statement, seal_statement

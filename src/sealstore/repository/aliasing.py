@@ -25,7 +25,7 @@ from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import CachedNodes, Detail, proven_entry
+from sealstore.repository.history_entries import CachedNodes, Detail, entry_artifact, proven_entry
 from sealstore.repository.map_changes import (
     alias_value,
     aliases_of,
@@ -34,7 +34,7 @@ from sealstore.repository.map_changes import (
     target_of,
 )
 from sealstore.repository.proving import verified_in
-from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval, require_approvals
 from sealstore.signed.envelope import VerifiedStatement

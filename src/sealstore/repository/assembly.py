@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sealstore.errors import RepositoryExistsError
 from sealstore.keys import Keyring
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
@@ -18,11 +17,8 @@ from sealstore.storage.catalogue import (
     Catalogue,
     catalogue_engine,
     require_current_schema,
-    schema_revision,
-    upgrade,
 )
 from sealstore.storage.catalogue.engine import SQLITE_FILE
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 
@@ -110,37 +106,3 @@ def open_parts(root: Path, settings: Settings, keyring: Keyring | None) -> Parts
         raise
     blobs = LocalBlobStore(root)
     return Parts(root, settings, repository_id, keys, blobs, catalogue, keeper, access)
-
-
-def make_place(root: Path, settings: Settings) -> Catalogue:
-    """Make the folders and the database of a new repository.
-
-    Args:
-        root: an empty folder that nobody else is using.
-        settings: names the database.
-
-    Raises:
-        RepositoryExistsError: the database already holds a catalogue.
-        StorageError, CatalogueError: the folder or the database cannot be written.
-    """
-    layout.remove_creation_leftovers(root)
-    LocalBlobStore(root).create()
-    layout.make_statements_folder(root)
-    catalogue = open_catalogue(root, settings, create=True)
-    try:
-        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
-            raise database_in_use()
-        upgrade(catalogue.engine)
-    except BaseException:
-        catalogue.engine.dispose()
-        raise
-    return catalogue
-
-
-def database_in_use() -> RepositoryExistsError:
-    """The database of a new repository is that of another one."""
-    return RepositoryExistsError(
-        "The database already holds the catalogue of a repository.",
-        hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"
-        " was interrupted, empty it.",
-    )

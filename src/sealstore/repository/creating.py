@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sealstore.errors import RepositoryMismatchError
+from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
 from sealstore.keys import Keyring, Role
 from sealstore.ledger import Head, HistoryCheckpoint, VerifiedHead
 from sealstore.repository import environment
 from sealstore.repository.access_log import open_access_log
-from sealstore.repository.assembly import database_in_use, key_source, make_place
+from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.recording import Change, genesis
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import (
@@ -20,6 +20,9 @@ from sealstore.signed.settings import (
     seal_settings,
 )
 from sealstore.storage import layout
+from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.catalogue import Catalogue, schema_revision, upgrade
+from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.verification import verify_head
 
 
@@ -83,3 +86,37 @@ def _first_head(
             return verify_head(made.finish(), keyring=keys, accepted=None)
     finally:
         catalogue.engine.dispose()
+
+
+def make_place(root: Path, settings: Settings) -> Catalogue:
+    """Make the folders and the database of a new repository.
+
+    Args:
+        root: an empty folder that nobody else is using.
+        settings: names the database.
+
+    Raises:
+        RepositoryExistsError: the database already holds a catalogue.
+        StorageError, CatalogueError: the folder or the database cannot be written.
+    """
+    layout.remove_creation_leftovers(root)
+    LocalBlobStore(root).create()
+    layout.make_statements_folder(root)
+    catalogue = open_catalogue(root, settings, create=True)
+    try:
+        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
+            raise database_in_use()
+        upgrade(catalogue.engine)
+    except BaseException:
+        catalogue.engine.dispose()
+        raise
+    return catalogue
+
+
+def database_in_use() -> RepositoryExistsError:
+    """The database of a new repository is that of another one."""
+    return RepositoryExistsError(
+        "The database already holds the catalogue of a repository.",
+        hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"
+        " was interrupted, empty it.",
+    )

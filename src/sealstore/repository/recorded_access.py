@@ -14,7 +14,7 @@ from sealstore.ledger import AccessRequest, EntryArtifact
 from sealstore.ledger.entries import Act
 from sealstore.names import ArtifactRef
 from sealstore.repository.assembly import Parts
-from sealstore.repository.recording import entry_artifact
+from sealstore.repository.history_entries import entry_artifact
 from sealstore.signed.envelope import VerifiedStatement
 
 

@@ -57,7 +57,6 @@ from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,
     Signer,
-    VerifiedStatement,
     read_unverified,
     seal,
 )
@@ -86,19 +85,6 @@ def genesis(settings: VerifiedSettings, *, epoch: int = 1) -> Head:
         map_root=EMPTY_MAP_ROOT.hex(),
         settings_version=settings.document.version,
         settings_digest=settings.digest,
-    )
-
-
-def entry_artifact(verified: VerifiedStatement) -> EntryArtifact:
-    """The artifact that an entry is about."""
-    statement = verified.statement
-    return EntryArtifact(
-        name=statement.predicate.name,
-        tag=statement.predicate.tag,
-        revision=statement.predicate.revision,
-        sha256=statement.digests.sha256,
-        statement=verified.digest,
-        key_id=verified.key_id,
     )
 
 

@@ -20,9 +20,10 @@ from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
+from sealstore.repository.history_entries import entry_artifact
 from sealstore.repository.map_changes import aliases_of, note_removed, tag_value
 from sealstore.repository.proving import verified_in
-from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.repository.storing import mirror, warn
 from sealstore.signed.envelope import (

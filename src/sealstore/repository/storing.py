@@ -23,9 +23,9 @@ from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import Detail
+from sealstore.repository.history_entries import Detail, entry_artifact
 from sealstore.repository.map_changes import note_stored, tag_value
-from sealstore.repository.recording import Change, change, entry_artifact
+from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import VerifiedStatement, open_statement, seal_statement
 from sealstore.signed.settings import RepositorySettings

@@ -21,12 +21,13 @@ from sealstore.keys import Keyring, Role
 from sealstore.ledger import EntryArtifact, HistoryEntry
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
-from sealstore.repository.assembly import database_in_use, open_catalogue
-from sealstore.repository.history_entries import REBUILT
+from sealstore.repository.assembly import open_catalogue
+from sealstore.repository.creating import database_in_use
+from sealstore.repository.history_entries import REBUILT, entry_artifact
 from sealstore.repository.map_changes import note_moved, note_removed, note_stored
 from sealstore.repository.origins import origin_of, require_origin
 from sealstore.repository.progress import Progress
-from sealstore.repository.recording import Change, entry_artifact, genesis
+from sealstore.repository.recording import Change, genesis
 from sealstore.repository.settings import Settings
 from sealstore.signed.approval import AliasTarget
 from sealstore.signed.settings import VerifiedSettings, open_settings, seal_settings
