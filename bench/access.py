@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.timing import Figure
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
-from sealstore.ledger import AccessRequest, EntryArtifact
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
+from sealstore.ledger.entries import AccessRequest, EntryArtifact
 from sealstore.repository.facade import Repository
 
 PROCESSES = 8

@@ -14,19 +14,13 @@ from bench.timing import Figure, median_seconds
 from sealstore.audit.chains import ChainName, open_ledger
 from sealstore.audit.checkpoints import consistency
 from sealstore.audit.verifying import verify_ledger
-from sealstore.keys import HmacSha256, Key, Keyring, write_keyring_file
-from sealstore.keys.keyring import new_key
-from sealstore.ledger import (
-    AccessCheckpoint,
-    AccessEntry,
-    AccessHead,
-    AccessRequest,
-    Actor,
-    EntryArtifact,
-    Frontier,
-    encode_entry,
-    seal_access_head,
-)
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Key, Keyring, new_key
+from sealstore.keys.sources import write_keyring_file
+from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact, encode_entry
+from sealstore.ledger.head import AccessHead, seal_access_head
+from sealstore.ledger.merkle import Frontier
+from sealstore.ledger.points import AccessCheckpoint
 from sealstore.repository.access_log import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

@@ -13,8 +13,8 @@ from pathlib import Path
 from blake3 import blake3
 
 from bench.timing import Figure, compare
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.fsck import fsck

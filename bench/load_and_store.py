@@ -17,10 +17,10 @@ from bench.timing import Comparison, Figure, compare
 from sealstore.formats.pickling.inspection import inspect_memory
 from sealstore.formats.pickling.reader import load_object
 from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
-from sealstore.storage.blobs import DigestName
+from sealstore.storage.blobs.payload_hash import DigestName
 
 
 @dataclass(frozen=True)

@@ -12,20 +12,12 @@ import msgspec
 from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
-from sealstore.ledger import (
-    LatestValue,
-    RevisionValue,
-    TagValue,
-    decode_head,
-    encode_value,
-    map_key,
-    positions_of,
-    revision_key,
-    seal_head,
-    update,
-)
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
+from sealstore.ledger.authenticated_map import map_key, positions_of, revision_key
+from sealstore.ledger.head import decode_head, seal_head
+from sealstore.ledger.map_update import update
+from sealstore.ledger.map_values import LatestValue, RevisionValue, TagValue, encode_value
 from sealstore.names import LATEST_TAG, Name, Tag
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified

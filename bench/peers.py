@@ -21,8 +21,8 @@ import joblib
 
 from bench import objects
 from bench.timing import Figure, median_seconds
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
 
 RUNS = 15

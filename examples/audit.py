@@ -26,8 +26,9 @@ from sealstore.audit.log import LogFilter, log_page
 from sealstore.audit.proofs import check_proof, prove_entry
 from sealstore.audit.reporting import write_report
 from sealstore.audit.verifying import verify_ledger
-from sealstore.keys import Ed25519Private, write_keyring_file
+from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import new_key
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.settings import Settings, Variable
 
 

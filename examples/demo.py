@@ -20,8 +20,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sealstore.errors import SealstoreError
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX, Variable
 

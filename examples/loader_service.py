@@ -187,8 +187,9 @@ def self_test() -> None:
 def _operator(here: Path) -> Repository:
     """A repository with two models, opened by whoever may store; and a keyring for loaders."""
     from sealstore.admin.key_exporting import export_for_loader
-    from sealstore.keys import Ed25519Private, write_keyring_file
+    from sealstore.keys.algorithms import Ed25519Private
     from sealstore.keys.keyring import new_key
+    from sealstore.keys.sources import write_keyring_file
     from sealstore.repository.settings import Settings, Variable
 
     # On the command line: sealstore init --algorithm ed25519

@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
 from sealstore import ArtifactNotFound, Keyring, Repository
-from sealstore.keys import HmacSha256
+from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import new_key
 from sealstore.repository.settings import Settings, Variable
 

@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sealstore.keys import Key, Keyring
-from sealstore.ledger import (
-    AccessCheckpoint,
-    AccessEntry,
-    AccessHead,
-    AccessRequest,
-    decode_access_entry,
-    verify_entries,
-)
+from sealstore.keys.keyring import Key, Keyring
+from sealstore.ledger.entries import AccessEntry, AccessRequest, decode_access_entry
+from sealstore.ledger.head import AccessHead
+from sealstore.ledger.merkle import verify_entries
+from sealstore.ledger.points import AccessCheckpoint
 from sealstore.repository.access_log import AccessLog, access_rows
 from sealstore.repository.settings import Settings
 from tests.ledger_trees import ARTIFACT

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from sealstore.keys import Key, Role
+from sealstore.keys.keyring import Key, Role
 from sealstore.repository.assembly import Parts
 from sealstore.repository.facade import Repository
 from sealstore.signed.approval import AliasMove, AliasTarget, seal_approval

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sealstore.errors import ArtifactNotFound
-from sealstore.ledger import decode_access_entry, decode_history_entry
+from sealstore.ledger.entries import decode_access_entry, decode_history_entry
 from sealstore.repository.facade import Repository
 from tests.command_line import Ran, Site
 

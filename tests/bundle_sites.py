@@ -22,7 +22,7 @@ from sealstore.bundles.checking import BundleReport, verify_bundle
 from sealstore.bundles.creating import create_bundle
 from sealstore.bundles.format import HEADER_BYTES, MAGIC
 from sealstore.bundles.importing import ImportReport, import_bundle
-from sealstore.keys import Key, Keyring
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.names import parse_request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

@@ -17,7 +17,8 @@ from typing import Any
 from click.testing import CliRunner
 
 from sealstore.cli.app import command_line
-from sealstore.keys import Key, Keyring, read_keyring_file, write_keyring_file
+from sealstore.keys.keyring import Key, Keyring
+from sealstore.keys.sources import read_keyring_file, write_keyring_file
 from sealstore.repository.settings import PREFIX, Settings
 
 _COLOURS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"}

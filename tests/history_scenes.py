@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sealstore.errors import SealstoreError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import PolicySettings

@@ -6,18 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from sealstore.ledger import (
-    EMPTY_MAP_ROOT,
-    AccessEntry,
-    AccessHead,
-    AccessRequest,
-    Actor,
-    EntryArtifact,
-    Frontier,
-    Head,
-    HistoryEntry,
-    leaf_hash,
-)
+from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
+from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact, HistoryEntry
+from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.merkle import Frontier, leaf_hash
 from tests.sealstore_fixtures import REPOSITORY_ID
 
 LOG_ID = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"

@@ -18,15 +18,16 @@ import hypothesis
 import pytest
 from blake3 import blake3
 
-from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State, write_keyring_file
-from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.keys.algorithms import Ed25519Private, HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX
 from sealstore.signed.envelope import Scope, open_statement, seal_statement
 from sealstore.signed.settings import RepositorySettings, seal_settings
 from sealstore.signed.statement import Digests, Predicate, Statement, StoredBy, make_statement
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import ArtifactRow
 from sealstore.storage.layout import place_settings
 

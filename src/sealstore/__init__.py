@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sealstore.errors import SealstoreError as SealstoreError
     from sealstore.errors import VerificationError as VerificationError
     from sealstore.formats.pickling.inspection import Inspection as Inspection
-    from sealstore.keys import Keyring as Keyring
+    from sealstore.keys.keyring import Keyring as Keyring
     from sealstore.repository.artifact import Artifact as Artifact
     from sealstore.repository.artifact import Page as Page
     from sealstore.repository.facade import Repository as Repository
@@ -34,7 +34,7 @@ _HOMES: Final = {
     "ArtifactNotFound": "sealstore.errors",
     "EnvironmentMismatchWarning": "sealstore.errors",
     "Inspection": "sealstore.formats.pickling.inspection",
-    "Keyring": "sealstore.keys",
+    "Keyring": "sealstore.keys.keyring",
     "ListFilter": "sealstore.storage.catalogue",
     "Page": "sealstore.repository.artifact",
     "Repository": "sealstore.repository.facade",

@@ -39,22 +39,18 @@ from sealstore.errors import (
     NotApprovedError,
     RetiredKeyError,
 )
-from sealstore.keys import Keyring, State
-from sealstore.ledger import (
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.authenticated_map import map_key, prove, revision_key
+from sealstore.ledger.continuity import require_extends
+from sealstore.ledger.head import Head, VerifiedHead, open_head
+from sealstore.ledger.map_values import (
     AliasValue,
-    Head,
-    HistoryCheckpoint,
     LatestValue,
     RevisionValue,
-    VerifiedHead,
     decode_revision,
     decode_segment,
-    map_key,
-    open_head,
-    prove,
-    require_extends,
-    revision_key,
 )
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.names import ArtifactRef, Tag
 from sealstore.signed.approval import AliasMove, AliasTarget, require_kept_approvals
 from sealstore.signed.envelope import VerifiedStatement, open_statement

@@ -31,15 +31,11 @@ from sealstore.errors import (
     UnknownKeyError,
     VerificationError,
 )
-from sealstore.keys import Key, Role, State
-from sealstore.ledger import (
-    AccessCheckpoint,
-    Frontier,
-    find_alteration,
-    leaf_hash,
-    seal_access_head,
-    seal_head,
-)
+from sealstore.keys.keyring import Key, Role, State
+from sealstore.ledger.head import seal_access_head, seal_head
+from sealstore.ledger.merkle import Frontier, leaf_hash
+from sealstore.ledger.points import AccessCheckpoint
+from sealstore.ledger.proofs import find_alteration
 from sealstore.repository.access_log import AccessLog
 from tests import ledger_trees
 from tests.access_logs import (

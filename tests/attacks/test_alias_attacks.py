@@ -24,8 +24,8 @@ from sealstore.errors import (
     SealstoreError,
     UnknownKeyError,
 )
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.ledger import TagValue
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.map_values import TagValue
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.facade import Repository

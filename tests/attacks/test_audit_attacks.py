@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from sealstore.ledger import Frontier
+from sealstore.ledger.merkle import Frontier
 from sealstore.repository.facade import Repository
 from tests.audited import CHAINS, SIZE, Audited
 from tests.command_line import FORBIDDEN, HOSTILE

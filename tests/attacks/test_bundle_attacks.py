@@ -53,21 +53,16 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.keys.sources import encode_keyring
-from sealstore.ledger import (
-    EMPTY_MAP_ROOT,
-    decode_head,
-    decode_history_entry,
-    positions_of,
-    revision_key,
-    seal_head,
-)
+from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, positions_of, revision_key
+from sealstore.ledger.entries import decode_history_entry
+from sealstore.ledger.head import decode_head, seal_head
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified, seal_statement
 from sealstore.signed.settings import open_settings, seal_settings
-from sealstore.trust import FirstUse
+from sealstore.trust.store import FirstUse
 from tests.bundle_sites import (
     ORIGIN_KEY,
     SITE_KEY,

@@ -21,15 +21,9 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import (
-    Ed25519Public,
-    HmacSha256,
-    Key,
-    Keyring,
-    Role,
-    State,
-    write_keyring_file,
-)
+from sealstore.keys.algorithms import Ed25519Public, HmacSha256
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import (
@@ -39,7 +33,7 @@ from sealstore.signed.envelope import (
     seal,
 )
 from sealstore.signed.statement import encode
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from tests.sealstore_fixtures import (
     MODEL,
     OTHER_REPOSITORY_ID,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import ArtifactNotFound, InvalidNameError, NotSerialisableError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import MODEL, snapshot
 

@@ -23,7 +23,7 @@ from sealstore.errors import (
 )
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
-from sealstore.storage.blobs import PayloadMemory
+from sealstore.storage.blobs.memory import PayloadMemory
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,

@@ -14,7 +14,7 @@ from sealstore.errors import (
     RepositoryLayoutError,
     SealstoreError,
 )
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.storage.layout import REPOSITORY_FILE

@@ -21,7 +21,7 @@ from sealstore.errors import (
     SealstoreError,
     SignatureInvalidError,
 )
-from sealstore.keys import Keyring, Role
+from sealstore.keys.keyring import Keyring, Role
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import seal_statement

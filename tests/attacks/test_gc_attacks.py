@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import RollbackError, SealstoreError, StorageError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.upkeep.collecting import collect, removing

@@ -19,7 +19,7 @@ from sealstore.errors import (
     RollbackError,
     SealstoreError,
 )
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.signed.settings import PolicySettings
 from tests.history_scenes import NEVER, REFUSED, REQUESTS, TABLES, Life, make_life

@@ -21,8 +21,8 @@ from sealstore.errors import (
     RollbackError,
     SealstoreError,
 )
-from sealstore.keys import Key, Keyring, Role
-from sealstore.ledger import decode_head, seal_head
+from sealstore.keys.keyring import Key, Keyring, Role
+from sealstore.ledger.head import decode_head, seal_head
 from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
 from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.signed.statement import make_statement

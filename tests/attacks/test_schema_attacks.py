@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository

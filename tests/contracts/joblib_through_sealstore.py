@@ -18,8 +18,8 @@ import pytest
 from joblib import numpy_pickle
 
 from sealstore.formats.policies import Policies
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
 
 outcomes = pytest.StashKey[dict[str, str]]()

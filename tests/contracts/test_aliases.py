@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from sealstore.audit.alias_audit import audit_aliases
 from sealstore.errors import ArtifactInUseError, NotApprovedError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.alias_moves import approvals, approver, public_part

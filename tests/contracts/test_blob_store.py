@@ -19,14 +19,9 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs import (
-    BlobStore,
-    CommitOutcome,
-    DigestName,
-    FileKind,
-    LocalBlobStore,
-    StoredFile,
-)
+from sealstore.storage.blobs.contract import BlobStore, CommitOutcome, FileKind, StoredFile
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.storage.blobs.payload_hash import DigestName
 from tests.faults.children import run_all
 from tests.faults.operations import without_nameless_files
 

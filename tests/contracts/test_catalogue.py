@@ -12,7 +12,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import CatalogueError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.signed.envelope import open_statement
 from sealstore.signed.statement import StoredBy

@@ -28,7 +28,10 @@ from sealstore.errors import (
 from sealstore.formats.contract import Format
 from sealstore.formats.registry import format_named
 from sealstore.signed.statement import Digests, Import
-from sealstore.storage.blobs import BlobStore, DigestName, LocalBlobStore, VerifiedPayload
+from sealstore.storage.blobs.contract import BlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.storage.blobs.memory import VerifiedPayload
+from sealstore.storage.blobs.payload_hash import DigestName
 
 FORMATS = ["joblib"]
 

@@ -9,20 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from sealstore import limits
-from sealstore.keys import Keyring
-from sealstore.ledger import (
-    EMPTY_MAP_ROOT,
-    EMPTY_ROOT,
-    AccessEntry,
-    AccessRequest,
-    EntryArtifact,
-    HistoryCheckpoint,
-    decode_access_entry,
-    verify_entries,
-)
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
+from sealstore.ledger.entries import AccessEntry, AccessRequest, EntryArtifact, decode_access_entry
+from sealstore.ledger.merkle import EMPTY_ROOT, verify_entries
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
-from sealstore.trust import TrustStore, folder_location
+from sealstore.trust.store import TrustStore, folder_location
 from tests.faults.operations import KEYRING, ROTATED, Done, remembering
 
 REPOSITORY_ID = "00112233445566778899aabbccddeeff"

@@ -10,7 +10,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from sealstore.keys import Ed25519Private, Key, Keyring, Role, State
+from sealstore.keys.algorithms import Ed25519Private
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.approval import AliasMove, seal_approval

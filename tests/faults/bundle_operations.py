@@ -12,7 +12,7 @@ from typing import Final
 
 from sealstore.bundles.creating import create_bundle
 from sealstore.bundles.importing import import_bundle
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.names import parse_request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

@@ -13,17 +13,19 @@ from pathlib import Path
 from typing import Any
 
 from sealstore import limits
-from sealstore.keys import HmacSha256, Key, Keyring, State, read_keyring_file, write_keyring_file
-from sealstore.keys.keyring import DEFAULT_ROLES
-from sealstore.keys.sources import locked_keyring_file
-from sealstore.ledger import Frontier, HistoryCheckpoint, consistency_proof, leaf_hash
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, State
+from sealstore.keys.sources import locked_keyring_file, read_keyring_file, write_keyring_file
+from sealstore.ledger.merkle import Frontier, leaf_hash
+from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.ledger.proofs import consistency_proof
 from sealstore.names import request
 from sealstore.repository.access_log import open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import Scope
 from sealstore.storage.catalogue import engine as catalogue_engines
-from sealstore.trust import TrustStore
+from sealstore.trust.store import TrustStore
 from sealstore.upkeep.migration import migrate
 from sealstore.upkeep.trusting import accept_trust, current_point
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sealstore.ledger import (
+from sealstore.ledger.entries import (
     AccessEntry,
     HistoryEntry,
     decode_access_entry,
     decode_history_entry,
-    verify_entries,
 )
+from sealstore.ledger.merkle import verify_entries
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import open_statement
 from tests.faults.operations import ROTATING, TO_STORE, model

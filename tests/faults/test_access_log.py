@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import AccessLogError, AccessLogExistsError, RetiredKeyError
-from sealstore.keys import State
+from sealstore.keys.keyring import State
 from tests.faults import access_appends
 from tests.faults.access_appends import ENTRIES, audited, grant, open_log, trust_of
 from tests.faults.children import fork_server, run_all

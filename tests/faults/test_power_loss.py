@@ -26,7 +26,8 @@ from typing import Any
 import pytest
 
 from sealstore.errors import RepositoryNotFoundError, SealstoreError
-from sealstore.keys import Keyring, write_keyring_file
+from sealstore.keys.keyring import Keyring
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.facade import Repository
 from tests.faults import file_calls, operations
 from tests.faults.children import run_all

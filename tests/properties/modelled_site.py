@@ -28,7 +28,8 @@ from sealstore.errors import (
     BackupRefusedError,
     SealstoreError,
 )
-from sealstore.keys import Key, Keyring, State, write_keyring_file
+from sealstore.keys.keyring import Key, Keyring, State
+from sealstore.keys.sources import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

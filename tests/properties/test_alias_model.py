@@ -19,7 +19,7 @@ from sealstore.errors import (
     ArtifactNotFound,
     NotApprovedError,
 )
-from sealstore.keys import Key, Keyring
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.alias_moves import approvals, approver, public_part

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 from sealstore.errors import CatalogueTamperedError
-from sealstore.ledger import (
+from sealstore.ledger.authenticated_map import (
     EMPTY_MAP_ROOT,
     map_key,
     positions_of,
     prove,
     prove_all,
     revision_key,
-    update,
-    verified_records,
 )
+from sealstore.ledger.map_update import update, verified_records
 from tests.ledger_trees import NaiveMap, naive_answer
 from tests.sealstore_fixtures import fewer_examples
 

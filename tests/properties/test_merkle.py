@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
 from sealstore.errors import LedgerTamperedError, ProofError
-from sealstore.ledger import (
-    Frontier,
+from sealstore.ledger.merkle import Frontier, leaf_hash, verify_entries
+from sealstore.ledger.proofs import (
     consistency_proof,
     find_alteration,
     frontier_at,
     inclusion_proof,
-    leaf_hash,
     verify_consistency,
-    verify_entries,
     verify_inclusion,
 )
 from tests.ledger_trees import Chain, naive_consistency

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError, VerificationError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
 from sealstore.signed.statement import (
     Digests,

@@ -21,11 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealstore.errors import RollbackError, SealstoreError, VerificationError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,

@@ -32,15 +32,16 @@ from sealstore.errors import (
     SchemaVersionError,
     StorageError,
 )
-from sealstore.keys import Key, Keyring, Role, State, write_keyring_file
-from sealstore.keys.sources import public_keyring
-from sealstore.ledger import AccessCheckpoint, AccessRequest, HistoryCheckpoint
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.keys.sources import public_keyring, write_keyring_file
+from sealstore.ledger.entries import AccessRequest
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.repository import environment
 from sealstore.repository.access_log import AccessLog, access_rows, open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows, upgrade
-from sealstore.trust import TrustStore, folder_location
+from sealstore.trust.store import TrustStore, folder_location
 from sealstore.upkeep.access_log import create_access_log
 from tests import ledger_trees
 from tests.access_logs import (

@@ -26,8 +26,8 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.formats.joblib_format import JoblibFormat
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.ledger import HistoryEntry
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.entries import HistoryEntry
 from sealstore.repository.facade import Repository
 from sealstore.signed.statement import Import
 from tests.alias_moves import approvals, approver, changed, public_part

@@ -21,7 +21,7 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import Key, Keyring, Role, State
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.signed.approval import (
     AliasMove,
     AliasTarget,

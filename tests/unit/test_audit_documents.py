@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.keys import Ed25519Private, State
-from sealstore.ledger import NoteKey, open_checkpoint
+from sealstore.keys.algorithms import Ed25519Private
+from sealstore.keys.keyring import State
+from sealstore.ledger.checkpoint import open_checkpoint
+from sealstore.ledger.signed_note import NoteKey
 from sealstore.repository.facade import Repository
 from tests.audited import CHAINS, SIZE, Audited
 from tests.command_line import Site

@@ -12,7 +12,7 @@ from sealstore.audit import charts, page
 from sealstore.audit.figures import Figures, Tally, most_frequent
 from sealstore.audit.markup import Markup, element, escaped, joined
 from sealstore.audit.verifying import AuditReport
-from sealstore.ledger import AccessRequest, Actor
+from sealstore.ledger.entries import AccessRequest, Actor
 from tests.audited import SIZE, Audited
 from tests.ledger_trees import NOON, access_entry, history_entry
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sealstore.errors import LedgerTamperedError
-from sealstore.ledger import Frontier
+from sealstore.ledger.merkle import Frontier
 from tests.ledger_trees import Chain, entry_bytes
 
 

@@ -11,8 +11,11 @@ import pytest
 
 from sealstore.audit.chains import ChainName, open_ledger
 from sealstore.audit.verifying import verify_ledger
-from sealstore.keys import Keyring
-from sealstore.ledger import NoteKey, TagValue, encode_entry, seal_checkpoint
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.checkpoint import seal_checkpoint
+from sealstore.ledger.entries import encode_entry
+from sealstore.ledger.map_values import TagValue
+from sealstore.ledger.signed_note import NoteKey
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.facade import Repository

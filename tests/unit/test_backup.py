@@ -33,7 +33,8 @@ from sealstore.errors import (
     StorageError,
     TrustStateFormatError,
 )
-from sealstore.keys import Key, Role, State, read_keyring_file
+from sealstore.keys.keyring import Key, Role, State
+from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import copying
 from sealstore.upkeep import backing_up

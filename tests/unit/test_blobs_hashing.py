@@ -11,8 +11,7 @@ from blake3 import blake3
 
 from sealstore import limits
 from sealstore.repository.facade import Repository
-from sealstore.storage.blobs import DigestName, PayloadHash
-from sealstore.storage.blobs.payload_hash import hashing_aside, threads_for
+from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, hashing_aside, threads_for
 
 
 def test_what_is_hashed_aside_is_hashed_in_order() -> None:

@@ -15,14 +15,10 @@ from sealstore import limits
 from sealstore.errors import (
     PayloadDigestError,
 )
-from sealstore.storage.blobs import (
-    DigestName,
-    LocalBlobStore,
-    PayloadHash,
-    PayloadMemory,
-    VerifiedPayload,
-)
 from sealstore.storage.blobs import local as local_module
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.storage.blobs.memory import PayloadMemory, VerifiedPayload
+from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash
 from tests.sealstore_fixtures import digests_of, open_descriptors, put_payload
 
 DATA = bytes(range(256)) * 40

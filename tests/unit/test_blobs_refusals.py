@@ -21,7 +21,9 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs import DigestName, LocalBlobStore, PayloadMemory
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.storage.blobs.memory import PayloadMemory
+from sealstore.storage.blobs.payload_hash import DigestName
 from tests.sealstore_fixtures import digests_of, open_descriptors, put_payload, replace_payload
 
 DATA = bytes(range(256)) * 40

@@ -16,7 +16,9 @@ import pytest
 from sealstore import limits
 from sealstore.errors import PayloadDigestError, StorageError
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs import CommitOutcome, DigestName, LocalBlobStore, StagedBlob
+from sealstore.storage.blobs.contract import CommitOutcome, StagedBlob
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.storage.blobs.payload_hash import DigestName
 from tests.sealstore_fixtures import blob_path, digests_of, open_descriptors, snapshot
 
 DATA = bytes(range(256)) * 40

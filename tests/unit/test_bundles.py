@@ -31,7 +31,7 @@ from sealstore.errors import (
     PayloadMissingError,
     StorageError,
 )
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from tests.bundle_sites import (
     NAMES,
     ORIGIN_KEY,

@@ -35,7 +35,7 @@ from sealstore.errors import (
     TrustStateError,
     UnknownKeyError,
 )
-from sealstore.keys import Keyring, State
+from sealstore.keys.keyring import Keyring, State
 from sealstore.names import parse_request
 from sealstore.repository.facade import Repository
 from sealstore.repository.origins import origin_of
@@ -596,7 +596,7 @@ def test_a_head_that_cannot_be_remembered_is_told(
     origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifacts are imported all the same."""
-    from sealstore.trust import TrustStore
+    from sealstore.trust.store import TrustStore
 
     def fails(*_: object) -> None:
         raise TrustStateError("The trust state cannot be written (No space left on device).")

@@ -16,7 +16,8 @@ from sealstore.admin.key_making import NEW_KEY_ALGORITHMS
 from sealstore.cli import keys as keys_module
 from sealstore.cli import setup
 from sealstore.cli.app import COMMANDS, command_line
-from sealstore.keys import ALGORITHMS, Role
+from sealstore.keys.algorithms import ALGORITHMS
+from sealstore.keys.keyring import Role
 from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.keys import Key, Keyring, Role, State
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.repository.facade import Repository
 from sealstore.signed.approval import decode_move, encode_move
 from sealstore.signed.envelope import read_unverified

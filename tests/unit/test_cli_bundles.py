@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.keys import Role
+from sealstore.keys.keyring import Role
 from sealstore.repository.settings import Settings
 from tests.bundle_sites import (
     NAMES,

@@ -9,7 +9,7 @@ import pytest
 
 from sealstore.cli import output
 from sealstore.repository.facade import Repository
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import payload_path, replace_payload, run_sql
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealstore import limits
-from sealstore.keys import State
+from sealstore.keys.keyring import State
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sealstore.admin.settings_signature import settings_key_id
-from sealstore.keys import HmacSha256, Role, State
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Role, State, new_key
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import tables
 from tests.command_line import HOSTILE, Site

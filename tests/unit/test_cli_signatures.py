@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.admin.settings_signature import settings_key_id
-from sealstore.keys import Role, State
+from sealstore.keys.keyring import Role, State
 from sealstore.repository.facade import Repository
 from tests.command_line import Site
 from tests.sealstore_fixtures import (

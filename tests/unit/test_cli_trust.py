@@ -12,10 +12,11 @@ import pytest
 from sealstore import limits
 from sealstore.audit.note_keys import note_key, open_checkpoint_of
 from sealstore.errors import RevokedKeyError, UnknownKeyError
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.ledger import HistoryCheckpoint, seal_checkpoint
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.checkpoint import seal_checkpoint
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.facade import Repository
-from sealstore.trust import TrustStore
+from sealstore.trust.store import TrustStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.ledger_trees import LOG_ID
 from tests.sealstore_fixtures import (

@@ -15,7 +15,7 @@ import pytest
 
 import sealstore
 from sealstore.formats.pickling import framing
-from sealstore.keys import Role, State
+from sealstore.keys.keyring import Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Variable
 from sealstore.repository.storing import FALLBACK

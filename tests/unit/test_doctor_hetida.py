@@ -10,7 +10,8 @@ from typing import Any
 import joblib
 import pytest
 
-from sealstore.keys import Keyring, write_keyring_file
+from sealstore.keys.keyring import Keyring
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.upkeep.doctor import runtime as runtime_check
 from sealstore.upkeep.doctor.runtime import check_hetida

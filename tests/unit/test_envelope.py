@@ -21,7 +21,7 @@ from sealstore.errors import (
     StatementFormatError,
     UnknownKeyError,
 )
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.signed.envelope import (
     ROLE_OF_PAYLOAD_TYPE,
     SETTINGS_PAYLOAD_TYPE,

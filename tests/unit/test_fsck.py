@@ -478,7 +478,7 @@ def alias_against_the_rules(scene: Scene) -> None:
 @damage("history", "CATALOGUE_TAMPERED")
 def map_against_the_history(scene: Scene) -> None:
     """A holder of the signing key changes the map, and nothing is in the history."""
-    from sealstore.ledger import TagValue
+    from sealstore.ledger.map_values import TagValue
     from sealstore.names import Name, Tag
     from sealstore.repository import environment
     from sealstore.repository.recording import change

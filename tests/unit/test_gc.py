@@ -19,11 +19,11 @@ from sealstore.errors import (
     RepositoryExchangedError,
     StorageError,
 )
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.storage import layout
-from sealstore.storage.blobs import CommitOutcome, FileKind
+from sealstore.storage.blobs.contract import CommitOutcome, FileKind
 from sealstore.storage.blobs.local_staging import LocalStagedBlob
 from sealstore.upkeep import collecting
 from sealstore.upkeep.collecting import Candidate, Garbage, GcReport, collect, mirroring, removing

@@ -10,8 +10,13 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import KeyringFormatError, NoSigningKeyError
-from sealstore.keys import ALGORITHMS, Ed25519Private, Ed25519Public, HmacSha256
-from sealstore.keys.algorithms import KeyMaterial
+from sealstore.keys.algorithms import (
+    ALGORITHMS,
+    Ed25519Private,
+    Ed25519Public,
+    HmacSha256,
+    KeyMaterial,
+)
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 

@@ -11,11 +11,8 @@ from sealstore import limits
 from sealstore.errors import (
     KeyringFormatError,
 )
-from sealstore.keys import (
-    Keyring,
-    State,
-    read_keyring_file,
-)
+from sealstore.keys.keyring import Keyring, State
+from sealstore.keys.sources import read_keyring_file
 from tests.sealstore_fixtures import (
     REPOSITORY_ID,
     ed25519_key,

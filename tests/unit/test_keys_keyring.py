@@ -16,8 +16,8 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import Ed25519Private, HmacSha256, Key, Keyring, Role, State
-from sealstore.keys.keyring import DEFAULT_ROLES, new_key
+from sealstore.keys.algorithms import Ed25519Private, HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State, new_key
 from sealstore.keys.sources import public_keyring
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

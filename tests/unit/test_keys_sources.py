@@ -17,14 +17,9 @@ from sealstore.errors import (
     KeyringNotFoundError,
     KeyringPermissionsError,
 )
-from sealstore.keys import (
-    HmacSha256,
-    Keyring,
-    KeyringSource,
-    State,
-    read_hmac_key_file,
-)
-from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Keyring, State
+from sealstore.keys.sources import KeyringSource, read_hmac_key_file
 from tests.sealstore_fixtures import (
     ed25519_key,
     hmac_key,

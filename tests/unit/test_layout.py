@@ -26,7 +26,7 @@ from sealstore.errors import (
     UnknownKeyError,
     UsageError,
 )
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.names import request
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,

@@ -22,19 +22,19 @@ from sealstore.errors import (
     UnknownKeyError,
     UsageError,
 )
-from sealstore.keys import Ed25519Public, Key, Keyring, Role, State
-from sealstore.ledger import (
-    AccessCheckpoint,
-    HistoryCheckpoint,
-    NoteKey,
+from sealstore.keys.algorithms import Ed25519Public
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.checkpoint import (
     VerifiedCheckpoint,
-    consistency_proof,
+    checkpoint_text,
     open_checkpoint,
-    require_extends,
+    read_checkpoint_text,
     seal_checkpoint,
 )
-from sealstore.ledger.checkpoint import read_checkpoint_text
-from sealstore.ledger.signed_note import NoteSignature, read_note, write_note
+from sealstore.ledger.continuity import require_extends
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
+from sealstore.ledger.proofs import consistency_proof
+from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
 from sealstore.signed.envelope import pre_authentication_encoding
 from tests.ledger_trees import LOG_ID, Chain, access_head, head
 from tests.sealstore_fixtures import (
@@ -196,11 +196,11 @@ def test_a_checkpoint_is_the_head_in_c2sps_lines() -> None:
     root = base64.b64encode(chain.root).decode()
     map_root = base64.b64encode(bytes.fromhex(head().map_root)).decode()
     settings = base64.b64encode(b"\x5e" * 32).decode()
-    assert CHECKPOINT.text() == (
+    assert checkpoint_text(CHECKPOINT) == (
         f"sealstore/{REPOSITORY_ID}/history/1\n3\n{root}\n"
         f"map {map_root}\nsettings 1 {settings}\ntime 2026-11-23T12:00:00.000000Z\n"
     )
-    assert ACCESS.text() == (
+    assert checkpoint_text(ACCESS) == (
         f"sealstore/{REPOSITORY_ID}/access/{LOG_ID}\n3\n{root}\ntime 2026-11-23T12:00:00.000000Z\n"
     )
 
@@ -212,11 +212,11 @@ def test_the_text_is_read_back(size: int) -> None:
     history = HistoryCheckpoint.of(head(Chain.of(size), epoch=most, settings_version=most))
     access = AccessCheckpoint.of(access_head(Chain.of(size)))
     for checkpoint in (history, access, replace(history, size=most)):
-        assert read_checkpoint_text(checkpoint.text()) == checkpoint
+        assert read_checkpoint_text(checkpoint_text(checkpoint)) == checkpoint
 
 
 def lines(change: Callable[[list[str]], object], checkpoint: Any = CHECKPOINT) -> str:
-    changed = checkpoint.text().split("\n")
+    changed = checkpoint_text(checkpoint).split("\n")
     change(changed)
     return "\n".join(changed)
 
@@ -225,19 +225,19 @@ def replaced(place: int, line: str, checkpoint: Any = CHECKPOINT) -> str:
     return lines(lambda each: each.__setitem__(place, line), checkpoint)
 
 
-ROOT_LINE = CHECKPOINT.text().split("\n")[2]
+ROOT_LINE = checkpoint_text(CHECKPOINT).split("\n")[2]
 
 
 @pytest.mark.parametrize(
     "text",
     [
         "",
-        CHECKPOINT.text()[:-1],
-        CHECKPOINT.text() + "\n",
-        CHECKPOINT.text() + "more\n",
-        "\n" + CHECKPOINT.text(),
-        CHECKPOINT.text() * 2,
-        CHECKPOINT.text().replace("\n", "\r\n"),
+        checkpoint_text(CHECKPOINT)[:-1],
+        checkpoint_text(CHECKPOINT) + "\n",
+        checkpoint_text(CHECKPOINT) + "more\n",
+        "\n" + checkpoint_text(CHECKPOINT),
+        checkpoint_text(CHECKPOINT) * 2,
+        checkpoint_text(CHECKPOINT).replace("\n", "\r\n"),
         lines(lambda each: each.pop(3)),
         lines(lambda each: each.pop(5)),
         lines(lambda each: each.insert(3, "more")),
@@ -291,8 +291,8 @@ def test_the_note_can_be_checked_by_other_programs() -> None:
     """The key's name is the origin, and Ed25519 signs the text itself."""
     note = read_note(NOTE)
     [signature] = note.signatures
-    assert note.text == CHECKPOINT.text().encode()
-    assert signature.name == CHECKPOINT.origin == CHECKPOINT.text().split("\n")[0]
+    assert note.text == checkpoint_text(CHECKPOINT).encode()
+    assert signature.name == CHECKPOINT.origin == checkpoint_text(CHECKPOINT).split("\n")[0]
     assert ED25519.material.is_signature(note.text, signature.signature)
 
 
@@ -336,7 +336,7 @@ def test_a_checkpoint_changed_in_any_byte_is_refused() -> None:
 def test_a_signature_of_another_checkpoint_is_refused() -> None:
     """Signatures are not moved from one text to another."""
     other = replace(CHECKPOINT, size=4)
-    note = write_note(other.text().encode(), read_note(NOTE).signatures)
+    note = write_note(checkpoint_text(other).encode(), read_note(NOTE).signatures)
     with pytest.raises(SignatureInvalidError):
         opened(note, ED25519)
 
@@ -376,7 +376,7 @@ def test_without_a_known_key_nothing_is_verified() -> None:
 
 def test_an_envelopes_signature_is_none_of_a_checkpoint() -> None:
     """What keys sign elsewhere begins with the name of its format, and no origin does."""
-    text = CHECKPOINT.text().encode()
+    text = checkpoint_text(CHECKPOINT).encode()
     assert not text.startswith(b"DSSEv1 ")
     message = pre_authentication_encoding("application/vnd.sealstore.head+json", text)
     [genuine] = read_note(NOTE).signatures

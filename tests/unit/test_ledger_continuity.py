@@ -12,13 +12,9 @@ from sealstore.errors import (
     RepositoryExchangedError,
     RollbackError,
 )
-from sealstore.ledger import (
-    AccessCheckpoint,
-    HistoryCheckpoint,
-    consistency_proof,
-    require_extends,
-    require_extends_access,
-)
+from sealstore.ledger.continuity import require_extends, require_extends_access
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
+from sealstore.ledger.proofs import consistency_proof
 from tests.ledger_trees import LATER, NOON, Chain, access_head, head
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID
 

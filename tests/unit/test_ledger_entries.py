@@ -9,7 +9,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
-from sealstore.ledger import (
+from sealstore.ledger.entries import (
     AccessRequest,
     Actor,
     decode_access_entry,

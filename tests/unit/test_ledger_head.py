@@ -20,9 +20,8 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.ledger import (
-    Frontier,
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.head import (
     Head,
     VerifiedHead,
     decode_access_head,
@@ -33,6 +32,7 @@ from sealstore.ledger import (
     seal_access_head,
     seal_head,
 )
+from sealstore.ledger.merkle import Frontier
 from sealstore.signed.envelope import (
     ACCESS_HEAD_PAYLOAD_TYPE,
     APPROVAL_PAYLOAD_TYPE,

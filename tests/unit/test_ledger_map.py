@@ -17,18 +17,17 @@ from sealstore.errors import (
     ReservedTagError,
     UsageError,
 )
-from sealstore.ledger import (
+from sealstore.ledger.authenticated_map import (
     EMPTY_MAP_ROOT,
+    ROWS,
     alias_key,
     map_key,
     positions_of,
     prove,
     prove_all,
     revision_key,
-    update,
-    verified_records,
 )
-from sealstore.ledger.authenticated_map import ROWS
+from sealstore.ledger.map_update import update, verified_records
 from sealstore.names import Name, Tag
 from tests.ledger_trees import EMPTY_HASHES, NaiveMap, naive_answer, record
 

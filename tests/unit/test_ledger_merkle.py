@@ -12,7 +12,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
-from sealstore.ledger import EMPTY_ROOT, Frontier, leaf_hash, node_hash, verify_entries
+from sealstore.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, verify_entries
 from tests.ledger_trees import Chain, entry_bytes, naive_root
 
 VECTORS: dict[str, Any] = json.loads(

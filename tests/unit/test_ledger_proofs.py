@@ -10,12 +10,12 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerTamperedError, ProofError, UsageError
-from sealstore.ledger import (
+from sealstore.ledger.merkle import leaf_hash
+from sealstore.ledger.proofs import (
     consistency_proof,
     find_alteration,
     frontier_at,
     inclusion_proof,
-    leaf_hash,
     verify_consistency,
     verify_inclusion,
 )

@@ -10,7 +10,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError
-from sealstore.ledger import (
+from sealstore.ledger.map_values import (
     AliasName,
     AliasValue,
     LatestValue,

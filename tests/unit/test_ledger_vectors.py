@@ -8,22 +8,14 @@ from hashlib import sha256
 
 import pytest
 
-from sealstore.keys import Keyring
-from sealstore.ledger import (
-    AccessCheckpoint,
-    HistoryCheckpoint,
-    decode_access_entry,
-    decode_head,
-    decode_history_entry,
-    decode_revision,
-    decode_segment,
-    encode_value,
-    open_access_head,
-    open_checkpoint,
-    open_head,
-    prove,
-    verify_entries,
-)
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.authenticated_map import prove
+from sealstore.ledger.checkpoint import open_checkpoint
+from sealstore.ledger.entries import decode_access_entry, decode_history_entry
+from sealstore.ledger.head import decode_head, open_access_head, open_head
+from sealstore.ledger.map_values import decode_revision, decode_segment, encode_value
+from sealstore.ledger.merkle import verify_entries
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.ledger.signed_note import read_note
 from sealstore.names import Tag
 from sealstore.signed.envelope import pre_authentication_encoding, read_unverified

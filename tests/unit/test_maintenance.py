@@ -26,11 +26,11 @@ from sealstore.errors import (
     StorageError,
     UnknownKeyError,
 )
-from sealstore.keys import Keyring, State
 from sealstore.keys import sources as key_sources
+from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.facade import Repository
 from sealstore.storage import layout
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue, ListFilter
 from sealstore.upkeep.verifying import VerifyReport, verify_all
 from tests.command_line import Site

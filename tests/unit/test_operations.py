@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.keys import read_keyring_file
+from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX, Settings
 

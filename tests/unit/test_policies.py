@@ -11,7 +11,7 @@ import pytest
 from sealstore import errors
 from sealstore.admin.policy_work import set_policy
 from sealstore.formats.policies import Policies, read_policy_file
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.signed.settings import PolicySettings
 from tests.sealstore_fixtures import snapshot

@@ -27,7 +27,8 @@ from sealstore.errors import (
     SealstoreError,
     UsageError,
 )
-from sealstore.keys import Role, State, write_keyring_file
+from sealstore.keys.keyring import Role, State
+from sealstore.keys.sources import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.upkeep import rebuilding

@@ -18,8 +18,9 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
-from sealstore.keys import HmacSha256, Keyring, Role, State, write_keyring_file
-from sealstore.keys.sources import public_keyring
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.keys.sources import public_keyring, write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified

@@ -11,7 +11,7 @@ from sealstore.errors import (
     NoSigningKeyError,
     ReservedTagError,
 )
-from sealstore.keys import State
+from sealstore.keys.keyring import State
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import ListFilter
 from tests.sealstore_fixtures import (

@@ -19,7 +19,7 @@ from sealstore.errors import (
     UnsupportedMmapModeError,
 )
 from sealstore.formats.joblib_format import JoblibFormat
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository import environment
 from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (

@@ -20,7 +20,8 @@ from sealstore.errors import (
     UnknownKeyError,
     UsageError,
 )
-from sealstore.keys import Keyring, Role, write_keyring_file
+from sealstore.keys.keyring import Keyring, Role
+from sealstore.keys.sources import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import (

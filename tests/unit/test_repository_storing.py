@@ -24,8 +24,8 @@ from sealstore.errors import (
     NotSerialisableError,
     ReservedTagError,
 )
-from sealstore.keys import Keyring, Role, State
-from sealstore.ledger import EntryArtifact
+from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.ledger.entries import EntryArtifact
 from sealstore.repository import environment
 from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import ConfigurationError
-from sealstore.keys import default_keyring_path
+from sealstore.keys.sources import default_keyring_path
 from sealstore.repository.settings import Settings, Variable, unknown_variables
-from sealstore.storage.blobs import DigestName
-from sealstore.trust import FirstUse, default_trust_folder
+from sealstore.storage.blobs.payload_hash import DigestName
+from sealstore.trust.store import FirstUse, default_trust_folder
 from tests.sealstore_fixtures import REPOSITORY_ID
 
 

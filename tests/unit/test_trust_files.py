@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import TrustStateError, TrustStatePermissionsError
-from sealstore.trust import TrustStore, known_locations
+from sealstore.trust.store import TrustStore, known_locations
 from tests.sealstore_fixtures import open_descriptors
 from tests.trust_points import LOCATION, Prover, point, record
 

@@ -8,7 +8,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ClockError, LedgerFormatError, StaleHeadError
-from sealstore.trust import require_fresh
+from sealstore.trust.freshness import require_fresh
 from tests.ledger_trees import NOON
 
 CLOCK = datetime(2026, 11, 23, 12, tzinfo=UTC)

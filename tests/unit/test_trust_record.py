@@ -20,8 +20,13 @@ from sealstore.errors import (
     TrustStateError,
     TrustStateFormatError,
 )
-from sealstore.trust import TrustRecord, decode_record, encode_record
-from sealstore.trust.record import advanced, advanced_access
+from sealstore.trust.record import (
+    TrustRecord,
+    advanced,
+    advanced_access,
+    decode_record,
+    encode_record,
+)
 from tests.ledger_trees import LATER, LOG_ID, NOON
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID
 from tests.trust_points import (

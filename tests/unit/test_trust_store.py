@@ -18,16 +18,15 @@ from sealstore.errors import (
     TrustStateError,
     TrustStateFormatError,
 )
-from sealstore.ledger import HistoryCheckpoint
-from sealstore.trust import (
+from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.trust import store
+from sealstore.trust.record import TrustRecord, encode_record
+from sealstore.trust.store import (
     FirstUse,
-    TrustRecord,
     TrustStore,
     default_trust_folder,
-    encode_record,
     folder_location,
     known_locations,
-    store,
 )
 from tests.ledger_trees import LATER
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID, open_descriptors, snapshot

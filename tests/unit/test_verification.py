@@ -20,8 +20,9 @@ from sealstore.errors import (
     StatementFormatError,
     UnknownKeyError,
 )
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.ledger import HistoryCheckpoint, seal_head
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.ledger.head import seal_head
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.names import request
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,

@@ -13,16 +13,9 @@ from typing import Final
 
 import msgspec
 
-from sealstore.keys import (
-    Ed25519Private,
-    HmacSha256,
-    Key,
-    Keyring,
-    Role,
-    State,
-    write_keyring_file,
-)
-from sealstore.keys.keyring import DEFAULT_ROLES
+from sealstore.keys.algorithms import Ed25519Private, HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.keys.sources import write_keyring_file
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,

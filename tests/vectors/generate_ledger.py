@@ -10,37 +10,33 @@ import json
 from pathlib import Path
 from typing import Final
 
-from sealstore.keys import Ed25519Private
-from sealstore.ledger import (
-    EMPTY_MAP_ROOT,
-    AccessCheckpoint,
+from sealstore.keys.algorithms import Ed25519Private
+from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, map_key, positions_of, revision_key
+from sealstore.ledger.checkpoint import seal_checkpoint
+from sealstore.ledger.entries import (
     AccessEntry,
-    AccessHead,
     AccessRequest,
+    Act,
     Actor,
-    AliasValue,
     EntryArtifact,
-    Frontier,
-    Head,
-    HistoryCheckpoint,
+    Event,
     HistoryEntry,
+    Outcome,
+    encode_entry,
+)
+from sealstore.ledger.head import AccessHead, Head, encode_head, seal_access_head, seal_head
+from sealstore.ledger.map_update import update
+from sealstore.ledger.map_values import (
+    AliasValue,
     LatestValue,
-    NoteKey,
     PreviousLatest,
     RevisionValue,
     TagValue,
-    encode_entry,
-    encode_head,
     encode_value,
-    map_key,
-    positions_of,
-    revision_key,
-    seal_access_head,
-    seal_checkpoint,
-    seal_head,
-    update,
 )
-from sealstore.ledger.entries import Act, Event, Outcome
+from sealstore.ledger.merkle import Frontier
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
+from sealstore.ledger.signed_note import NoteKey
 from sealstore.signed.envelope import Signer
 from tests.vectors.generate import ED25519_KEY, HMAC_KEY, REPOSITORY_ID
 

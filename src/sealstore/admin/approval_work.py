@@ -21,7 +21,7 @@ from sealstore.errors import (
     StorageError,
     UsageError,
 )
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.names import Tag
 from sealstore.repository.aliasing import Alias
 from sealstore.repository.facade import Repository

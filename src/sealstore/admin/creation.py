@@ -11,8 +11,7 @@ from sealstore.admin.key_making import DEFAULT_ALGORITHM, new_material
 from sealstore.admin.keyring_file import configured_keyring, keyring_change
 from sealstore.admin.settings_signature import settings_key_id
 from sealstore.errors import NoSigningKeyError, RepositoryMismatchError, SealstoreError
-from sealstore.keys import Key, Keyring
-from sealstore.keys.keyring import DEFAULT_ROLES, new_key
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, new_key
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage import layout

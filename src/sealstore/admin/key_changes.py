@@ -15,8 +15,7 @@ from sealstore.errors import (
     SealstoreError,
     UnknownKeyError,
 )
-from sealstore.keys import Key, Keyring, Role, State
-from sealstore.keys.keyring import new_key
+from sealstore.keys.keyring import Key, Keyring, Role, State, new_key
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

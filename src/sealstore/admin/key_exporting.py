@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from sealstore.admin.keyring_file import keyring_change
 from sealstore.errors import ConfigurationError
-from sealstore.keys import Ed25519Private, Key, Keyring, Role
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import Ed25519Private
+from sealstore.keys.keyring import Key, Keyring, Role, new_key
 from sealstore.keys.sources import public_keyring
 from sealstore.repository.settings import Settings
 

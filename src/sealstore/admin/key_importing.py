@@ -9,8 +9,8 @@ from pathlib import Path
 from sealstore.admin.keyring_file import keyring_change, keys_in_file
 from sealstore.bundles import is_bundle
 from sealstore.bundles.checking import bundle_keys
-from sealstore.keys import Key, Keyring, Role, read_keyring_file
-from sealstore.keys.sources import public_keyring
+from sealstore.keys.keyring import Key, Keyring, Role
+from sealstore.keys.sources import public_keyring, read_keyring_file
 from sealstore.repository.settings import Settings
 
 

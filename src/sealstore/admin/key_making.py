@@ -15,8 +15,8 @@ from sealstore.errors import (
     RepositoryNotFoundError,
     SealstoreError,
 )
-from sealstore.keys import Ed25519Private, HmacSha256, Key, Role
-from sealstore.keys.keyring import DEFAULT_ROLES, new_key
+from sealstore.keys.algorithms import Ed25519Private, HmacSha256
+from sealstore.keys.keyring import DEFAULT_ROLES, Key, Role, new_key
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import open_settings
 from sealstore.storage import layout

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sealstore.errors import KeyringNotFoundError
-from sealstore.keys import Keyring, read_keyring_file, write_keyring_file
-from sealstore.keys.sources import locked_keyring_file
+from sealstore.keys.keyring import Keyring
+from sealstore.keys.sources import locked_keyring_file, read_keyring_file, write_keyring_file
 from sealstore.repository.settings import Settings
 
 

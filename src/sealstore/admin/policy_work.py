@@ -11,7 +11,7 @@ from sealstore.formats.pickling.policy import Policy
 from sealstore.formats.pickling.policy_file import settings_of
 from sealstore.formats.pickling.verdicts import Verdict
 from sealstore.formats.policies import read_policy_file
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 from sealstore.audit.finding import Finding, claimed_ref
 from sealstore.audit.walk import walk_rows
 from sealstore.errors import CatalogueError, KeyringError, RevokedKeyError, SealstoreError
-from sealstore.keys import Role, State
+from sealstore.keys.keyring import Role, State
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sealstore.errors import RepositoryMismatchError, RevokedKeyError
-from sealstore.keys import Keyring, Role, State
+from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified

@@ -8,8 +8,9 @@ from typing import Final
 
 from sealstore.audit.finding import Finding
 from sealstore.errors import CatalogueTamperedError, LedgerTamperedError, SealstoreError
-from sealstore.keys import Keyring, State
-from sealstore.ledger import HistoryEntry, decode_history_entry, verify_entries
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.entries import HistoryEntry, decode_history_entry
+from sealstore.ledger.merkle import verify_entries
 from sealstore.repository.facade import Repository
 from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
 from sealstore.signed.settings import RepositorySettings, open_settings

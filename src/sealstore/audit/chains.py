@@ -12,24 +12,18 @@ from enum import StrEnum
 from typing import Protocol
 
 from sealstore.errors import LedgerTamperedError, RepositoryExchangedError
-from sealstore.keys import Keyring
-from sealstore.ledger import (
-    AccessCheckpoint,
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.continuity import require_extends, require_extends_access
+from sealstore.ledger.entries import (
     AccessEntry,
-    AccessHead,
-    Head,
-    HistoryCheckpoint,
     HistoryEntry,
-    Nodes,
-    consistency_proof,
     decode_access_entry,
     decode_history_entry,
-    inclusion_proof,
-    leaf_hash,
-    require_extends,
-    require_extends_access,
-    verify_inclusion,
 )
+from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.merkle import leaf_hash
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
+from sealstore.ledger.proofs import Nodes, consistency_proof, inclusion_proof, verify_inclusion
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.history_entries import searched_columns
@@ -37,7 +31,7 @@ from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue import ChainReader, EntryRow, MapRows
 from sealstore.storage.catalogue.chains import EntryValues
-from sealstore.trust import TrustRecord
+from sealstore.trust.record import TrustRecord
 
 Entry = HistoryEntry | AccessEntry
 Checkpoint = HistoryCheckpoint | AccessCheckpoint

@@ -20,8 +20,8 @@ from sealstore.audit.files import read_capped
 from sealstore.audit.note_keys import note_key, open_checkpoint_of
 from sealstore.audit.verifying import head_json
 from sealstore.errors import RepositoryMismatchError
-from sealstore.keys import Role
-from sealstore.ledger import VerifiedCheckpoint, seal_checkpoint
+from sealstore.keys.keyring import Role
+from sealstore.ledger.checkpoint import VerifiedCheckpoint, seal_checkpoint
 from sealstore.repository.history_entries import CachedNodes
 from sealstore.repository.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from sealstore.errors import LedgerFormatError
-from sealstore.ledger import EntryArtifact, HistoryEntry
+from sealstore.ledger.entries import EntryArtifact, HistoryEntry
 from sealstore.repository.origins import Origin, origin_of
 
 

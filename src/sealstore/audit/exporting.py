@@ -38,7 +38,8 @@ from sealstore.audit.hashing import Hashed
 from sealstore.audit.proofs import open_any_head
 from sealstore.audit.verifying import REFUSALS, ChainReport, ComparedWith
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
-from sealstore.ledger import AccessHead, Head, verify_entries
+from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.merkle import verify_entries
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 

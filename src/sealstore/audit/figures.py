@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sealstore.audit.chains import Entry
-from sealstore.ledger import AccessEntry, HistoryEntry
-from sealstore.ledger.entries import Outcome
+from sealstore.ledger.entries import AccessEntry, HistoryEntry, Outcome
 
 MAX_LISTED: Final = 500
 """Refusals that are listed one by one, the newest; a table of more is for 'audit log'."""

@@ -13,7 +13,8 @@ from typing import Final
 from sealstore.audit.chains import AuditedChain, Entry, decode_entry, other_columns, row_differences
 from sealstore.audit.findings import MAX_SHOWN, Findings
 from sealstore.errors import LedgerFormatError, LedgerTamperedError, SealstoreError
-from sealstore.ledger import Frontier, NodeRun, find_alteration
+from sealstore.ledger.merkle import Frontier, NodeRun
+from sealstore.ledger.proofs import find_alteration
 from sealstore.repository.progress import Progress
 from sealstore.storage.catalogue.chains import EntryValues
 

@@ -10,13 +10,9 @@ from sealstore.audit.contents import Contents
 from sealstore.audit.findings import AuditFinding, Findings
 from sealstore.audit.hashing import HashingPass
 from sealstore.audit.replaying import Replay
-from sealstore.ledger import (
-    Frontier,
-    Head,
-    HistoryEntry,
-    decode_history_entry,
-    verify_entries,
-)
+from sealstore.ledger.entries import HistoryEntry, decode_history_entry
+from sealstore.ledger.head import Head
+from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.state import RepositoryState
 from sealstore.storage.catalogue import ChainReader, Reading

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sealstore.errors import UnknownKeyError
-from sealstore.keys import Key, Keyring, State
-from sealstore.ledger import NoteKey, VerifiedCheckpoint, open_checkpoint
+from sealstore.keys.keyring import Key, Keyring, State
+from sealstore.ledger.checkpoint import VerifiedCheckpoint, open_checkpoint
+from sealstore.ledger.signed_note import NoteKey
 
 
 def note_key(key: Key) -> NoteKey:

@@ -11,7 +11,7 @@ from sealstore.audit.figures import MAX_LISTED, Figures, Tallies, most_frequent
 from sealstore.audit.markup import Markup, element, joined
 from sealstore.audit.page_style import STYLE
 from sealstore.audit.verifying import CUT_IS_NOT_SEEN, AuditReport, ChainReport
-from sealstore.ledger import AccessEntry, HistoryEntry
+from sealstore.ledger.entries import AccessEntry, HistoryEntry
 
 _PERIODS: Final = 48
 _TOP: Final = 12

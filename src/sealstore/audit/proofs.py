@@ -27,16 +27,10 @@ from sealstore.audit.checkpoints import require_expected
 from sealstore.audit.files import read_capped
 from sealstore.audit.verifying import head_json
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
-from sealstore.keys import Keyring, State
-from sealstore.ledger import (
-    AccessHead,
-    Head,
-    inclusion_proof,
-    leaf_hash,
-    open_access_head,
-    open_head,
-    verify_inclusion,
-)
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.head import AccessHead, Head, open_access_head, open_head
+from sealstore.ledger.merkle import leaf_hash
+from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.repository.settings import Settings
 from sealstore.signed.statement import Positive, Sha256Hex
 

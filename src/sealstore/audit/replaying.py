@@ -22,21 +22,18 @@ from sealstore.errors import (
     LedgerFormatError,
     SealstoreError,
 )
-from sealstore.ledger import (
+from sealstore.ledger.authenticated_map import alias_key, map_key, revision_key
+from sealstore.ledger.entries import EntryArtifact, HistoryEntry
+from sealstore.ledger.map_update import verified_records
+from sealstore.ledger.map_values import (
     AliasName,
     AliasValue,
-    EntryArtifact,
-    HistoryEntry,
     LatestValue,
     PreviousLatest,
     RevisionValue,
     SegmentValue,
     TagValue,
-    alias_key,
     encode_value,
-    map_key,
-    revision_key,
-    verified_records,
 )
 from sealstore.names import LATEST, Name, Tag
 from sealstore.repository.history_entries import REBUILT

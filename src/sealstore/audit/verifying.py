@@ -29,11 +29,14 @@ from sealstore.audit.findings import AuditFinding, Findings
 from sealstore.audit.hashing import Hashed, HashingPass
 from sealstore.audit.replaying import Replay
 from sealstore.errors import AccessLogNotFoundError, CatalogueTamperedError, VerificationError
-from sealstore.ledger import Frontier, Head, HistoryEntry, frontier_at
+from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.head import Head
+from sealstore.ledger.merkle import Frontier
+from sealstore.ledger.proofs import frontier_at
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
-from sealstore.trust import TrustRecord
+from sealstore.trust.record import TrustRecord
 
 CUT_IS_NOT_SEEN: Final = (
     "compared with nothing older: if entries were cut off together with the head, it does not show"

@@ -22,13 +22,14 @@ from sealstore.bundles import (
     verify_artifact,
 )
 from sealstore.errors import FirstUseError, SealstoreError, StorageError, UnknownKeyError
-from sealstore.keys import Key, Keyring
-from sealstore.ledger import HistoryCheckpoint
+from sealstore.keys.keyring import Key, Keyring
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 from sealstore.signed.statement import Statement
-from sealstore.trust import FirstUse, TrustRecord, TrustStore, known_locations
+from sealstore.trust.record import TrustRecord
+from sealstore.trust.store import FirstUse, TrustStore, known_locations
 
 
 @dataclass(slots=True)

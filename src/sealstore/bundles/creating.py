@@ -18,18 +18,14 @@ from sealstore.bundles import (
 )
 from sealstore.bundles.writing import CopyPayload, Write
 from sealstore.errors import BundleRefusedError, CatalogueTamperedError, LedgerTamperedError
-from sealstore.keys import HmacSha256, State
-from sealstore.ledger import (
-    HistoryCheckpoint,
-    consistency_proof,
-    decode_revision,
-    inclusion_proof,
-    open_head,
-    positions_of,
-    prove,
-    require_extends,
-    revision_key,
-)
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import State
+from sealstore.ledger.authenticated_map import positions_of, prove, revision_key
+from sealstore.ledger.continuity import require_extends
+from sealstore.ledger.head import open_head
+from sealstore.ledger.map_values import decode_revision
+from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.ledger.proofs import consistency_proof, inclusion_proof
 from sealstore.names import ArtifactRef
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts

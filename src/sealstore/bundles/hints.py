@@ -10,7 +10,8 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from sealstore.errors import BundleFormatError, KeyringFormatError
-from sealstore.keys import Ed25519Public, Key, Keyring
+from sealstore.keys.algorithms import Ed25519Public
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.sources import decode_keyring, encode_keyring, public_keyring
 from sealstore.signed.envelope import Scope
 

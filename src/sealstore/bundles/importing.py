@@ -33,7 +33,7 @@ from sealstore.errors import (
     StorageError,
     warn_caller,
 )
-from sealstore.keys import Role
+from sealstore.keys.keyring import Role
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact
@@ -48,7 +48,7 @@ from sealstore.repository.recording import Change, change
 from sealstore.repository.storing import mirror, record_store
 from sealstore.signed.statement import Statement, StoredBy
 from sealstore.storage import layout
-from sealstore.storage.blobs import CommitOutcome
+from sealstore.storage.blobs.contract import CommitOutcome
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,20 +40,14 @@ from sealstore.errors import (
     RollbackError,
     SealstoreError,
 )
-from sealstore.keys import Keyring, State
-from sealstore.ledger import (
-    Head,
-    HistoryCheckpoint,
-    HistoryEntry,
-    VerifiedHead,
-    decode_history_entry,
-    leaf_hash,
-    open_head,
-    positions_of,
-    require_extends,
-    require_not_older,
-    verify_inclusion,
-)
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.authenticated_map import positions_of
+from sealstore.ledger.continuity import require_extends, require_not_older
+from sealstore.ledger.entries import HistoryEntry, decode_history_entry
+from sealstore.ledger.head import Head, VerifiedHead, open_head
+from sealstore.ledger.merkle import leaf_hash
+from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.ledger.proofs import verify_inclusion
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.verification import (

@@ -13,7 +13,7 @@ from sealstore.cli.completion import complete_alias, complete_name, complete_tag
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.ledger import HistoryEntry
+    from sealstore.ledger.entries import HistoryEntry
     from sealstore.repository.aliasing import Alias
 
 _SHOWN_KEY_DIGITS: Final = 12

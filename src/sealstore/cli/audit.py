@@ -22,7 +22,7 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, 
 if TYPE_CHECKING:
     from sealstore.audit.chains import ChainName
     from sealstore.audit.verifying import AuditReport, ChainReport
-    from sealstore.ledger import AccessCheckpoint, HistoryCheckpoint
+    from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
     from sealstore.repository.settings import Settings
 
 CHAINS = ("history", "access")

@@ -15,7 +15,7 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, 
 if TYPE_CHECKING:
     from sealstore.audit.chains import ChainName
     from sealstore.audit.log import LogFilter, LogLine
-    from sealstore.ledger import AccessEntry, HistoryEntry
+    from sealstore.ledger.entries import AccessEntry, HistoryEntry
 
 _HEADERS: Final = (
     "CHAIN", "NUMBER", "AT (UTC)", "EVENT", "OUTCOME", "ARTIFACT", "ACTOR", "HOST", "REASON",
@@ -178,7 +178,7 @@ def _row(line: LogLine) -> list[str]:
 
 def _said(entry: HistoryEntry | AccessEntry) -> tuple[str, str, str, str]:
     """Event, outcome, artifact and reason of an entry."""
-    from sealstore.ledger import AccessEntry
+    from sealstore.ledger.entries import AccessEntry
 
     about = entry.artifact
     artifact = "" if about is None else f"{about.name}:{about.tag}@{about.revision}"

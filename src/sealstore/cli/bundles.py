@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sealstore.bundles import VerifiedArtifact, VerifiedBundle
     from sealstore.bundles.checking import BundleReport
     from sealstore.bundles.importing import ImportReport
-    from sealstore.keys import Key
+    from sealstore.keys.keyring import Key
 
 _SHOWN_KEY_DIGITS: Final = 12
 _CONTINUITY: Final = {

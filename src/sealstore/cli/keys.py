@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sealstore.admin.key_changes import Consequences
-    from sealstore.keys import Key
+    from sealstore.keys.keyring import Key
     from sealstore.repository.settings import Settings
 
 ROLES: Final = ("store", "admin", "access", "approve")
@@ -87,8 +87,7 @@ def generate(
             )
         return _generate_key_file(settings, key_file, as_json)
     from sealstore.admin.key_making import default_repositories, generate_key
-    from sealstore.keys import Role
-    from sealstore.keys.keyring import DEFAULT_ROLES
+    from sealstore.keys.keyring import DEFAULT_ROLES, Role
 
     wanted = frozenset(map(Role, roles)) or DEFAULT_ROLES
     if repository is None:
@@ -184,7 +183,7 @@ def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
     What the old key signed still loads. 'resign' gives it the new key's signature.
     """
     from sealstore.admin.key_changes import rotate_key
-    from sealstore.keys import State
+    from sealstore.keys.keyring import State
 
     rotation = rotate_key(invocation.settings(), key)
     if as_json:
@@ -326,7 +325,7 @@ def export(
     can sign with it.
     """
     from sealstore.admin.key_exporting import export_for_loader, export_public
-    from sealstore.keys import write_keyring_file
+    from sealstore.keys.sources import write_keyring_file
 
     if public and loader:
         raise click.UsageError("--public and --loader exclude each other.")
@@ -391,7 +390,7 @@ def import_(
     Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
     """
     from sealstore.admin.key_importing import import_keys, plan_import
-    from sealstore.keys import Role
+    from sealstore.keys.keyring import Role
 
     settings, wanted = invocation.settings(), [Role(role) for role in roles]
     planned = plan_import(settings, file, wanted)

@@ -11,9 +11,10 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.ledger import HistoryCheckpoint
+    from sealstore.ledger.points import HistoryCheckpoint
     from sealstore.repository.settings import Settings
-    from sealstore.trust import KnownLocation, TrustRecord
+    from sealstore.trust.record import TrustRecord
+    from sealstore.trust.store import KnownLocation
 
 
 @click.group(short_help="Show and mend what this client remembers of repositories.")
@@ -37,7 +38,8 @@ def show(invocation: Invocation, everything: bool, as_json: bool) -> int:
 
     The exit code is 1 if a trust state cannot be used.
     """
-    from sealstore.trust import TrustRecord, known_locations
+    from sealstore.trust.record import TrustRecord
+    from sealstore.trust.store import known_locations
     from sealstore.upkeep.trusting import remembered
 
     settings = invocation.settings()
@@ -107,7 +109,7 @@ def _record_json(record: TrustRecord) -> dict[str, Any]:
     """What is remembered, in the names that its file has for it."""
     import msgspec
 
-    from sealstore.trust import encode_record
+    from sealstore.trust.record import encode_record
 
     document: dict[str, Any] = msgspec.json.decode(encode_record(record))
     del document["kind"]
@@ -183,7 +185,7 @@ def _accept(
     as_json: bool,
 ) -> int:
     """Show what is remembered beside ``point``, ask, and replace it."""
-    from sealstore.trust import TrustRecord
+    from sealstore.trust.record import TrustRecord
     from sealstore.upkeep.trusting import accept_trust, remembered
 
     known = remembered(settings)

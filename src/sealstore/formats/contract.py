@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 from sealstore.formats.pickling.writer import Sink
 from sealstore.signed.statement import Import
-from sealstore.storage.blobs import VerifiedPayload
+from sealstore.storage.blobs.memory import VerifiedPayload
 
 __all__ = ["Format", "Sink"]
 

@@ -11,7 +11,7 @@ from sealstore.formats.pickling.reader import load_object
 from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
 from sealstore.formats.pickling.writer import dump_object
 from sealstore.signed.statement import Import
-from sealstore.storage.blobs import VerifiedPayload
+from sealstore.storage.blobs.memory import VerifiedPayload
 
 
 class JoblibFormat:

@@ -20,12 +20,11 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError, UnknownKeyError, UsageError
-from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
 from sealstore.signed.envelope import Signer, Verifier
 
@@ -38,88 +37,6 @@ _HISTORY_TEXT: Final = re.compile(
     f"map {_HASH}\nsettings {_COUNT} {_HASH}\ntime {_TIME}\n"
 )
 _ACCESS_TEXT: Final = re.compile(f"sealstore/{_ID}/access/{_ID}\n{_COUNT}\n{_HASH}\ntime {_TIME}\n")
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryCheckpoint:
-    """What a repository's head says, without the frontier. Implements ``continuity.HistoryPoint``.
-
-    Attributes:
-        repository, epoch, size, root, map_root, settings_version, settings_digest, time: as in
-            ``head.Head``.
-    """
-
-    role: ClassVar[str] = "store"
-    repository: str
-    epoch: int
-    size: int
-    root: str
-    map_root: str
-    settings_version: int
-    settings_digest: str
-    time: str
-
-    @classmethod
-    def of(cls, head: Head) -> HistoryCheckpoint:
-        """The checkpoint of a head."""
-        return cls(
-            repository=head.repository,
-            epoch=head.epoch,
-            size=head.size,
-            root=head.root,
-            map_root=head.map_root,
-            settings_version=head.settings_version,
-            settings_digest=head.settings_digest,
-            time=head.time,
-        )
-
-    @property
-    def origin(self) -> str:
-        """Which chain it is of."""
-        return f"sealstore/{self.repository}/history/{self.epoch}"
-
-    def text(self) -> str:
-        """The text that is signed."""
-        return (
-            f"{self.origin}\n{self.size}\n{_base64(self.root)}\nmap {_base64(self.map_root)}\n"
-            f"settings {self.settings_version} {_base64(self.settings_digest)}\ntime {self.time}\n"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class AccessCheckpoint:
-    """What an access log's head says, without the frontier. Implements ``continuity.AccessPoint``.
-
-    Attributes:
-        repository, log, size, root, time: as in ``head.AccessHead``.
-    """
-
-    role: ClassVar[str] = "access"
-    repository: str
-    log: str
-    size: int
-    root: str
-    time: str
-
-    @classmethod
-    def of(cls, head: AccessHead) -> AccessCheckpoint:
-        """The checkpoint of a head."""
-        return cls(
-            repository=head.repository,
-            log=head.log,
-            size=head.size,
-            root=head.root,
-            time=head.time,
-        )
-
-    @property
-    def origin(self) -> str:
-        """Which chain it is of."""
-        return f"sealstore/{self.repository}/access/{self.log}"
-
-    def text(self) -> str:
-        """The text that is signed."""
-        return f"{self.origin}\n{self.size}\n{_base64(self.root)}\ntime {self.time}\n"
 
 
 class VerifiedCheckpoint:
@@ -162,7 +79,7 @@ def seal_checkpoint(
     """
     if not signers or any(key.key_id != signer.key_id for key, signer in signers):
         raise UsageError("A checkpoint is signed with at least one key, which is named by its id.")
-    text = checkpoint.text().encode()
+    text = checkpoint_text(checkpoint).encode()
     name = checkpoint.origin
     return write_note(
         text,
@@ -241,9 +158,20 @@ def read_checkpoint_text(text: str) -> HistoryCheckpoint | AccessCheckpoint:
     else:
         raise LedgerFormatError("The text is not a checkpoint of a sealstore repository.")
     # Unused bits at the end of a hash's base64 would give one checkpoint several spellings.
-    if checkpoint.text() != text:
+    if checkpoint_text(checkpoint) != text:
         raise LedgerFormatError("The checkpoint is not spelled in its one way.")
     return checkpoint
+
+
+def checkpoint_text(checkpoint: HistoryCheckpoint | AccessCheckpoint) -> str:
+    """The text of a checkpoint that is signed."""
+    start = f"{checkpoint.origin}\n{checkpoint.size}\n{_base64(checkpoint.root)}\n"
+    if isinstance(checkpoint, HistoryCheckpoint):
+        start += (
+            f"map {_base64(checkpoint.map_root)}\n"
+            f"settings {checkpoint.settings_version} {_base64(checkpoint.settings_digest)}\n"
+        )
+    return f"{start}time {checkpoint.time}\n"
 
 
 def _number(digits: str, least: int) -> int:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from sealstore.ledger import (
+from sealstore.ledger.authenticated_map import alias_key, map_key, positions_of, prove, revision_key
+from sealstore.ledger.map_values import (
     AliasName,
     RevisionValue,
     SegmentValue,
-    alias_key,
     decode_alias_name,
     decode_revision,
     decode_segment,
-    map_key,
-    positions_of,
-    prove,
-    revision_key,
 )
 from sealstore.names import Name, Tag
 

@@ -19,8 +19,10 @@ from sealstore.errors import (
     LedgerTamperedError,
     NotApprovedError,
 )
-from sealstore.keys import Role, State
-from sealstore.ledger import AliasValue, Head, HistoryEntry, RevisionValue
+from sealstore.keys.keyring import Role, State
+from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.head import Head
+from sealstore.ledger.map_values import AliasValue, RevisionValue
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment

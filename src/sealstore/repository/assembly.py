@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import KeySource, Snapshot, StateKeeper
 from sealstore.storage import layout
-from sealstore.storage.blobs import BlobStore, LocalBlobStore
+from sealstore.storage.blobs.contract import BlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import (
     Catalogue,
     catalogue_engine,

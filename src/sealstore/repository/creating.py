@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sealstore.errors import RepositoryExistsError, RepositoryMismatchError
-from sealstore.keys import Keyring, Role
-from sealstore.ledger import Head, HistoryCheckpoint, VerifiedHead
+from sealstore.keys.keyring import Keyring, Role
+from sealstore.ledger.head import Head, VerifiedHead
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository import environment
 from sealstore.repository.access_log import open_access_log
 from sealstore.repository.assembly import key_source, open_catalogue
@@ -20,7 +21,7 @@ from sealstore.signed.settings import (
     seal_settings,
 )
 from sealstore.storage import layout
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue, schema_revision, upgrade
 from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
 from sealstore.verification import verify_head

@@ -21,7 +21,7 @@ from sealstore.errors import (
     PortabilityWarning,
     warn_caller,
 )
-from sealstore.ledger import Actor
+from sealstore.ledger.entries import Actor
 from sealstore.signed.statement import StoredBy
 
 _COMPONENT_MODULES: Final = "hetdesrun_loaded_components"

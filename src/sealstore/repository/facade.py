@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from sealstore.errors import UnsupportedMmapModeError
 from sealstore.formats.policies import Policies
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.repository import loading, proving
 from sealstore.repository.access_log import AccessLog
@@ -27,9 +27,9 @@ from sealstore.repository.state import RepositoryState
 from sealstore.signed.statement import Import
 
 if TYPE_CHECKING:
-    from sealstore.ledger import HistoryEntry
+    from sealstore.ledger.entries import HistoryEntry
     from sealstore.repository.origins import KeptOrigin
-    from sealstore.storage.blobs import BlobStore
+    from sealstore.storage.blobs.contract import BlobStore
     from sealstore.storage.catalogue import ArtifactRow, Catalogue, ListFilter
 
 

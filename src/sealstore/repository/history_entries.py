@@ -5,16 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from sealstore.errors import LedgerTamperedError
-from sealstore.ledger import (
-    EntryArtifact,
-    Head,
-    HistoryEntry,
-    Nodes,
-    decode_history_entry,
-    inclusion_proof,
-    leaf_hash,
-    verify_inclusion,
-)
+from sealstore.ledger.entries import EntryArtifact, HistoryEntry, decode_history_entry
+from sealstore.ledger.head import Head
+from sealstore.ledger.merkle import leaf_hash
+from sealstore.ledger.proofs import Nodes, inclusion_proof, verify_inclusion
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import EntryRow
 

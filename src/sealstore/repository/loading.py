@@ -25,7 +25,7 @@ from sealstore.repository.assembly import Parts
 from sealstore.repository.proving import find, verify_row
 from sealstore.repository.recorded_access import Access
 from sealstore.signed.statement import Statement
-from sealstore.storage.blobs import VerifiedPayload
+from sealstore.storage.blobs.memory import VerifiedPayload
 from sealstore.storage.catalogue import ListFilter
 
 MmapMode = Literal["r", "c"]

@@ -11,7 +11,7 @@ from sealstore.errors import (
     CatalogueTamperedError,
     UsageError,
 )
-from sealstore.ledger import (
+from sealstore.ledger.map_values import (
     AliasValue,
     LatestValue,
     PreviousLatest,

@@ -20,8 +20,9 @@ from sealstore.errors import (
     LedgerTamperedError,
     SealstoreError,
 )
-from sealstore.ledger import HistoryCheckpoint, HistoryEntry
 from sealstore.ledger.documents import KeyId
+from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import Detail, proven_entry
 from sealstore.repository.proving import Found

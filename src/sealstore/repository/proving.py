@@ -14,7 +14,8 @@ from sealstore.errors import (
     InvalidNameError,
     LedgerTamperedError,
 )
-from sealstore.ledger import HistoryEntry, positions_of
+from sealstore.ledger.authenticated_map import positions_of
+from sealstore.ledger.entries import HistoryEntry
 from sealstore.names import ArtifactRef, request
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts

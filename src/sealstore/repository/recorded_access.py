@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from sealstore.errors import SealstoreError
-from sealstore.ledger import AccessRequest, EntryArtifact
-from sealstore.ledger.entries import Act
+from sealstore.ledger.entries import AccessRequest, Act, EntryArtifact
 from sealstore.names import ArtifactRef
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import entry_artifact

@@ -21,34 +21,29 @@ from sealstore.errors import (
     SealstoreError,
     warn_caller,
 )
-from sealstore.keys import Role
-from sealstore.ledger import (
+from sealstore.keys.keyring import Role
+from sealstore.ledger.authenticated_map import (
     EMPTY_MAP_ROOT,
-    EMPTY_ROOT,
-    AliasName,
-    EntryArtifact,
-    Head,
-    HistoryEntry,
-    Node,
-    RevisionValue,
-    SegmentValue,
     alias_key,
-    decode_alias_name,
-    decode_revision,
-    decode_segment,
-    encode_entry,
-    encode_value,
-    inclusion_proof,
-    leaf_hash,
     map_key,
     positions_of,
     prove,
     revision_key,
-    seal_head,
-    update,
-    verify_inclusion,
 )
-from sealstore.ledger.entries import Event
+from sealstore.ledger.entries import EntryArtifact, Event, HistoryEntry, encode_entry
+from sealstore.ledger.head import Head, seal_head
+from sealstore.ledger.map_update import update
+from sealstore.ledger.map_values import (
+    AliasName,
+    RevisionValue,
+    SegmentValue,
+    decode_alias_name,
+    decode_revision,
+    decode_segment,
+    encode_value,
+)
+from sealstore.ledger.merkle import EMPTY_ROOT, Node, leaf_hash
+from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.assembly import Parts

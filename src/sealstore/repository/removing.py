@@ -14,8 +14,9 @@ from sealstore.errors import (
     RevokedKeyError,
     SealstoreError,
 )
-from sealstore.keys import Keyring, Role, State
-from sealstore.ledger import EntryArtifact, RevisionValue, TagValue
+from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.ledger.entries import EntryArtifact
+from sealstore.ledger.map_values import RevisionValue, TagValue
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact

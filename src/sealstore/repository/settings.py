@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from sealstore.errors import ConfigurationError
-from sealstore.keys import KeyringSource, default_keyring_path
-from sealstore.storage.blobs import DigestName
+from sealstore.keys.sources import KeyringSource, default_keyring_path
+from sealstore.storage.blobs.payload_hash import DigestName
 from sealstore.storage.catalogue.engine import JOURNALS
-from sealstore.trust import FirstUse, TrustStore, default_trust_folder, folder_location
+from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"

@@ -26,14 +26,18 @@ from sealstore.errors import (
     warn_caller,
 )
 from sealstore.formats.policies import Policies
-from sealstore.keys import Keyring
-from sealstore.ledger import Head, HistoryCheckpoint, consistency_proof
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.head import Head
+from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.ledger.proofs import consistency_proof
 from sealstore.ledger.proven_map import ProvenMap
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
 from sealstore.storage import layout
 from sealstore.storage.catalogue import Catalogue, ChainReader, MapRows, Reading
-from sealstore.trust import TrustRecord, TrustStore, require_fresh
+from sealstore.trust.freshness import require_fresh
+from sealstore.trust.record import TrustRecord
+from sealstore.trust.store import TrustStore
 from sealstore.verification import require_continuity, verify_head
 
 

@@ -17,8 +17,8 @@ from sealstore.errors import (
 )
 from sealstore.formats.contract import Format
 from sealstore.formats.joblib_format import JoblibFormat
-from sealstore.keys import Role
-from sealstore.ledger import TagValue
+from sealstore.keys.keyring import Role
+from sealstore.ledger.map_values import TagValue
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact
@@ -38,7 +38,7 @@ from sealstore.signed.statement import (
     make_statement,
 )
 from sealstore.storage import layout
-from sealstore.storage.blobs import CommitOutcome, StagedBlob
+from sealstore.storage.blobs.contract import CommitOutcome, StagedBlob
 from sealstore.storage.catalogue import ArtifactRow
 
 FALLBACK: Final = "writtenByJoblib"

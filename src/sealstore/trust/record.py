@@ -19,14 +19,10 @@ from sealstore.errors import (
     TrustStateError,
     TrustStateFormatError,
 )
-from sealstore.ledger import (
-    AccessCheckpoint,
-    HistoryCheckpoint,
-    require_extends,
-    require_extends_access,
-)
+from sealstore.ledger.continuity import require_extends, require_extends_access
 from sealstore.ledger.documents import Count, decode_document, encode_document
 from sealstore.ledger.head import LogId
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, UtcTime
 from sealstore.trust.freshness import seconds_between, utc_text
 

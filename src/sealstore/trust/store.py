@@ -25,7 +25,7 @@ from sealstore.errors import (
     TrustStateError,
     TrustStateFormatError,
 )
-from sealstore.ledger import AccessCheckpoint, HistoryCheckpoint
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.trust import files
 from sealstore.trust.record import (
     Prove,

@@ -8,8 +8,14 @@ store. Nothing else can be proven of the time before, and each entry's details s
 from __future__ import annotations
 
 from sealstore.errors import CatalogueTamperedError, RevokedKeyError, SealstoreError
-from sealstore.keys import Keyring, Role
-from sealstore.ledger import Actor, EntryArtifact, HistoryEntry, decode_history_entry, encode_entry
+from sealstore.keys.keyring import Keyring, Role
+from sealstore.ledger.entries import (
+    Actor,
+    EntryArtifact,
+    HistoryEntry,
+    decode_history_entry,
+    encode_entry,
+)
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.map_changes import note_removed, note_stored, tag_value

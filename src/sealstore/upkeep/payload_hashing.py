@@ -18,7 +18,7 @@ from sealstore.errors import (
 from sealstore.names import ArtifactRef
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs import BlobStore
+from sealstore.storage.blobs.contract import BlobStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from sealstore.errors import (
     TrustStateError,
     UsageError,
 )
-from sealstore.ledger import HistoryCheckpoint
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import StateKeeper
 from sealstore.storage.catalogue import require_current_schema
-from sealstore.trust import KnownLocation, TrustRecord
+from sealstore.trust.record import TrustRecord
+from sealstore.trust.store import KnownLocation
 
 
 @dataclass(frozen=True, slots=True)

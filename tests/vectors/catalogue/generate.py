@@ -14,8 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from sealstore.keys import HmacSha256, Keyring
-from sealstore.keys.keyring import new_key
+from sealstore.keys.algorithms import HmacSha256
+from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
 

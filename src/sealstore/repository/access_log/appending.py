@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealstore.ledger import (
+from sealstore.ledger.entries import (
     AccessEntry,
     AccessRequest,
+    Act,
     Actor,
     EntryArtifact,
+    Outcome,
     decode_access_entry,
     encode_entry,
-    leaf_hash,
-    seal_access_head,
 )
-from sealstore.ledger.entries import Act, Outcome
+from sealstore.ledger.head import seal_access_head
+from sealstore.ledger.merkle import leaf_hash
 from sealstore.repository import environment
 from sealstore.repository.access_log.heads import SeenHead, next_head
 from sealstore.signed.envelope import Signer

@@ -15,20 +15,12 @@ from sealstore.errors import (
     LedgerTamperedError,
     RepositoryExchangedError,
 )
-from sealstore.keys import Keyring, State
-from sealstore.ledger import (
-    EMPTY_ROOT,
-    AccessCheckpoint,
-    AccessHead,
-    Frontier,
-    VerifiedHead,
-    consistency_proof,
-    open_access_head,
-    require_extends_access,
-    require_later_access,
-    verify_entries,
-)
-from sealstore.ledger.proofs import Nodes
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.continuity import require_extends_access, require_later_access
+from sealstore.ledger.head import AccessHead, VerifiedHead, open_access_head
+from sealstore.ledger.merkle import EMPTY_ROOT, Frontier, verify_entries
+from sealstore.ledger.points import AccessCheckpoint
+from sealstore.ledger.proofs import Nodes, consistency_proof
 
 
 @dataclass(frozen=True, slots=True)

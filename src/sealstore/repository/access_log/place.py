@@ -12,12 +12,12 @@ from typing import Final
 from urllib.parse import unquote
 
 from sealstore.errors import ConfigurationError
-from sealstore.keys import Keyring
-from sealstore.ledger import AccessCheckpoint
+from sealstore.keys.keyring import Keyring
+from sealstore.ledger.points import AccessCheckpoint
 from sealstore.repository.access_log.log import AccessLog, Prove
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows, catalogue_engine
-from sealstore.trust import TrustStore
+from sealstore.trust.store import TrustStore
 
 ACCESS_FILE: Final = "access.sqlite3"
 _SQLITE: Final = "sqlite:///"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sealstore.ledger import AccessHead, VerifiedHead
+from sealstore.ledger.head import AccessHead, VerifiedHead
 from sealstore.repository.access_log.heads import present_envelope
 from sealstore.storage.catalogue import ChainReader
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from sealstore.errors import RevokedKeyError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.assembly import open_parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.trust import FirstUse
+from sealstore.trust.store import FirstUse
 from sealstore.upkeep.fsck import FsckReport, Section
 from sealstore.upkeep.fsck.report import PERMISSIONS
 

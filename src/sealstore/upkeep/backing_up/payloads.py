@@ -8,7 +8,7 @@ from pathlib import Path
 from sealstore.errors import StorageError, VerificationError, storage_errors
 from sealstore.repository.assembly import Parts
 from sealstore.signed.statement import Digests, Statement
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
 from sealstore.upkeep.backing_up.report import BackupReport
 from sealstore.upkeep.backing_up.snapshots import snapshots_in

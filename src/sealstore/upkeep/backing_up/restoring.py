@@ -27,12 +27,12 @@ from sealstore.errors import (
     storage_errors,
 )
 from sealstore.files import OPEN_FOLDER
-from sealstore.keys import Keyring, State
+from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
-from sealstore.trust import TrustRecord
+from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.backing_up.apart import apart, opened_apart, refusal
 from sealstore.upkeep.backing_up.payloads import sync_folder
 from sealstore.upkeep.backing_up.snapshot_copy import ANOTHER_SNAPSHOT, copy_snapshot

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from sealstore.errors import storage_errors
-from sealstore.ledger import Head
+from sealstore.ledger.head import Head
 
 INCOMPLETE: Final = ".incomplete-"
 """Before the name of a snapshot that is being made, or whose making was interrupted."""

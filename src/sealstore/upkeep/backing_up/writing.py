@@ -26,7 +26,7 @@ from sealstore.errors import (
     storage_errors,
     warn_caller,
 )
-from sealstore.ledger import EntryArtifact
+from sealstore.ledger.entries import EntryArtifact
 from sealstore.repository import environment
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import Parts

@@ -29,7 +29,7 @@ from sealstore.audit.contents import shown
 from sealstore.audit.finding import Finding
 from sealstore.audit.ledger_proof import prove_ledger
 from sealstore.errors import CatalogueTamperedError
-from sealstore.keys import Role
+from sealstore.keys.keyring import Role
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.storage.catalogue import Reading

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sealstore.audit.ledger_proof import LedgerProof, stored_since
 from sealstore.errors import RepositoryExchangedError, StorageError
-from sealstore.ledger import Frontier
+from sealstore.ledger.merkle import Frontier
 from sealstore.repository import environment
 from sealstore.repository.assembly import Parts
 from sealstore.repository.progress import Progress

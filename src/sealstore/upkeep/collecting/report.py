@@ -8,7 +8,7 @@ from typing import Any
 
 from sealstore.audit.finding import Finding
 from sealstore.names import ArtifactRef
-from sealstore.storage.blobs import StoredFile
+from sealstore.storage.blobs.contract import StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile
 
 

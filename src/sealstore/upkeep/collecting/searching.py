@@ -16,7 +16,7 @@ from sealstore.signed.envelope import read_unverified, statement_digest
 from sealstore.signed.statement import decode
 from sealstore.storage import layout
 from sealstore.storage import mirror as mirror_files
-from sealstore.storage.blobs import FileKind, StoredFile
+from sealstore.storage.blobs.contract import FileKind, StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile
 from sealstore.upkeep.collecting.report import Candidate, Garbage, GcReport
 from sealstore.upkeep.fsck.mirror import mirrored_ref

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sealstore.errors import SealstoreError
-from sealstore.keys import Keyring, State
+from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.backing_up.record import last_backup
 from sealstore.upkeep.doctor.check import Check

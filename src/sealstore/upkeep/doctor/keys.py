@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from sealstore.errors import KeyringError, KeyringNotFoundError, NoSigningKeyError
-from sealstore.keys import Key, Keyring, Role, State, read_hmac_key_file, read_keyring_file
+from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.keys.sources import read_hmac_key_file, read_keyring_file
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.doctor.check import Check, quoted
 

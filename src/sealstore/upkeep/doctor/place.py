@@ -12,7 +12,7 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.errors import SealstoreError
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import RepositorySettings, open_settings

@@ -25,15 +25,16 @@ from sealstore.errors import (
     SealstoreError,
     StorageError,
 )
-from sealstore.keys import Keyring
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.proving import find
 from sealstore.repository.settings import Settings
 from sealstore.storage import layout
-from sealstore.storage.blobs import BlobStore, LocalBlobStore
-from sealstore.trust import TrustRecord
+from sealstore.storage.blobs.contract import BlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.fsck.files import PayloadFiles, check_place
 from sealstore.upkeep.fsck.mirror import MirrorCheck
 from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Note, Section

@@ -13,7 +13,7 @@ from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import LOCK_FILE
 from sealstore.repository.progress import Progress
 from sealstore.storage import layout
-from sealstore.storage.blobs import BlobStore, FileKind, StoredFile
+from sealstore.storage.blobs.contract import BlobStore, FileKind, StoredFile
 from sealstore.storage.blobs.folder_walk import walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
 from sealstore.storage.catalogue.engine import SQLITE_FILE

@@ -15,7 +15,8 @@ from sealstore.errors import (
     SealstoreError,
     VerificationError,
 )
-from sealstore.ledger import RevisionValue, decode_revision, positions_of, prove, revision_key
+from sealstore.ledger.authenticated_map import positions_of, prove, revision_key
+from sealstore.ledger.map_values import RevisionValue, decode_revision
 from sealstore.names import ArtifactRef, Tag, request
 from sealstore.repository.assembly import Parts
 from sealstore.signed.envelope import open_statement, statement_digest

@@ -24,7 +24,7 @@ from sealstore.repository.assembly import LOCK_FILE
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 from sealstore.storage import layout
-from sealstore.storage.blobs import LocalBlobStore
+from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue.failures import catalogue_errors
 from sealstore.storage.catalogue.writers_queue import writers_queue
 from sealstore.upkeep.rebuilding.planning import Plan, plan

@@ -27,7 +27,10 @@ from sealstore.errors import (
     RetiredKeyError,
     RollbackError,
 )
-from sealstore.ledger import EMPTY_MAP_ROOT, EMPTY_ROOT, HistoryEntry, RevisionValue
+from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
+from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.map_values import RevisionValue
+from sealstore.ledger.merkle import EMPTY_ROOT
 from sealstore.ledger.proven_map import ProvenMap
 from sealstore.names import ArtifactRef
 from sealstore.signed.settings import RebuiltFrom

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sealstore.audit.finding import Finding
-from sealstore.ledger import HistoryCheckpoint
+from sealstore.ledger.points import HistoryCheckpoint
 
 
 @dataclass(slots=True)

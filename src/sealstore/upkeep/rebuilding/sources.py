@@ -19,15 +19,11 @@ from sealstore.errors import (
     SealstoreError,
     UsageError,
 )
-from sealstore.keys import Keyring, State
-from sealstore.ledger import (
-    Frontier,
-    Head,
-    HistoryCheckpoint,
-    HistoryEntry,
-    decode_history_entry,
-    leaf_hash,
-)
+from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.entries import HistoryEntry, decode_history_entry
+from sealstore.ledger.head import Head
+from sealstore.ledger.merkle import Frontier, leaf_hash
+from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.ledger.proven_map import ProvenMap
 from sealstore.names import ArtifactRef
 from sealstore.repository.assembly import open_catalogue

@@ -17,8 +17,8 @@ from sealstore.errors import (
     SealstoreError,
     warn_caller,
 )
-from sealstore.keys import Keyring, Role
-from sealstore.ledger import EntryArtifact, HistoryEntry
+from sealstore.keys.keyring import Keyring, Role
+from sealstore.ledger.entries import EntryArtifact, HistoryEntry
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.assembly import open_catalogue
