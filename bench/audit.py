@@ -16,7 +16,7 @@ from sealstore.audit.checkpoints import consistency
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Key, Keyring, new_key
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact, encode_entry
 from sealstore.ledger.head import AccessHead, seal_access_head
 from sealstore.ledger.merkle import Frontier

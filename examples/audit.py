@@ -28,7 +28,7 @@ from sealstore.audit.reporting import write_report
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import new_key
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.settings import Settings, Variable
 
 

@@ -189,7 +189,7 @@ def _operator(here: Path) -> Repository:
     from sealstore.admin.key_exporting import export_for_loader
     from sealstore.keys.algorithms import Ed25519Private
     from sealstore.keys.keyring import new_key
-    from sealstore.keys.sources import write_keyring_file
+    from sealstore.keys.writing import write_keyring_file
     from sealstore.repository.settings import Settings, Variable
 
     # On the command line: sealstore init --algorithm ed25519

@@ -18,7 +18,8 @@ from click.testing import CliRunner
 
 from sealstore.cli.app import command_line
 from sealstore.keys.keyring import Key, Keyring
-from sealstore.keys.sources import read_keyring_file, write_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.settings import PREFIX, Settings
 
 _COLOURS = {"NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM"}

@@ -11,7 +11,7 @@ from sealstore.audit.checkpoints import make_checkpoint
 from sealstore.audit.exporting import export_chain
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.keyring import Key, Keyring
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.fsck import FsckReport, fsck

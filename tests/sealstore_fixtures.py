@@ -20,16 +20,17 @@ from blake3 import blake3
 
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX
+from sealstore.signed.drafting import make_statement
 from sealstore.signed.envelope import Scope, open_statement, seal_statement
 from sealstore.signed.settings import RepositorySettings, seal_settings
-from sealstore.signed.statement import Digests, Predicate, Statement, StoredBy, make_statement
+from sealstore.signed.statement import Digests, Predicate, Statement, StoredBy
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import ArtifactRow
-from sealstore.storage.layout import place_settings
+from sealstore.storage.creation import place_settings
 
 REPOSITORY_ID = "00112233445566778899aabbccddeeff"
 OTHER_REPOSITORY_ID = "ffeeddccbbaa99887766554433221100"

@@ -52,7 +52,6 @@ from sealstore.ledger.map_values import (
 )
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.names import ArtifactRef, Tag
-from sealstore.signed.approval import AliasMove, AliasTarget, require_kept_approvals
 from sealstore.signed.envelope import VerifiedStatement, open_statement
 
 _GONE: Final = "There is no such artifact in this repository: it was removed."
@@ -185,6 +184,9 @@ def require_approved(
     Raises:
         NotApprovedError: it was not, or it is no alias at all.
     """
+    # Not at the top: a repository that protects no alias needs none of it.
+    from sealstore.signed.approval import AliasMove, AliasTarget, require_kept_approvals
+
     if proven.move is None:
         raise NotApprovedError(
             f"{request.tag} is protected as an alias in this repository, and of this name it is a"

@@ -54,7 +54,7 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
-from sealstore.keys.sources import encode_keyring
+from sealstore.keys.writing import encode_keyring
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, positions_of, revision_key
 from sealstore.ledger.entries import decode_history_entry
 from sealstore.ledger.head import decode_head, seal_head

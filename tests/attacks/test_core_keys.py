@@ -23,7 +23,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.algorithms import Ed25519Public, HmacSha256
 from sealstore.keys.keyring import Key, Keyring, Role, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import (

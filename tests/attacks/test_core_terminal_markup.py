@@ -100,7 +100,7 @@ def test_a_signed_environment_with_terminal_markup(
     """A warning shows what the storing machine called its versions, escaped."""
     with monkeypatch.context() as patch:
         patch.setattr("sealstore.repository.environment.python_version", lambda: "\x1b[31m9.9")
-        patch.setattr("sealstore.repository.environment.packages_of", lambda _: {"\x1b[2J": "\x07"})
+        patch.setattr("sealstore.repository.packages.packages_of", lambda _: {"\x1b[2J": "\x07"})
         repository.store(1, "m", "v1")
     caught: list[Any]
     with warnings.catch_warnings(record=True) as caught:

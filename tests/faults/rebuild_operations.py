@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.rebuilding import RebuildReport, rebuild
 from tests.faults import gc_operations, operations

@@ -12,7 +12,8 @@ import pytest
 
 from sealstore.errors import ArtifactNotFound, RepositoryNotFoundError
 from sealstore.keys.keyring import Keyring, State, new_key
-from sealstore.keys.sources import read_keyring_file, write_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.signed.settings import open_settings

@@ -23,7 +23,7 @@ from sealstore.errors import (
     SchemaVersionError,
     StorageError,
 )
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.trusting import accept_trust, current_point

@@ -22,7 +22,8 @@ from sealstore.errors import (
 )
 from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys.keyring import Keyring
-from sealstore.keys.sources import read_keyring_file, write_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system

@@ -27,7 +27,7 @@ import pytest
 
 from sealstore.errors import RepositoryNotFoundError, SealstoreError
 from sealstore.keys.keyring import Keyring
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from tests.faults import file_calls, operations
 from tests.faults.children import run_all

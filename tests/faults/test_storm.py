@@ -22,7 +22,7 @@ import pytest
 
 from sealstore.audit.chains import ChainName
 from sealstore.audit.verifying import verify_ledger
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.upkeep.collecting import collect
 from sealstore.upkeep.fsck import fsck

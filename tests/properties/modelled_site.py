@@ -29,7 +29,7 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys.keyring import Key, Keyring, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

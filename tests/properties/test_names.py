@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sealstore import limits
 from sealstore.errors import InvalidNameError
 from sealstore.names import ArtifactRef, Name, Tag
-from sealstore.storage.layout import mirror_path
+from sealstore.storage.mirror_writing import mirror_path
 from tests.sealstore_fixtures import fewer_examples
 
 RULES = (

@@ -28,7 +28,7 @@ from sealstore.errors import (
     RevokedKeyError,
 )
 from sealstore.keys.keyring import Key, Keyring, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError, VerificationError
 from sealstore.keys.keyring import Keyring
+from sealstore.signed.drafting import checked_metadata, make_statement
 from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
 from sealstore.signed.statement import (
     Digests,
@@ -21,10 +22,8 @@ from sealstore.signed.statement import (
     Predicate,
     Statement,
     StoredBy,
-    checked_metadata,
     decode,
     encode,
-    make_statement,
 )
 from tests.sealstore_fixtures import ed25519_key, fewer_examples, hmac_key, sealed
 

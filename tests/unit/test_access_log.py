@@ -33,7 +33,7 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.keys.keyring import Key, Keyring, Role, State
-from sealstore.keys.sources import public_keyring, write_keyring_file
+from sealstore.keys.writing import public_keyring, write_keyring_file
 from sealstore.ledger.entries import AccessRequest
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.repository import environment

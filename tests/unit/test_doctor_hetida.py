@@ -11,7 +11,7 @@ import joblib
 import pytest
 
 from sealstore.keys.keyring import Keyring
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.upkeep.doctor import runtime as runtime_check
 from sealstore.upkeep.doctor.runtime import check_hetida

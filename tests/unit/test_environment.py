@@ -13,7 +13,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ComponentClassError, InvalidMetadataError, PortabilityWarning
-from sealstore.repository import environment
+from sealstore.repository import environment, packages
 from sealstore.signed.statement import StoredBy, decode, encode
 from tests.sealstore_fixtures import statement
 
@@ -83,11 +83,11 @@ def test_packages_are_the_distributions_that_modules_come_from() -> None:
         "_io",
         "no_such_module",
     ]
-    packages = environment.packages_of(modules)
-    assert list(packages) == sorted(packages)
-    assert set(packages) == {"numpy", "scikit-learn"}
-    assert packages["numpy"] == environment.installed_version("numpy")
-    assert environment.packages_of([]) == {}
+    found = packages.packages_of(modules)
+    assert list(found) == sorted(found)
+    assert set(found) == {"numpy", "scikit-learn"}
+    assert found["numpy"] == environment.installed_version("numpy")
+    assert packages.packages_of([]) == {}
 
 
 @pytest.mark.parametrize("name", ["no-such-distribution", "", "../numpy"])
@@ -100,14 +100,14 @@ def test_code_of_a_hetida_component_is_refused_when_it_is_stored() -> None:
     """What exists only in processes that ran a component could not be loaded in another one."""
     for modules in (["hetdesrun_loaded_components.x"], ["numpy", "hetdesrun_loaded_components"]):
         with pytest.raises(ComponentClassError, match="another process could not load it"):
-            environment.refuse_unportable(modules)
-    environment.refuse_unportable(["numpy", "hetdesrun", "hetdesrun_loaded_components_of_mine"])
+            packages.refuse_unportable(modules)
+    packages.refuse_unportable(["numpy", "hetdesrun", "hetdesrun_loaded_components_of_mine"])
 
 
 def test_names_of_main_are_warned_of() -> None:
     """Only the same script can load them."""
     with pytest.warns(PortabilityWarning, match="only the same script can load it"):
-        environment.refuse_unportable(["__main__", "numpy"])
+        packages.refuse_unportable(["__main__", "numpy"])
 
 
 def test_the_python_version_is_this_interpreters() -> None:

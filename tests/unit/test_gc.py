@@ -22,7 +22,7 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
-from sealstore.storage import layout
+from sealstore.storage import mirror_writing
 from sealstore.storage.blobs.contract import CommitOutcome, FileKind
 from sealstore.storage.blobs.local_staging import LocalStagedBlob
 from sealstore.upkeep import collecting
@@ -229,8 +229,9 @@ def envelope_for(repository: Repository, sha256: str) -> bytes:
     """A genuine statement about a payload."""
     import msgspec
 
+    from sealstore.signed.drafting import make_statement
     from sealstore.signed.envelope import seal_statement
-    from sealstore.signed.statement import Digests, make_statement
+    from sealstore.signed.statement import Digests
 
     statement = repository.get("churn").verified.statement
     predicate = msgspec.structs.replace(statement.predicate, sequence=900, revision=7)
@@ -380,7 +381,7 @@ def test_a_store_whose_mirror_is_written_for_it_says_nothing(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is between its commit and its mirror when gc finds none."""
-    write_mirror = layout.write_mirror
+    write_mirror = mirror_writing.write_mirror
     mirrored: list[int] = []
 
     def collect_first(*arguments: Any, **options: Any) -> bool:
@@ -389,7 +390,7 @@ def test_a_store_whose_mirror_is_written_for_it_says_nothing(
             mirrored[0] = collect(repository, delete=True, grace=0).mirrored
         return write_mirror(*arguments, **options)
 
-    monkeypatch.setattr(layout, "write_mirror", collect_first)
+    monkeypatch.setattr(mirror_writing, "write_mirror", collect_first)
     artifact = repository.store("stored", "churn", "2026-11")
     assert mirrored == [1]
     assert statement_path(repository, artifact).exists()
@@ -506,17 +507,17 @@ def test_a_mirror_that_is_collected_while_it_is_staged_is_staged_again(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without any grace, gc takes it for the rest of a store that died."""
-    write_new = layout._stage
+    write_new = mirror_writing._stage
     collected: list[Candidate] = []
 
     def write_and_collect(folder: int, data: bytes) -> str:
         staged = write_new(folder, data)
         if not collected:
-            monkeypatch.setattr(layout, "_stage", write_new)
+            monkeypatch.setattr(mirror_writing, "_stage", write_new)
             collected.extend(collect(repository, delete=True, grace=0).removed)
         return staged
 
-    monkeypatch.setattr(layout, "_stage", write_and_collect)
+    monkeypatch.setattr(mirror_writing, "_stage", write_and_collect)
     artifact = repository.store("stored", "churn", "2026-11")
     assert [each.kind for each in collected] == [Garbage.STAGING]
     assert statement_path(repository, artifact).exists()
@@ -543,7 +544,7 @@ def test_a_mirror_that_is_always_collected_is_a_warning(
 
 
 def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> None:
-    write_new = layout._stage
+    write_new = mirror_writing._stage
     taken: list[str] = []
 
     def write_and_take_away(folder: int, data: bytes) -> str:
@@ -552,7 +553,7 @@ def take_away_what_is_staged(monkeypatch: pytest.MonkeyPatch, times: int) -> Non
             os.unlink(taken[-1], dir_fd=folder)
         return taken[-1]
 
-    monkeypatch.setattr(layout, "_stage", write_and_take_away)
+    monkeypatch.setattr(mirror_writing, "_stage", write_and_take_away)
 
 
 def test_a_payload_that_is_collected_while_it_is_staged_is_stored(

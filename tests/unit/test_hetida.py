@@ -22,7 +22,7 @@ from sealstore import errors
 from sealstore.hetida import dump_obj, install, load_obj
 from sealstore.hetida.components import load_object, store_object
 from sealstore.keys.keyring import Keyring, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import Trap, hmac_key, scope

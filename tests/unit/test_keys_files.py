@@ -16,13 +16,8 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
-from sealstore.keys.sources import (
-    default_keyring_path,
-    locked_keyring_file,
-    read_hmac_key_file,
-    read_keyring_file,
-    write_keyring_file,
-)
+from sealstore.keys.sources import default_keyring_path, read_hmac_key_file, read_keyring_file
+from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from tests.sealstore_fixtures import (
     REPOSITORY_ID,
     ed25519_key,

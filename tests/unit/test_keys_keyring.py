@@ -18,7 +18,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State, new_key
-from sealstore.keys.sources import public_keyring
+from sealstore.keys.writing import public_keyring
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

@@ -36,17 +36,15 @@ from sealstore.signed.envelope import (
     seal_statement,
 )
 from sealstore.signed.settings import PolicySettings, RepositorySettings, open_settings
-from sealstore.storage.layout import (
-    REPOSITORY_FILE,
+from sealstore.storage.creation import (
     exclusive_empty_folder,
     make_statements_folder,
-    mirror_path,
     new_repository_id,
-    read_settings_file,
     remove_creation_leftovers,
     require_repository_id,
-    write_mirror,
 )
+from sealstore.storage.layout import REPOSITORY_FILE, read_settings_file
+from sealstore.storage.mirror_writing import mirror_path, write_mirror
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,

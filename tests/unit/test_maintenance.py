@@ -29,7 +29,7 @@ from sealstore.errors import (
 from sealstore.keys import sources as key_sources
 from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.facade import Repository
-from sealstore.storage import layout
+from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue, ListFilter
 from sealstore.upkeep.verifying import VerifyReport, verify_all
@@ -213,7 +213,7 @@ def test_a_key_that_signed_nothing_is_taken_back(
     def full(*_: object, **__: object) -> None:
         raise StorageError("No space left on device.")
 
-    monkeypatch.setattr(layout, "place_settings", full)
+    monkeypatch.setattr(creation, "place_settings", full)
     with pytest.raises(StorageError):
         initialise(site.settings)
     assert site.keyring.read_bytes() == before
@@ -233,7 +233,7 @@ def test_keys_that_were_there_stay_when_nothing_is_made(
     def full(*_: object, **__: object) -> None:
         raise StorageError("No space left on device.")
 
-    monkeypatch.setattr(layout, "place_settings", full)
+    monkeypatch.setattr(creation, "place_settings", full)
     with pytest.raises(StorageError):
         initialise(site.settings)
     assert site.keyring.read_bytes() == before
@@ -262,13 +262,13 @@ def test_the_key_is_there_before_the_repository(
 ) -> None:
     """Killed at any moment, no repository is left whose key was never written."""
     seen: list[tuple[bool, bool]] = []
-    real = layout.place_settings
+    real = creation.place_settings
 
     def place_settings(*arguments: Any) -> None:
         seen.append((site.keyring.exists(), (site.repository / "repository.json").exists()))
         real(*arguments)
 
-    monkeypatch.setattr(layout, "place_settings", place_settings)
+    monkeypatch.setattr(creation, "place_settings", place_settings)
     created = initialise(site.settings)
     assert seen == [(True, False)]
     assert created.key.key_id in {key.key_id for key in site.keys_kept()}

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Engine
 
 from sealstore.errors import CatalogueError, SchemaVersionError
 from sealstore.keys.keyring import Keyring, new_key
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import (

@@ -28,7 +28,7 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys.keyring import Role, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.upkeep import rebuilding

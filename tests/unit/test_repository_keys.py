@@ -20,7 +20,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Keyring, Role, State
-from sealstore.keys.sources import public_keyring, write_keyring_file
+from sealstore.keys.writing import public_keyring, write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified

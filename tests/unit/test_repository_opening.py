@@ -21,7 +21,7 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys.keyring import Keyring, Role
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.sealstore_fixtures import (

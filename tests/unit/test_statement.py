@@ -15,13 +15,13 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError
+from sealstore.signed.drafting import checked_metadata
 from sealstore.signed.statement import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
     Import,
     ImportUse,
     StoredBy,
-    checked_metadata,
     decode,
     encode,
 )

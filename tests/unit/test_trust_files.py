@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import TrustStateError, TrustStatePermissionsError
-from sealstore.trust.store import TrustStore, known_locations
+from sealstore.trust.locations import known_locations
+from sealstore.trust.store import TrustStore
 from tests.sealstore_fixtures import open_descriptors
 from tests.trust_points import LOCATION, Prover, point, record
 

@@ -20,14 +20,9 @@ from sealstore.errors import (
 )
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.trust import store
+from sealstore.trust.locations import known_locations
 from sealstore.trust.record import TrustRecord, encode_record
-from sealstore.trust.store import (
-    FirstUse,
-    TrustStore,
-    default_trust_folder,
-    folder_location,
-    known_locations,
-)
+from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
 from tests.ledger_trees import LATER
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID, open_descriptors, snapshot
 from tests.trust_points import (

@@ -13,7 +13,8 @@ import pytest
 
 from sealstore.errors import EnvelopeFormatError
 from sealstore.keys.keyring import Keyring
-from sealstore.keys.sources import read_keyring_file, write_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import write_keyring_file
 from sealstore.signed.envelope import (
     STATEMENT_PAYLOAD_TYPE,
     open_statement,

@@ -15,7 +15,8 @@ import msgspec
 
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
-from sealstore.keys.sources import write_keyring_file
+from sealstore.keys.writing import write_keyring_file
+from sealstore.signed.drafting import make_statement
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,
@@ -25,15 +26,7 @@ from sealstore.signed.envelope import (
     seal_statement,
 )
 from sealstore.signed.settings import PolicySettings, RepositorySettings, seal_settings
-from sealstore.signed.statement import (
-    Digests,
-    Import,
-    ImportUse,
-    Predicate,
-    StoredBy,
-    encode,
-    make_statement,
-)
+from sealstore.signed.statement import Digests, Import, ImportUse, Predicate, StoredBy, encode
 from sealstore.storage.layout import REPOSITORY_FILE
 
 FOLDER: Final = Path(__file__).parent / "v1"

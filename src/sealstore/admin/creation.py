@@ -14,7 +14,7 @@ from sealstore.errors import NoSigningKeyError, RepositoryMismatchError, Sealsto
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, new_key
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage import layout
+from sealstore.storage import creation, layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,9 @@ def initialise(
         )
     configured = configured_keyring(settings)
     # Here already, before a key is made that nothing would use.
-    with layout.exclusive_empty_folder(root):
+    with creation.exclusive_empty_folder(root):
         pass
-    repository_id = layout.new_repository_id()
+    repository_id = creation.new_repository_id()
     made: Key | None = None
     if not _has_fitting_key(configured, algorithm):
         material = new_material(algorithm or DEFAULT_ALGORITHM)

@@ -8,7 +8,7 @@ from sealstore.admin.keyring_file import keyring_change
 from sealstore.errors import ConfigurationError
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import Key, Keyring, Role, new_key
-from sealstore.keys.sources import public_keyring
+from sealstore.keys.writing import public_keyring
 from sealstore.repository.settings import Settings
 
 

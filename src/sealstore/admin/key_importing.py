@@ -10,7 +10,8 @@ from sealstore.admin.keyring_file import keyring_change, keys_in_file
 from sealstore.bundles import is_bundle
 from sealstore.bundles.checking import bundle_keys
 from sealstore.keys.keyring import Key, Keyring, Role
-from sealstore.keys.sources import public_keyring, read_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import public_keyring
 from sealstore.repository.settings import Settings
 
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sealstore.errors import KeyringNotFoundError
 from sealstore.keys.keyring import Keyring
-from sealstore.keys.sources import locked_keyring_file, read_keyring_file, write_keyring_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from sealstore.repository.settings import Settings
 
 

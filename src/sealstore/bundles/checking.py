@@ -28,8 +28,9 @@ from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 from sealstore.signed.statement import Statement
+from sealstore.trust.locations import known_locations
 from sealstore.trust.record import TrustRecord
-from sealstore.trust.store import FirstUse, TrustStore, known_locations
+from sealstore.trust.store import FirstUse, TrustStore
 
 
 @dataclass(slots=True)

@@ -12,7 +12,8 @@ from dataclasses import replace
 from sealstore.errors import BundleFormatError, KeyringFormatError
 from sealstore.keys.algorithms import Ed25519Public
 from sealstore.keys.keyring import Key, Keyring
-from sealstore.keys.sources import decode_keyring, encode_keyring, public_keyring
+from sealstore.keys.sources import decode_keyring
+from sealstore.keys.writing import encode_keyring, public_keyring
 from sealstore.signed.envelope import Scope
 
 

@@ -325,7 +325,7 @@ def export(
     can sign with it.
     """
     from sealstore.admin.key_exporting import export_for_loader, export_public
-    from sealstore.keys.sources import write_keyring_file
+    from sealstore.keys.writing import write_keyring_file
 
     if public and loader:
         raise click.UsageError("--public and --loader exclude each other.")

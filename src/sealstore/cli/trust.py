@@ -13,8 +13,8 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 if TYPE_CHECKING:
     from sealstore.ledger.points import HistoryCheckpoint
     from sealstore.repository.settings import Settings
+    from sealstore.trust.locations import KnownLocation
     from sealstore.trust.record import TrustRecord
-    from sealstore.trust.store import KnownLocation
 
 
 @click.group(short_help="Show and mend what this client remembers of repositories.")
@@ -38,8 +38,8 @@ def show(invocation: Invocation, everything: bool, as_json: bool) -> int:
 
     The exit code is 1 if a trust state cannot be used.
     """
+    from sealstore.trust.locations import known_locations
     from sealstore.trust.record import TrustRecord
-    from sealstore.trust.store import known_locations
     from sealstore.upkeep.trusting import remembered
 
     settings = invocation.settings()

@@ -20,7 +20,7 @@ from sealstore.signed.settings import (
     open_settings,
     seal_settings,
 )
-from sealstore.storage import layout
+from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue, schema_revision, upgrade
 from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
@@ -37,7 +37,7 @@ def create(
 ) -> None:
     """Make a repository in ``root``. See ``Repository.create``."""
     if repository_id is not None:
-        layout.require_repository_id(repository_id)
+        creation.require_repository_id(repository_id)
     keys = key_source(configured, root, keyring).current()
     admin = keys.signer(Role.ADMIN, repository_id)
     signer = keys.signer(Role.STORE, repository_id)
@@ -49,14 +49,14 @@ def create(
         )
     trust = configured.trust_store(root)
     document = RepositorySettings(
-        repository=repository_id or layout.new_repository_id(),
+        repository=repository_id or creation.new_repository_id(),
         version=1,
         created=environment.now(),
         immutable_tags=immutable_tags,
         policy=PolicySettings(),
     )
     settings = open_settings(seal_settings(document, admin), keys)
-    with layout.exclusive_empty_folder(root):
+    with creation.exclusive_empty_folder(root):
         # An empty folder where a repository is remembered is one that lost it.
         trust.require_unknown()
         head = _first_head(root, configured, settings, keys, signer.key_id)
@@ -65,7 +65,7 @@ def create(
         )
         access.create()
         access.close()
-        layout.place_settings(root, settings.envelope)
+        creation.place_settings(root, settings.envelope)
         # Last: a location that is remembered, and has no repository, is one that lost it.
         trust.begin(HistoryCheckpoint.of(head.head))
 
@@ -100,9 +100,9 @@ def make_place(root: Path, settings: Settings) -> Catalogue:
         RepositoryExistsError: the database already holds a catalogue.
         StorageError, CatalogueError: the folder or the database cannot be written.
     """
-    layout.remove_creation_leftovers(root)
+    creation.remove_creation_leftovers(root)
     LocalBlobStore(root).create()
-    layout.make_statements_folder(root)
+    creation.make_statements_folder(root)
     catalogue = open_catalogue(root, settings, create=True)
     try:
         if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):

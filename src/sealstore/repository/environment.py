@@ -8,18 +8,14 @@ import os
 import platform
 import re
 import socket
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Final
 
 from sealstore import limits
 from sealstore.errors import (
-    ComponentClassError,
     InvalidMetadataError,
-    PortabilityWarning,
-    warn_caller,
 )
 from sealstore.ledger.entries import Actor
 from sealstore.signed.statement import StoredBy
@@ -71,50 +67,9 @@ def checked_context(context: str | None) -> str | None:
     return context
 
 
-def refuse_unportable(modules: Iterable[str]) -> None:
-    """Return if other processes can import ``modules``; warn of those that only some can.
-
-    Args:
-        modules: full module names that loading an object would import.
-
-    Raises:
-        ComponentClassError: one is the code of a hetida designer component, which exists only in
-            processes that have run that very code.
-    """
-    names = set(modules)
-    if any(name.partition(".")[0] == _COMPONENT_MODULES for name in names):
-        raise ComponentClassError(
-            "The object uses a class or function that a hetida designer component defined; another"
-            " process could not load it."
-        )
-    if "__main__" in names:
-        warn_caller(
-            "The object uses names of __main__: only the same script can load it. Define them in a"
-            " module.",
-            PortabilityWarning,
-        )
-
-
 def python_version() -> str:
     """This interpreter's version."""
     return platform.python_version()
-
-
-def packages_of(modules: Iterable[str]) -> dict[str, str]:
-    """The installed distributions that ``modules`` come from, with their versions, sorted.
-
-    Args:
-        modules: full module names; the standard library's are passed over.
-    """
-    versions: dict[str, str] = {}
-    for top in {module.partition(".")[0] for module in modules}:
-        if top in sys.stdlib_module_names or top == "__main__":
-            continue
-        for distribution in _distributions(top):
-            version = installed_version(distribution)
-            if version is not None:
-                versions[distribution] = version
-    return dict(sorted(versions.items()))
 
 
 def version_differences(python: str, packages: Mapping[str, str]) -> list[str]:
@@ -148,16 +103,6 @@ def installed_version(distribution: str) -> str | None:
         return metadata.version(distribution)
     except (metadata.PackageNotFoundError, ValueError):
         return None
-
-
-@functools.cache
-def _distributions(top_level_module: str) -> tuple[str, ...]:
-    return tuple(sorted(set(_all_distributions().get(top_level_module, ()))))
-
-
-@functools.cache
-def _all_distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()
 
 
 @functools.cache

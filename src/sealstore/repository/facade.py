@@ -15,7 +15,7 @@ from sealstore.errors import UnsupportedMmapModeError
 from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.names import request
-from sealstore.repository import loading, proving
+from sealstore.repository import listing, loading, proving
 from sealstore.repository.access_log import AccessLog
 from sealstore.repository.artifact import Artifact, Page
 from sealstore.repository.assembly import Parts, open_parts
@@ -366,7 +366,7 @@ class Repository(Changes):
             ArtifactNotFound: it was removed since the row was read.
             VerificationError, CatalogueTamperedError: it is refused.
         """
-        return proving.verify_row(self._parts, row).artifact
+        return listing.verify_row(self._parts, row).artifact
 
     # ── looking around ───────────────────────────────────────────────────────
 
@@ -391,7 +391,7 @@ class Repository(Changes):
         from sealstore.storage.catalogue import ListFilter
 
         wanted = replace(conditions or ListFilter(), **equal)
-        return loading.list_page(self._parts, wanted, limit=limit, after=after)
+        return listing.list_page(self._parts, wanted, limit=limit, after=after)
 
     def history(
         self,
@@ -415,4 +415,4 @@ class Repository(Changes):
             LedgerTamperedError: an entry is missing, or another one.
             CatalogueError: the database failed.
         """
-        return proving.history_page(self._parts, name, tag, limit=limit, after=after)
+        return listing.history_page(self._parts, name, tag, limit=limit, after=after)

@@ -9,9 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from sealstore import limits
 from sealstore.errors import (
-    ArtifactNotFound,
     EnvironmentMismatchError,
     EnvironmentMismatchWarning,
     SealstoreError,
@@ -20,13 +18,12 @@ from sealstore.errors import (
 from sealstore.formats.registry import format_named
 from sealstore.names import ArtifactRef
 from sealstore.repository import environment
-from sealstore.repository.artifact import Artifact, Page, Refused
+from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.proving import find, verify_row
+from sealstore.repository.proving import find
 from sealstore.repository.recorded_access import Access
 from sealstore.signed.statement import Statement
 from sealstore.storage.blobs.memory import VerifiedPayload
-from sealstore.storage.catalogue import ListFilter
 
 MmapMode = Literal["r", "c"]
 
@@ -81,22 +78,6 @@ def read_payload(parts: Parts, statement: Statement, *, sealed: bool = False) ->
     return parts.blobs.read(
         statement.digests, statement.predicate.size, check=parts.settings.digest, sealed=sealed
     )
-
-
-def list_page(parts: Parts, wanted: ListFilter, *, limit: int, after: int | None) -> Page:
-    """One page of verified artifacts. See ``Repository.list``."""
-    rows = parts.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
-    is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
-    page = Page([], [], rows[-1].sequence if is_full else None)
-    for row in rows:
-        try:
-            page.artifacts.append(Artifact(verify_row(parts, row).verified))
-        except ArtifactNotFound:
-            # Removed since the rows were read, and proven to be.
-            continue
-        except SealstoreError as error:
-            page.refused.append(Refused(row, error))
-    return page
 
 
 @contextmanager

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealstore import limits
 from sealstore.errors import (
-    ArtifactNotFound,
     CatalogueTamperedError,
-    InvalidNameError,
-    LedgerTamperedError,
 )
 from sealstore.ledger.authenticated_map import positions_of
-from sealstore.ledger.entries import HistoryEntry
-from sealstore.names import ArtifactRef, request
+from sealstore.names import ArtifactRef
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import CachedNodes, proven_entry
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import Answer, ArtifactRow
@@ -81,7 +75,7 @@ def find(parts: Parts, ref: ArtifactRef) -> Found:
             f"The signed head vouches for {proven.ref}, and the catalogue has no row of it.",
             hint="restore the catalogue from a backup; 'sealstore verify --all' shows the damage.",
         )
-    return Found(_verified(row, proven, state), state)
+    return Found(verified_in(state, row, proven), state)
 
 
 def _approvals(parts: Parts, ref: ArtifactRef, proven: Proven) -> list[bytes]:
@@ -108,72 +102,17 @@ def answer(parts: Parts, ref: ArtifactRef) -> tuple[RepositoryState, Answer, Pro
     return state, found, prove_answer(state.head.map_root, ref, found.map_rows)
 
 
-def verify_row(parts: Parts, row: ArtifactRow) -> Found:
-    """The verified artifact of a row of the catalogue, if it is what the head vouches for.
+def verified_in(state: RepositoryState, row: ArtifactRow, proven: Proven) -> VerifiedStatement:
+    """The verified statement of a row, where the answer is proven already.
+
+    Args:
+        state: what the head vouches for that proves it.
+        row: of the catalogue.
+        proven: what the map says of the artifact.
 
     Raises:
-        ArtifactNotFound: it was removed since the row was read.
         VerificationError, CatalogueTamperedError: it is refused.
     """
-    ref = ref_of(row)
-    with parts.state.asking(remembering=False) as asking:
-        found = parts.catalogue.ask(ref, positions_of(question_key(ref)))
-        state = asking.verify(found.head)
-    try:
-        proven = prove_answer(state.head.map_root, ref, found.map_rows)
-    except ArtifactNotFound as error:
-        if found.artifact is None:
-            raise
-        raise CatalogueTamperedError(
-            "The catalogue has a row of it, and the signed head vouches for none."
-        ) from error
-    # Only a new signature may have come since: what it vouches for is held against the proof.
-    present = row if found.artifact is None else found.artifact
-    return Found(_verified(present, proven, state), state)
-
-
-def history_page(
-    parts: Parts, name: str | None, tag: str | None, *, limit: int, after: int | None
-) -> tuple[HistoryEntry, ...]:
-    """A page of the history, each entry proven. See ``Repository.history``."""
-    with parts.snapshot() as snapshot:
-        rows, head = snapshot.rows, snapshot.state.head
-        nodes = CachedNodes(rows.history)
-        before = head.size + 1 if after is None else min(after, head.size + 1)
-        found = rows.history.newest_rows(limit=limit, before_sequence=before, name=name, tag=tag)
-        if name is None and tag is None:
-            _require_no_gap([row.sequence for row in found], before, limit)
-        return tuple(proven_entry(row, nodes, head) for row in found)
-
-
-def _require_no_gap(sequences: list[int], before: int, limit: int) -> None:
-    last = max(before - min(limit, limits.MAX_LIST_ROWS), 1)
-    if sequences != list(range(before - 1, last - 1, -1)):
-        raise LedgerTamperedError("Entries of the history are missing.")
-
-
-def ref_of(row: ArtifactRow) -> ArtifactRef:
-    """Which artifact a row claims to be.
-
-    Raises:
-        CatalogueTamperedError: none that was ever stored.
-    """
-    try:
-        return request(row.name, row.tag, row.revision)
-    except InvalidNameError as error:
-        raise CatalogueTamperedError("The catalogue's row names no artifact.") from error
-
-
-def verified_in(state: RepositoryState, row: ArtifactRow, proven: Proven) -> VerifiedStatement:
-    """The verified statement of a row, inside a transaction that has proven the answer."""
-    return _verified(row, proven, state)
-
-
-def _may_be(row: ArtifactRow, proven: Proven) -> bool:
-    return row.tag == str(proven.ref.tag) and row.revision == proven.ref.revision
-
-
-def _verified(row: ArtifactRow, proven: Proven, state: RepositoryState) -> VerifiedStatement:
     envelope = row.envelope if isinstance(row.envelope, bytes) else b""
     return verify_statement(
         envelope,
@@ -182,3 +121,7 @@ def _verified(row: ArtifactRow, proven: Proven, state: RepositoryState) -> Verif
         keyring=state.keyring,
         row_differences=lambda verified: row.differences(ArtifactRow.of(verified, envelope)),
     )
+
+
+def _may_be(row: ArtifactRow, proven: Proven) -> bool:
+    return row.tag == str(proven.ref.tag) and row.revision == proven.ref.revision

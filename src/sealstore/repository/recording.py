@@ -62,7 +62,7 @@ from sealstore.signed.settings import (
     seal_settings,
 )
 from sealstore.signed.statement import StoredBy
-from sealstore.storage import layout
+from sealstore.storage import creation
 from sealstore.storage.catalogue import EntryRow, NodeRow, WriteTransaction
 
 _FIRST_TIME: Final = "0001-01-01T00:00:00.000000Z"
@@ -328,7 +328,7 @@ def change_settings(
 
 def _place(parts: Parts, envelope: bytes) -> None:
     try:
-        layout.place_settings(parts.root, envelope)
+        creation.place_settings(parts.root, envelope)
     except SealstoreError as error:
         # They hold: the catalogue has them, and the head names them.
         warn_caller(f"repository.json still shows the older settings: {error}", RepairWarning)

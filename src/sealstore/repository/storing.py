@@ -20,24 +20,18 @@ from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys.keyring import Role
 from sealstore.ledger.map_values import TagValue
 from sealstore.names import ArtifactRef, Name, Tag
-from sealstore.repository import environment
+from sealstore.repository import environment, packages
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import Detail, entry_artifact
 from sealstore.repository.map_changes import note_stored, tag_value
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
+from sealstore.signed.drafting import checked_metadata, make_statement
 from sealstore.signed.envelope import VerifiedStatement, open_statement, seal_statement
 from sealstore.signed.settings import RepositorySettings
-from sealstore.signed.statement import (
-    Digests,
-    Import,
-    Predicate,
-    StoredBy,
-    checked_metadata,
-    make_statement,
-)
-from sealstore.storage import layout
+from sealstore.signed.statement import Digests, Import, Predicate, StoredBy
+from sealstore.storage import layout, mirror_writing
 from sealstore.storage.blobs.contract import CommitOutcome, StagedBlob
 from sealstore.storage.catalogue import ArtifactRow
 
@@ -117,7 +111,7 @@ def _store_staged(
     details: Mapping[str, Detail],
 ) -> Artifact:
     modules = {entry.name.partition(":")[0] for entry in imports}
-    environment.refuse_unportable(modules)
+    packages.refuse_unportable(modules)
     parts.state.known().policies.check(imports)
     digests, size = staged.finish()
     # 4
@@ -133,7 +127,7 @@ def _store_staged(
         created=environment.now(),
         stored_by=wanted.who,
         python=environment.python_version(),
-        packages=environment.packages_of(modules),
+        packages=packages.packages_of(modules),
         imports=imports,
         metadata=wanted.metadata,
     )
@@ -211,10 +205,10 @@ def mirror(
         ref: with its revision.
         envelope: the bytes.
         replace: whether an envelope that is there gives way.
-        folder: of the mirror, as for ``layout.write_mirror``.
+        folder: of the mirror, as for ``mirror_writing.write_mirror``.
     """
     try:
-        if layout.write_mirror(parts.root, ref, envelope, replace=replace, folder=folder):
+        if mirror_writing.write_mirror(parts.root, ref, envelope, replace=replace, folder=folder):
             warn(f"{ref}: another file lay in the statement's place; moved aside.")
     except StorageError as error:
         # The artifact is stored; only its mirror, which no load reads, is missing.

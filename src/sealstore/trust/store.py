@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
@@ -23,7 +22,6 @@ from sealstore.errors import (
     FirstUseError,
     KnownLocationError,
     TrustStateError,
-    TrustStateFormatError,
 )
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.trust import files
@@ -32,7 +30,6 @@ from sealstore.trust.record import (
     TrustRecord,
     advanced,
     advanced_access,
-    decode_any_record,
     decode_record,
     encode_record,
 )
@@ -333,47 +330,6 @@ class TrustStore:
 
 
 # ── all locations ────────────────────────────────────────────────────────────
-
-
-@dataclass(frozen=True, slots=True)
-class KnownLocation:
-    """A file of a trust folder.
-
-    Attributes:
-        path: of the file.
-        found: what it remembers, or why it cannot be read.
-    """
-
-    path: Path
-    found: TrustRecord | TrustStateError
-
-
-def known_locations(folder: Path) -> list[KnownLocation]:
-    """Everything that is remembered in a folder, by file name; nothing where there is none.
-
-    Raises:
-        TrustStateError: the folder cannot be read or trusted.
-    """
-    folder = folder.absolute()
-    if not os.path.lexists(folder):
-        return []
-    with files.opened(folder, None) as opened:
-        with files.refused("read", folder):
-            names = sorted(filter(_FILE_NAME.fullmatch, os.listdir(opened.descriptor)))
-        return [_known_location(opened, name) for name in names]
-
-
-def _known_location(folder: files.Folder, name: str) -> KnownLocation:
-    path = folder.path / name
-    try:
-        found = folder.read(name, limits.MAX_TRUST_STATE_BYTES)
-        record = decode_any_record(b"" if found is None else found[0])
-        if _file_name(record.location) != name:
-            raise TrustStateFormatError("The trust state is that of another location.")
-    except TrustStateError as error:
-        error.path = os.fspath(path)
-        return KnownLocation(path, error)
-    return KnownLocation(path, record)
 
 
 def _file_name(location: str) -> str:

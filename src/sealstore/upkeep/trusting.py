@@ -19,8 +19,8 @@ from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import StateKeeper
 from sealstore.storage.catalogue import require_current_schema
+from sealstore.trust.locations import KnownLocation
 from sealstore.trust.record import TrustRecord
-from sealstore.trust.store import KnownLocation
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs.folder_walk import FoundFile
 from sealstore.storage.blobs.memory import VerifiedPayload
 from sealstore.storage.blobs.payload_hash import DigestName
+
+if TYPE_CHECKING:
+    from sealstore.storage.blobs.folder_walk import FoundFile
 
 Write = Callable[[memoryview], object]
 """Takes the next bytes."""

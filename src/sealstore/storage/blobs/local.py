@@ -24,12 +24,9 @@ from sealstore.errors import (
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
-from sealstore.storage.blobs.folder_walk import Removals, walk
-from sealstore.storage.blobs.local_files import FOLDER_MODE, SHA256_NAME, kind_of, open_regular
-from sealstore.storage.blobs.local_staging import LocalStagedBlob
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, threads_for
-from sealstore.storage.blobs.reading import hash_file, read_hashed, read_sealed
+from sealstore.storage.blobs.reading import hash_file, open_regular, read_hashed, read_sealed
 
 _SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
 """What a file system puts into its root, where objects/ is a mount of its own."""
@@ -51,6 +48,8 @@ class LocalBlobStore:
         Raises:
             StorageError: the file system refused.
         """
+        from sealstore.storage.blobs.local_files import FOLDER_MODE
+
         with storage_errors("The folder for payloads cannot be made"):
             (self._root / "objects").mkdir(mode=FOLDER_MODE, exist_ok=True)
 
@@ -60,6 +59,8 @@ class LocalBlobStore:
 
     @contextmanager
     def _stage(self) -> Iterator[StagedBlob]:
+        from sealstore.storage.blobs.local_staging import LocalStagedBlob
+
         with storage_errors("The payload cannot be staged"):
             objects = self._open_objects()
         try:
@@ -97,6 +98,8 @@ class LocalBlobStore:
 
     def sha256s(self) -> Iterator[str]:
         """See ``BlobStore.sha256s``."""
+        from sealstore.storage.blobs.local_files import SHA256_NAME
+
         with storage_errors("The payloads cannot be listed"):
             for folder in sorted(os.listdir(self._root / "objects")):
                 if len(folder) == 2:
@@ -106,6 +109,9 @@ class LocalBlobStore:
 
     def files(self) -> Iterator[StoredFile]:
         """See ``BlobStore.files``."""
+        from sealstore.storage.blobs.folder_walk import walk
+        from sealstore.storage.blobs.local_files import kind_of
+
         with storage_errors("The payloads cannot be listed"):
             objects = self._open_objects()
             try:
@@ -129,6 +135,8 @@ class LocalBlobStore:
     @contextmanager
     def removing(self) -> Iterator[Callable[[StoredFile], bool]]:
         """See ``BlobStore.removing``."""
+        from sealstore.storage.blobs.folder_walk import Removals
+
         with ExitStack() as held:
             with storage_errors("A payload cannot be removed"):
                 objects = self._open_objects()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from sealstore import files
-from sealstore.errors import PayloadFileError
 from sealstore.storage.blobs.contract import FileKind
 from sealstore.storage.blobs.folder_walk import FoundFile
 
@@ -30,13 +28,3 @@ def kind_of(found: FoundFile) -> FileKind:
         if found.is_set_aside:
             return FileKind.SET_ASIDE
     return FileKind.FOREIGN
-
-
-def open_regular(name: str, folder: int) -> int:
-    """A descriptor of a regular file; what is none is not even opened, since opening may act."""
-    try:
-        return files.open_regular(name, folder=folder)
-    except files.NotRegularFileError as error:
-        raise PayloadFileError(
-            f"What lies in the payload's place is no payload: {error.strerror}."
-        ) from error

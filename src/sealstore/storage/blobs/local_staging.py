@@ -14,9 +14,9 @@ from sealstore.errors import PayloadFileError, PayloadSizeError, storage_errors
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import CommitOutcome
-from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE, open_regular
+from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
-from sealstore.storage.blobs.reading import hash_file
+from sealstore.storage.blobs.reading import hash_file, open_regular
 
 _WRITE_BUFFER_BYTES: Final = limits.MIB
 _SYNC_EARLY_BYTES: Final = 64 * limits.MIB

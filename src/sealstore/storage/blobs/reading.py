@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from sealstore import limits
-from sealstore.errors import PayloadSizeError
+from sealstore import files, limits
+from sealstore.errors import PayloadFileError, PayloadSizeError
 from sealstore.storage.blobs.contract import Write
 from sealstore.storage.blobs.memory import PayloadMemory
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
@@ -110,3 +110,13 @@ def _truncated(expected: int) -> PayloadSizeError:
         f"The payload's file ended before byte {expected}: it was cut while it was read.",
         hint="restore the payload from a backup.",
     )
+
+
+def open_regular(name: str, folder: int) -> int:
+    """A descriptor of a regular file; what is none is not even opened, since opening may act."""
+    try:
+        return files.open_regular(name, folder=folder)
+    except files.NotRegularFileError as error:
+        raise PayloadFileError(
+            f"What lies in the payload's place is no payload: {error.strerror}."
+        ) from error

@@ -31,12 +31,13 @@ from sealstore.repository import environment
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import Parts
 from sealstore.repository.facade import Repository
+from sealstore.repository.listing import ref_of
 from sealstore.repository.progress import Progress, no_progress
-from sealstore.repository.proving import ref_of, verified_in
+from sealstore.repository.proving import verified_in
 from sealstore.repository.state import Asking
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.statement import Statement, decode
-from sealstore.storage import layout
+from sealstore.storage import creation, layout, mirror_writing
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import (
     ArtifactRow,
@@ -171,7 +172,7 @@ class _Writing:
         finally:
             engine.dispose()
         self._take_removed_statements(proof.contents)
-        layout.place_settings(self._place, proof.state.settings.envelope)
+        creation.place_settings(self._place, proof.state.settings.envelope)
         self._require_sound()
         self._finish(proof)
 
@@ -203,10 +204,10 @@ class _Writing:
                 statement, envelope = _statement(row, stored.pop(row.sequence, None), proof)
             except SealstoreError as error:
                 raise _not_sound(error.message, str(row.name)) from error
-            layout.write_mirror(self._place, statement.ref, envelope)
+            mirror_writing.write_mirror(self._place, statement.ref, envelope)
             if row.sequence in proof.contents.origins:
                 origin = rows.origin(row.sequence) or b""
-                layout.write_mirror(
+                mirror_writing.write_mirror(
                     self._place, statement.ref, origin, folder=layout.ORIGINS_FOLDER
                 )
             self._payloads.take(statement)
@@ -240,7 +241,7 @@ class _Writing:
             with suppress(SealstoreError):
                 data = mirror_files.read_mirror_file(self._parts.root, found)
                 if data is not None and _is_of(data, known):
-                    layout.write_mirror(self._place, ref, data)
+                    mirror_writing.write_mirror(self._place, ref, data)
                     mirror_files.put_mirror_away(self._place, ref)
 
     def _finish(self, proof: LedgerProof) -> None:

@@ -18,9 +18,10 @@ from sealstore.errors import (
 )
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository.assembly import Parts
+from sealstore.repository.listing import ref_of, verify_row
 from sealstore.repository.origins import require_origin
 from sealstore.repository.progress import Progress
-from sealstore.repository.proving import ref_of, verified_in, verify_row
+from sealstore.repository.proving import verified_in
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import ArtifactRow, Reading
 from sealstore.upkeep.fsck.mirror import MirrorCheck

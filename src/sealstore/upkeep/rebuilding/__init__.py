@@ -23,7 +23,7 @@ from sealstore.repository import environment
 from sealstore.repository.assembly import LOCK_FILE
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
-from sealstore.storage import layout
+from sealstore.storage import creation, layout
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue.failures import catalogue_errors
 from sealstore.storage.catalogue.writers_queue import writers_queue
@@ -128,7 +128,7 @@ def _begun(found: Sources, notes: list[str], epoch: int | None) -> RebuildReport
 def _show_settings(settings: Settings, found: Sources) -> None:
     root, envelope = settings.path.absolute(), found.settings.envelope
     if layout.read_settings_file(root) != envelope:
-        layout.place_settings(root, envelope)
+        creation.place_settings(root, envelope)
 
 
 def _is_sound(found: Sources, old: OldCatalogue, report: RebuildReport) -> bool:

@@ -32,7 +32,7 @@ from sealstore.repository.settings import Settings
 from sealstore.signed.approval import AliasTarget
 from sealstore.signed.settings import VerifiedSettings, open_settings, seal_settings
 from sealstore.signed.statement import StoredBy
-from sealstore.storage import layout
+from sealstore.storage import creation, layout, mirror_writing
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import (
     ApprovalRow,
@@ -89,7 +89,7 @@ def write(work: Work) -> None:
     root = work.settings.path.absolute()
     with _new_catalogue(work.settings) as catalogue, catalogue.write() as transaction:
         _fill(work, transaction, new)
-    layout.place_settings(root, new.envelope)
+    creation.place_settings(root, new.envelope)
     _mend_mirror(work)
     work.report.written = True
 
@@ -289,7 +289,7 @@ def _mend_mirror(work: Work) -> None:
     try:
         for candidate in work.plan.kept.values():
             if mirror_files.read_mirror(root, candidate.ref) is None:
-                layout.write_mirror(root, candidate.ref, candidate.envelope)
+                mirror_writing.write_mirror(root, candidate.ref, candidate.envelope)
         for candidate in work.plan.removed:
             mirror_files.put_mirror_away(root, candidate.ref)
     except SealstoreError as error:
