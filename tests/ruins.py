@@ -14,9 +14,11 @@ from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.fsck import FsckReport, fsck
-from sealstore.upkeep.rebuilding import RebuildReport, rebuild
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.fsck.report import FsckReport
+from sealstore.upkeep.rebuild import rebuild
+from sealstore.upkeep.rebuild.plan import RebuildReport
+from sealstore.upkeep.trust import accept_trust, current_point
 from tests.sealstore_fixtures import REPOSITORY_ID, hmac_key
 
 

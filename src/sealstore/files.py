@@ -144,12 +144,15 @@ def read_and_status(
 # ── the one durable write ────────────────────────────────────────────────────
 
 
-def write_new(path: FilePath, data: bytes, *, mode: int, folder: int | None = None) -> None:
-    """Write a file that must not exist yet, synced; its folder is not synced.
+@contextmanager
+def created(path: FilePath, *, mode: int, folder: int | None = None) -> Iterator[BinaryIO]:
+    """A file to write, of any size, that must not exist yet; synced when the block ends well.
+
+    Its folder is not synced, and it is seen while it is written: who makes many at once, in a
+    folder that nobody uses yet, syncs the folder at the end.
 
     Args:
         path: its name.
-        data: all of its bytes.
         mode: its permissions, less those that the umask takes from others.
         folder: the descriptor of the folder that the name is relative to.
 
@@ -161,13 +164,30 @@ def write_new(path: FilePath, data: bytes, *, mode: int, folder: int | None = No
     try:
         with os.fdopen(descriptor, "wb") as file:
             _keep_readable(descriptor, mode)
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(descriptor)
     except BaseException:
         with suppress(OSError):
             os.unlink(path, dir_fd=folder)
         raise
+
+
+def write_new(path: FilePath, data: bytes, *, mode: int, folder: int | None = None) -> None:
+    """Write a file that must not exist yet, as ``created`` does.
+
+    Args:
+        path: its name.
+        data: all of its bytes.
+        mode: its permissions, less those that the umask takes from others.
+        folder: the descriptor of the folder that the name is relative to.
+
+    Raises:
+        FileExistsError: something lies there, be it a link.
+        OSError: it cannot be written; nothing is left of it.
+    """
+    with created(path, mode=mode, folder=folder) as file:
+        file.write(data)
 
 
 def replace(name: str, data: bytes, *, folder: int, mode: int, staged: str | None = None) -> None:
@@ -315,20 +335,24 @@ def make_folders(path: FilePath, *, mode: int) -> None:
 
 
 @contextmanager
-def locked(path: FilePath, *, folder: int | None = None, mode: int = 0o600) -> Iterator[None]:
+def locked(
+    path: FilePath, *, folder: int | None = None, mode: int = 0o600, waiting: bool = True
+) -> Iterator[None]:
     """Hold the lock of a file that is there for this alone, and stays.
 
     Args:
         path: its name; it is made where it is absent.
         folder: the descriptor of the folder that the name is relative to.
         mode: its permissions when it is made.
+        waiting: whether to wait for it.
 
     Raises:
+        BlockingIOError: another process holds it, and nobody is to wait.
         OSError: it cannot be made or locked.
     """
     descriptor = os.open(path, _LOCK, mode, dir_fd=folder)
     try:
-        with holding(descriptor):
+        with holding(descriptor, waiting=waiting):
             yield
     finally:
         os.close(descriptor)

@@ -25,8 +25,9 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.repository.facade import Repository
-from sealstore.upkeep import backing_up
-from sealstore.upkeep.backing_up import BackupReport, payloads, snapshots_in
+from sealstore.upkeep import backup, restore
+from sealstore.upkeep.backup import snapshot as snapshot_module
+from sealstore.upkeep.backup.snapshot import BackupReport, snapshots_in
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import snapshot
 
@@ -52,11 +53,11 @@ class Backed(Ruins):
 
     def back_up(self, **options: Any) -> BackupReport:
         with self.open() as repository:
-            return backing_up.backup(repository, self.kept, **options)
+            return backup.backup(repository, self.kept, **options)
 
     def put_back(self) -> None:
         again = replace(self.settings, path=self.place / "again")
-        backing_up.restore(again, self.kept)
+        restore.restore(again, self.kept)
 
     def require_nothing_restored(self) -> None:
         assert not (self.place / "again").exists()
@@ -241,7 +242,7 @@ def test_a_file_that_becomes_a_pipe_is_not_read(
     site: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the listing and the opening."""
-    real = backing_up.snapshot_copy._require_expected
+    real = restore._require_expected
 
     def swap(found: Any) -> None:
         real(found)
@@ -250,7 +251,7 @@ def test_a_file_that_becomes_a_pipe_is_not_read(
             path.unlink()
             os.mkfifo(path)
 
-    monkeypatch.setattr(backing_up.snapshot_copy, "_require_expected", swap)
+    monkeypatch.setattr(restore, "_require_expected", swap)
     with pytest.raises(BackupRefusedError, match="no regular file"):
         site.put_back()
     site.require_nothing_restored()
@@ -263,7 +264,7 @@ def test_an_older_snapshot_under_a_newer_name_is_a_rollback(site: Backed) -> Non
     """It is genuine, and restored; whoever has seen a newer state does not take it."""
     site.older.rename(site.older.with_name(f"2999{site.older.name[4:]}"))
     shutil.rmtree(site.root)
-    report = backing_up.restore(site.settings, site.kept)
+    report = restore.restore(site.settings, site.kept)
     assert report.snapshot.at.year == 2999
     with pytest.raises(RollbackError):
         site.open()
@@ -273,11 +274,11 @@ def test_a_snapshot_of_a_repository_of_the_same_keys(site: Backed, tmp_path: Pat
     """This client remembers which one was there."""
     other = replace(site.settings, path=site.place / "other", trust_folder=site.place / "theirs")
     with Repository.create(other.path, settings=other) as repository:
-        theirs = backing_up.backup(repository, site.place / "kept2")
+        theirs = backup.backup(repository, site.place / "kept2")
     shutil.move(site.place / "kept2" / theirs.snapshot, site.kept / f"2999{theirs.snapshot[4:]}")
     shutil.rmtree(site.root)
     with pytest.raises(SealstoreError, match="was seen here before"):
-        backing_up.restore(site.settings, site.kept)
+        restore.restore(site.settings, site.kept)
     assert not site.root.exists()
 
 
@@ -337,7 +338,7 @@ def test_a_damaged_repository_is_not_backed_up(attack: Attack, copy: bool, site:
         # Nothing is linked from the snapshot before.
         (site.kept / kept).rename(site.place / "away")
         with pytest.raises(REFUSALS):
-            backing_up.backup(repository, site.kept, copy=copy)
+            backup.backup(repository, site.kept, copy=copy)
     (site.place / "away").rename(site.kept / kept)
     assert snapshot(site.kept) == before
 
@@ -386,7 +387,7 @@ def test_an_older_repository_is_not_backed_up(site: Backed) -> None:
         for suffix in ("-wal", "-shm"):
             Path(f"{site.database}{suffix}").unlink(missing_ok=True)
         with pytest.raises(RollbackError):
-            backing_up.backup(repository, site.kept)
+            backup.backup(repository, site.kept)
     assert [each.path for each in snapshots_in(site.kept)] == [site.older, site.newer]
 
 
@@ -397,7 +398,7 @@ def test_a_file_that_is_exchanged_while_it_is_linked_is_not_backed_up(
     shutil.rmtree(site.kept)
     path = payload(site.root)
     whole = path.read_bytes()
-    real = payloads._link
+    real = snapshot_module._link
 
     def swap(source: Path, target: Path) -> bool:
         if source.name == path.name:
@@ -409,7 +410,7 @@ def test_a_file_that_is_exchanged_while_it_is_linked_is_not_backed_up(
             source.write_bytes(whole)
         return linked
 
-    monkeypatch.setattr(payloads, "_link", swap)
+    monkeypatch.setattr(snapshot_module, "_link", swap)
     with pytest.raises(VerificationError):
         site.back_up()
     assert snapshots_in(site.kept) == []
@@ -433,7 +434,7 @@ def test_a_folder_of_somebody_else_is_refused(site: Backed, where: str) -> None:
     inner.mkdir(parents=True, mode=0o700)
     give_away(inner / where, 65534, 65534)
     with site.open() as repository, pytest.raises(BackupRefusedError, match="another folder"):
-        backing_up.backup(repository, inner)
+        backup.backup(repository, inner)
     assert list(inner.iterdir()) == []
 
 
@@ -449,10 +450,10 @@ def test_a_folder_below_one_that_others_can_change_is_refused(site: Backed, mode
     disk.chmod(mode)
     with site.open() as repository:
         with pytest.raises(BackupRefusedError, match="another folder"):
-            backing_up.backup(repository, disk / "kept")
+            backup.backup(repository, disk / "kept")
         assert list(disk.iterdir()) == []
         disk.chmod(0o1777)
-        assert backing_up.backup(repository, disk / "kept").artifacts == 2
+        assert backup.backup(repository, disk / "kept").artifacts == 2
 
 
 @pytest.mark.parametrize("name", ["99991231T235959Z", "20269999T999999Z", "00000101T000000Z"])
@@ -482,7 +483,7 @@ def test_a_snapshots_name_does_not_hide_a_rollback(site: Backed) -> None:
     )
     again = replace(site.settings, path=site.place / "again")
     site.root.rename(site.place / "lost")
-    report = backing_up.restore(replace(again, path=site.root), site.kept)
+    report = restore.restore(replace(again, path=site.root), site.kept)
     assert report.snapshot.size == 2
     assert report.remembered_size == 5
 
@@ -500,14 +501,14 @@ def test_a_file_that_grows_while_it_is_copied_is_refused(
     site: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No more is copied than there was room for."""
-    real = backing_up.snapshot_copy._require_space
+    real = restore._require_space
 
     def grow(target: Path, size: int) -> None:
         real(target, size)
         for path in (site.newer / "objects").glob("??/*"):
             overwrite(path, path.read_bytes() + bytes(2**20))
 
-    monkeypatch.setattr(backing_up.snapshot_copy, "_require_space", grow)
+    monkeypatch.setattr(restore, "_require_space", grow)
     with pytest.raises(BackupRefusedError, match="changed while it was copied"):
         site.put_back()
     site.require_nothing_restored()
@@ -517,7 +518,7 @@ def test_who_locks_the_place_does_not_hang_it(
     site: Backed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever can open a folder can lock it."""
-    monkeypatch.setattr(backing_up.restoring, "_LOCK_SECONDS", 0.2)
+    monkeypatch.setattr(restore, "_LOCK_SECONDS", 0.2)
     held = os.open(site.place, os.O_RDONLY)
     try:
         fcntl.flock(held, fcntl.LOCK_SH)

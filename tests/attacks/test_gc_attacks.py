@@ -13,7 +13,8 @@ from sealstore.errors import RollbackError, SealstoreError, StorageError
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
-from sealstore.upkeep.collecting import collect, removing
+from sealstore.upkeep import gc
+from sealstore.upkeep.gc import collect
 from tests.sealstore_fixtures import (
     MODEL,
     change_row,
@@ -223,15 +224,15 @@ def test_changes_between_the_proof_and_the_removal_are_seen(
 ) -> None:
     """What somebody writes to the history after it was proven ends the removal."""
     before = payloads(repository)
-    run = removing.Removal.run
+    run = gc.Removal.run
 
-    def attack_and_run(self: removing.Removal, progress: object) -> None:
+    def attack_and_run(self: gc.Removal, progress: object) -> None:
         repository.store("fourth", "bystander", "v2")
         edit = "UPDATE history_entry SET entry = CAST('{}' AS BLOB) WHERE sequence = ?"
         run_sql(repository, edit, repository.state.head.size)
         run(self, progress)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(removing.Removal, "run", attack_and_run)
+    monkeypatch.setattr(gc.Removal, "run", attack_and_run)
     with pytest.raises(SealstoreError):
         collect(repository, delete=True, grace=0)
     assert before < payloads(repository)
@@ -431,15 +432,15 @@ def test_a_folder_that_becomes_a_link_before_the_removal(
 ) -> None:
     """Exchanged between search and removal, with a hard link of the very file behind it."""
     orphan = put_payload(repository.blobs, repository.root, b"orphan")  # type: ignore[arg-type] # the local store
-    run = removing.Removal.run
+    run = gc.Removal.run
     away = tmp_path / "away"
 
-    def exchange_and_run(self: removing.Removal, progress: object) -> None:
+    def exchange_and_run(self: gc.Removal, progress: object) -> None:
         orphan.parent.rename(away)
         orphan.parent.symlink_to(away)
         run(self, progress)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(removing.Removal, "run", exchange_and_run)
+    monkeypatch.setattr(gc.Removal, "run", exchange_and_run)
     collect(repository, delete=True, grace=0)
     assert (away / orphan.name).read_bytes() == b"orphan"
     assert artifacts

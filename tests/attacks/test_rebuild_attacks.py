@@ -27,8 +27,8 @@ from sealstore.signed.drafting import make_statement
 from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
 from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.storage.creation import place_settings
-from sealstore.upkeep.rebuilding import rebuild
-from sealstore.upkeep.trusting import current_point
+from sealstore.upkeep.rebuild import rebuild
+from sealstore.upkeep.trust import current_point
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

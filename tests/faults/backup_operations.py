@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from sealstore.repository.settings import Settings
-from sealstore.upkeep import backing_up
-from sealstore.upkeep.backing_up import BackupReport, RestoreReport
+from sealstore.upkeep import backup, restore
+from sealstore.upkeep.backup.snapshot import BackupReport
+from sealstore.upkeep.restore import RestoreReport
 from tests.faults import gc_operations, operations
 from tests.faults.operations import KEYRING, PRESENT, Done, model
 
@@ -41,7 +42,7 @@ def lose(place: Path) -> None:
 def back_up(place: Path, keep: int | None = None) -> BackupReport:
     """Add a snapshot."""
     with gc_operations.opened(place) as repository:
-        return backing_up.backup(repository, place / "kept", keep=keep)
+        return backup.backup(repository, place / "kept", keep=keep)
 
 
 def back_up_all(place: Path, done: Done) -> None:
@@ -63,7 +64,7 @@ def settings(place: Path, name: str = "repository") -> Settings:
 
 def put_back(place: Path, name: str = "repository", snapshot: str | None = None) -> RestoreReport:
     """Restore a snapshot."""
-    return backing_up.restore(settings(place, name), place / "kept", name=snapshot, keyring=KEYRING)
+    return restore.restore(settings(place, name), place / "kept", name=snapshot, keyring=KEYRING)
 
 
 def restore_all(place: Path, done: Done) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from sealstore.errors import ArtifactNotFound, PayloadMissingError
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.collecting import collect
-from sealstore.upkeep.fsck import FsckReport, fsck
+from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.fsck.report import FsckReport
+from sealstore.upkeep.gc import collect
 from tests.faults import operations
 from tests.faults.operations import KEYRING, Done, model
 

@@ -28,7 +28,7 @@ from sealstore.signed.envelope import Scope
 from sealstore.storage.catalogue import engine as catalogue_engines
 from sealstore.trust.store import TrustStore
 from sealstore.upkeep.migration import migrate
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.trust import accept_trust, current_point
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.rebuilding import RebuildReport, rebuild
+from sealstore.upkeep.rebuild import rebuild
+from sealstore.upkeep.rebuild.plan import RebuildReport
 from tests.faults import gc_operations, operations
 from tests.faults.operations import KEYRING, Done
 

@@ -20,8 +20,8 @@ from typing import Any
 from sealstore.errors import SealstoreError
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.collecting import collect
 from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.gc import collect
 from tests.faults.operations import client, without_nameless_files
 
 NAMES = ("churn", "fraud", "prices")

@@ -12,7 +12,7 @@ import pytest
 
 from sealstore.errors import RepositoryExistsError
 from sealstore.repository.facade import Repository
-from sealstore.upkeep.backing_up import snapshots_in
+from sealstore.upkeep.backup.snapshot import snapshots_in
 from sealstore.upkeep.fsck import fsck
 from tests.faults import backup_operations
 from tests.faults.backup_operations import (

@@ -26,7 +26,7 @@ from sealstore.errors import (
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.trust import accept_trust, current_point
 from tests.faults.operations import CHANGES, KEYRING, PRESENT, ROTATING, model
 from tests.faults.soundness import contents, require_that_it_works
 from tests.sealstore_fixtures import snapshot

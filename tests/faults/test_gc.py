@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealstore.repository.facade import Repository
-from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.gc import collect
 from tests.faults import gc_operations
 from tests.faults.children import fork_server, run_all
 from tests.faults.conftest import SAMPLES, Deaths

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import RebuildRefusedError
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.trust import accept_trust, current_point
 from tests.faults import rebuild_operations
 from tests.faults.conftest import Deaths
 from tests.faults.gc_operations import check, opened

@@ -24,8 +24,8 @@ from sealstore.audit.chains import ChainName
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
-from sealstore.upkeep.collecting import collect
 from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.gc import collect
 from tests.faults import storm_workers
 from tests.faults.children import SECONDS_FOR_A_CHILD, fork_server
 from tests.faults.operations import KEYRING

@@ -33,11 +33,12 @@ from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.backing_up import backup, restore
-from sealstore.upkeep.collecting import collect
+from sealstore.upkeep.backup import backup
 from sealstore.upkeep.fsck import fsck
-from sealstore.upkeep.rebuilding import rebuild
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.gc import collect
+from sealstore.upkeep.rebuild import rebuild
+from sealstore.upkeep.restore import restore
+from sealstore.upkeep.trust import accept_trust, current_point
 
 Ref = tuple[str, str, int]
 Target = tuple[str, int]

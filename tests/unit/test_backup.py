@@ -37,19 +37,14 @@ from sealstore.keys.keyring import Key, Role, State
 from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import copying
-from sealstore.upkeep import backing_up
-from sealstore.upkeep.backing_up import (
-    BackupReport,
-    RestoreReport,
-    last_backup,
-    snapshots_in,
-    writing,
-)
-from sealstore.upkeep.backing_up import folder as folder_module
-from sealstore.upkeep.backing_up.record import BackupRecord, remember_backup
-from sealstore.upkeep.collecting import collect
-from sealstore.upkeep.doctor.backups import check_backup
+from sealstore.upkeep import backup, restore
+from sealstore.upkeep.backup import folder as folder_module
+from sealstore.upkeep.backup.folder import BackupRecord, last_backup, remember_backup
+from sealstore.upkeep.backup.snapshot import BackupReport, snapshots_in
 from sealstore.upkeep.doctor.check import Check
+from sealstore.upkeep.doctor.repository import check_backup
+from sealstore.upkeep.gc import collect
+from sealstore.upkeep.restore import RestoreReport
 from tests.command_line import Site
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, snapshot
@@ -66,10 +61,10 @@ class Backed(Ruins):
 
     def back_up(self, **options: Any) -> BackupReport:
         with self.open() as repository:
-            return backing_up.backup(repository, self.kept, **options)
+            return backup.backup(repository, self.kept, **options)
 
     def put_back(self, place: str = "again", **options: Any) -> RestoreReport:
-        return backing_up.restore(self.at(place), self.kept, **options)
+        return restore.restore(self.at(place), self.kept, **options)
 
     def at(self, name: str) -> Any:
         """The settings of a client of a repository in another place."""
@@ -313,7 +308,7 @@ def test_names_sort_as_snapshots_were_made(site: Backed, monkeypatch: pytest.Mon
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return datetime(2020, 1, 1, tzinfo=tz)
 
-    monkeypatch.setattr(writing, "datetime", Early)
+    monkeypatch.setattr(backup, "datetime", Early)
     names += [site.back_up().snapshot for _ in range(2)]
     assert names == sorted(names)
     assert [each.path.name for each in snapshots_in(site.kept)] == names
@@ -368,7 +363,7 @@ def collected(site: Backed, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], 
 
         for number in range(times):
             site.store([100 + number], "passing", str(number))
-        monkeypatch.setattr(writing, "copy_database", copy)
+        monkeypatch.setattr(backup, "copy_database", copy)
         return done
 
     return often
@@ -524,7 +519,7 @@ def test_an_accepted_state_that_is_older_is_told(tmp_path: Path) -> None:
     site.store([2], "a", "1")
     site.root.rename(site.place / "lost")
     site.set_keys(replace(old, state=State.RETIRED), new)
-    report = backing_up.restore(site.settings, site.kept, accept_retired=True)
+    report = restore.restore(site.settings, site.kept, accept_retired=True)
     assert (report.snapshot.size, report.remembered_size) == (2, 3)
 
 
@@ -562,7 +557,7 @@ def test_a_backup_and_its_repository_do_not_lie_in_one_another(site: Backed, fol
     link.symlink_to(site.place)
     for place in (site.place, link):
         with site.open() as repository, pytest.raises(BackupRefusedError, match="in one another"):
-            backing_up.backup(repository, place / folder)
+            backup.backup(repository, place / folder)
 
 
 @pytest.mark.parametrize("inside", ["", "objects/x"])
@@ -574,7 +569,7 @@ def test_a_snapshot_is_no_place_for_a_backup(site: Backed, inside: str) -> None:
         if place.name == "repository2":
             site.put_back("repository2")
         with site.open() as repository, pytest.raises(BackupRefusedError, match="or lies in one"):
-            backing_up.backup(repository, place / inside)
+            backup.backup(repository, place / inside)
     assert snapshot(site.kept) == before
 
 
@@ -599,7 +594,7 @@ def test_a_backup_is_of_one_repository(site: Backed, tmp_path: Path) -> None:
         Repository.create(other.path, settings=other) as repository,
         pytest.raises(BackupRefusedError, match="another repository"),
     ):
-        backing_up.backup(repository, site.kept, keep=1)
+        backup.backup(repository, site.kept, keep=1)
     assert snapshot(site.kept) == before
 
 
@@ -647,9 +642,9 @@ def test_a_group_for_a_user_alone_may_write_above(
     with site.open() as repository:
         if is_refused:
             with pytest.raises(BackupRefusedError, match="another folder"):
-                backing_up.backup(repository, disk / "kept")
+                backup.backup(repository, disk / "kept")
         else:
-            assert backing_up.backup(repository, disk / "kept").artifacts == 3
+            assert backup.backup(repository, disk / "kept").artifacts == 3
 
 
 @pytest.mark.parametrize(
@@ -750,14 +745,14 @@ def test_what_comes_first_meanwhile_is_not_replaced(
 ) -> None:
     """Somebody makes a repository in the place while the snapshot is copied."""
     site.back_up()
-    real = backing_up.restoring._checked
+    real = restore._checked
 
     def checked(*arguments: Any) -> Any:
         (site.place / "again").mkdir()
         (site.place / "again" / "mine").write_bytes(b"mine")
         return real(*arguments)
 
-    monkeypatch.setattr(backing_up.restoring, "_checked", checked)
+    monkeypatch.setattr(restore, "_checked", checked)
     with pytest.raises(StorageError):
         site.put_back()
     assert [path.name for path in (site.place / "again").iterdir()] == ["mine"]
@@ -769,7 +764,7 @@ def test_it_is_not_restored_into_its_backup(site: Backed) -> None:
     site.back_up()
     settings = replace(site.settings, path=site.kept / "again")
     with pytest.raises(BackupRefusedError, match="into the folder of its backup"):
-        backing_up.restore(settings, site.kept)
+        restore.restore(settings, site.kept)
 
 
 def test_many_refusals_of_a_revoked_key_hide_nothing(
@@ -811,7 +806,7 @@ def test_a_snapshot_that_is_not_there(site: Backed) -> None:
     with pytest.raises(BackupRefusedError, match="no such snapshot"):
         site.put_back(name="../repository")
     with pytest.raises(StorageError):
-        backing_up.restore(site.at("again"), site.place / "nowhere")
+        restore.restore(site.at("again"), site.place / "nowhere")
 
 
 def test_another_repository_in_a_place_that_is_remembered(site: Backed, tmp_path: Path) -> None:
@@ -860,12 +855,12 @@ def test_postgresql_has_its_own_backups(site: Backed) -> None:
     with site.open() as repository:
         object.__setattr__(repository.parts, "settings", elsewhere)
         with pytest.raises(BackupRefusedError, match="PostgreSQL") as refused:
-            backing_up.backup(repository, site.kept)
+            backup.backup(repository, site.kept)
     assert "pg_dump" in str(refused.value.hint)
     site.back_up()
     elsewhere = replace(site.at("again"), database_url="postgresql://nowhere/x")
     with pytest.raises(BackupRefusedError, match="PostgreSQL"):
-        backing_up.restore(elsewhere, site.kept)
+        restore.restore(elsewhere, site.kept)
 
 
 # ── what is remembered, and what the doctor says ─────────────────────────────
@@ -893,7 +888,7 @@ def test_a_backup_that_cannot_be_remembered_is_made(
     def refuse(*_: object) -> None:
         raise StorageError("no room")
 
-    monkeypatch.setattr(writing, "remember_backup", refuse)
+    monkeypatch.setattr(backup, "remember_backup", refuse)
     with pytest.warns(RepairWarning, match="not remembered here"):
         report = site.back_up()
     assert [each.path.name for each in snapshots_in(site.kept)] == [report.snapshot]
@@ -906,7 +901,7 @@ def test_a_full_disk_is_told_as_the_backups(site: Backed, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise CatalogueError("The database cannot be copied: disk full.")
 
-    monkeypatch.setattr(writing, "copy_database", refuse)
+    monkeypatch.setattr(backup, "copy_database", refuse)
     with pytest.raises(CatalogueError) as refused:
         site.back_up()
     assert "the backup's folder" in str(refused.value.hint)

@@ -175,7 +175,7 @@ def test_progress_is_shown_at_a_terminal_when_it_takes_long(
 ) -> None:
     """A bar for statements and one for payloads, on standard error only, and only if it lasts."""
     monkeypatch.setattr(output, "_PATIENCE_SECONDS", patience)
-    from sealstore.upkeep.verifying import verify_all
+    from sealstore.upkeep.verify import verify_all
 
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setenv("TERM", "xterm")

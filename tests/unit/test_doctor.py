@@ -23,7 +23,7 @@ from sealstore.storage.catalogue import Catalogue, engine
 from sealstore.storage.catalogue.copying import copy_database
 from sealstore.storage.catalogue.inspection import database_place, journal_mode
 from sealstore.upkeep import migration
-from sealstore.upkeep.doctor import database, place
+from sealstore.upkeep.doctor import repository as there
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -445,7 +445,7 @@ def test_a_large_write_ahead_log_is_noted(
     site: Site, monkeypatch: pytest.MonkeyPatch, repository: Repository
 ) -> None:
     """A log that only grows is the sign of a reader that never ends."""
-    monkeypatch.setattr(database, "_LARGE_WAL_BYTES", 16)
+    monkeypatch.setattr(there, "_LARGE_WAL_BYTES", 16)
     repository.store([2], "x", "2")
     assert "wal_checkpoint" in note(site)["fix"]
 
@@ -509,7 +509,7 @@ def test_leftovers_are_noted(site: Site, monkeypatch: pytest.MonkeyPatch) -> Non
     aside.write_bytes(b"")
     assert "moved aside" in note(site)["text"]
     assert not set(FORBIDDEN) & set(site.run("doctor").out)
-    monkeypatch.setattr(place, "_MAX_FILES_LOOKED_AT", 0)
+    monkeypatch.setattr(there, "_MAX_FILES_LOOKED_AT", 0)
     assert "only the first 0 files" in note(site)["text"]
 
 
@@ -525,10 +525,10 @@ def test_files_that_vanish_meanwhile_are_no_trouble(
         def stat(self, **_: object) -> os.stat_result:
             raise FileNotFoundError
 
-    monkeypatch.setattr(place, "_files", lambda _: iter([Vanished()]))
+    monkeypatch.setattr(there, "_files", lambda _: iter([Vanished()]))
     assert checks(site, "note") == []
     monkeypatch.undo()
-    assert list(place._files(site.repository / "not there")) == []
+    assert list(there._files(site.repository / "not there")) == []
 
 
 def test_only_sqlite_has_a_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -543,7 +543,7 @@ def test_only_sqlite_has_a_journal(site: Site, monkeypatch: pytest.MonkeyPatch) 
     said = migration.place(site.settings, Catalogue(elsewhere, lock_file=None))
     assert said.endswith("://ada:***@db/models")
     del site.variables["MODEL_REPO_DATABASE_URL"]
-    monkeypatch.setattr(database, "journal_mode", lambda _: None)
+    monkeypatch.setattr(there, "journal_mode", lambda _: None)
     assert "journal" not in str(
         [check for check in checks(site, "ok") if check["topic"] == "catalogue"]
     )

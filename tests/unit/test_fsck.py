@@ -21,7 +21,8 @@ from sealstore.errors import (
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.upkeep.fsck import FsckReport, Section, fsck, mirror, report
+from sealstore.upkeep.fsck import files, fsck, report
+from sealstore.upkeep.fsck.report import FsckReport, Section
 from tests.bundle_sites import BundleSite
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.sealstore_fixtures import (
@@ -67,7 +68,7 @@ class Scene:
 @pytest.fixture
 def scene(repository: Repository, site: Site, monkeypatch: pytest.MonkeyPatch) -> Scene:
     # What a mirror lacks is told at once.
-    monkeypatch.setattr(mirror, "_JUST_STORED", timedelta())
+    monkeypatch.setattr(files, "_JUST_STORED", timedelta())
     artifact = repository.store([1.5] * 200, "churn", "2026-10", metadata={"stage": "test"})
     other = repository.store("other", "churn", "2026-11")
     removed = repository.store("gone", "fraud", "v1")
@@ -631,8 +632,8 @@ def test_what_happens_meanwhile_is_no_finding(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stored, removed, collected and signed anew while the check runs: nothing is wrong."""
-    from sealstore.upkeep.collecting import collect
-    from sealstore.upkeep.payload_hashing import hash_payloads
+    from sealstore.upkeep.gc import collect
+    from sealstore.upkeep.verify import hash_payloads
 
     def work_meanwhile(*arguments: object, **options: object) -> object:
         scene.repository.store("new", "meanwhile", "1")
@@ -656,7 +657,7 @@ def test_a_store_that_is_about_to_write_its_mirror_is_no_finding(
 ) -> None:
     """For a minute after a store its mirror may be missing, and no longer."""
     missing_mirror(scene)
-    monkeypatch.setattr(mirror, "_JUST_STORED", timedelta(hours=1))
+    monkeypatch.setattr(files, "_JUST_STORED", timedelta(hours=1))
     assert scene.check().findings == []
     change_row(scene.repository, scene.artifact, created="no time")
     assert ("mirror", "MIRROR") not in found(scene.check())
@@ -705,5 +706,5 @@ def test_a_keyring_that_fails_while_it_runs_ends_the_check(
     def fail(*_: object) -> None:
         raise KeyringError("gone")
 
-    monkeypatch.setattr("sealstore.upkeep.fsck.statements.verified_in", fail)
+    monkeypatch.setattr("sealstore.upkeep.fsck.verified_in", fail)
     assert found(scene.check()) == {("catalogue", "KEYRING")}

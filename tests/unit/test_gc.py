@@ -25,9 +25,9 @@ from sealstore.repository.facade import Repository
 from sealstore.storage import mirror_writing
 from sealstore.storage.blobs.contract import CommitOutcome, FileKind
 from sealstore.storage.blobs.local_staging import LocalStagedBlob
-from sealstore.upkeep import collecting
-from sealstore.upkeep.collecting import Candidate, Garbage, GcReport, collect, mirroring, removing
+from sealstore.upkeep import gc
 from sealstore.upkeep.fsck import fsck
+from sealstore.upkeep.gc import Candidate, Garbage, GcReport, collect
 from tests.command_line import Site
 from tests.sealstore_fixtures import (
     hmac_key,
@@ -60,7 +60,7 @@ def removed(repository: Repository) -> Artifact:
 
 def later(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
     """Let gc take it to be so much later: ctime cannot be set."""
-    monkeypatch.setattr(collecting.time, "time", lambda: REAL_TIME() + seconds)  # type: ignore[attr-defined] # its module
+    monkeypatch.setattr(gc.time, "time", lambda: REAL_TIME() + seconds)  # type: ignore[attr-defined] # its module
 
 
 def removed_paths(report: GcReport) -> set[str]:
@@ -364,14 +364,14 @@ def test_what_is_removed_meanwhile_is_not_mirrored(
     for tag in ("removed", "no row"):
         artifact = repository.store(tag, "churn", tag.replace(" ", "-"))
         statement_path(repository, artifact).unlink()
-    write = mirroring.write_missing_mirrors
+    write = gc.write_missing_mirrors
 
     def remove_first(*arguments: Any) -> None:
         repository.remove("churn", "removed")
         run_sql(repository, "DELETE FROM artifact WHERE tag = 'no-row'")
         write(*arguments)
 
-    monkeypatch.setattr(collecting, "write_missing_mirrors", remove_first)
+    monkeypatch.setattr(gc, "write_missing_mirrors", remove_first)
     report = collect(repository, delete=True, grace=0)
     assert (len(report.missing_mirrors), report.mirrored) == (2, 0)
     assert list((repository.root / "statements").rglob("*.json")) == []
@@ -430,14 +430,14 @@ def test_another_file_in_the_tombstones_place_is_not_replaced(
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """What happens between gc's search and its removal: functions to be called then."""
     actions: list[object] = []
-    run = removing.Removal.run
+    run = gc.Removal.run
 
-    def act_and_run(self: removing.Removal, progress: object) -> None:
+    def act_and_run(self: gc.Removal, progress: object) -> None:
         for action in actions:
             action()  # type: ignore[operator] # they are functions
         run(self, progress)  # type: ignore[arg-type] # passed on
 
-    monkeypatch.setattr(removing.Removal, "run", act_and_run)
+    monkeypatch.setattr(gc.Removal, "run", act_and_run)
     return actions
 
 
@@ -583,7 +583,7 @@ def test_removals_are_made_a_few_at_a_time(
     """Each transaction is short, and has its own entry; all is removed in the end."""
     for number in range(7):
         put_payload(repository.blobs, repository.root, b"%d" % number)  # type: ignore[arg-type] # the local store
-    monkeypatch.setattr(removing, "_FILES_A_TRANSACTION", 3)
+    monkeypatch.setattr(gc, "_FILES_A_TRANSACTION", 3)
     heard = []
     report = collect(repository, delete=True, grace=0, progress=lambda *phase: heard.append(phase))
     assert len(report.removed) == 7
@@ -592,7 +592,7 @@ def test_removals_are_made_a_few_at_a_time(
     assert ("removing", 0, 7) in heard
     assert ("removing", 7, 7) in heard
     # However slow the disk, each transaction removes a file.
-    monkeypatch.setattr(removing, "_SECONDS_A_TRANSACTION", -1.0)
+    monkeypatch.setattr(gc, "_REMOVING_SECONDS", -1.0)
     for number in range(2):
         put_payload(repository.blobs, repository.root, b"%d" % number)  # type: ignore[arg-type] # the local store
     assert len(collect(repository, delete=True, grace=0).removed) == 2
@@ -632,7 +632,7 @@ def test_a_repository_that_was_rebuilt_meanwhile_is_left_alone(
         head = msgspec.structs.replace(proof.state.head, epoch=7)
         return replace(proof, state=replace(proof.state, head=head))
 
-    monkeypatch.setattr(collecting, "prove_ledger", of_another_epoch)
+    monkeypatch.setattr(gc, "prove_ledger", of_another_epoch)
     with pytest.raises(RepositoryExchangedError):
         collect(repository, delete=True, grace=0)
     assert payload_path(repository, removed).exists()

@@ -32,7 +32,7 @@ from sealstore.repository.facade import Repository
 from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue, ListFilter
-from sealstore.upkeep.verifying import VerifyReport, verify_all
+from sealstore.upkeep.verify import VerifyReport, verify_all
 from tests.command_line import Site
 from tests.sealstore_fixtures import ed25519_key, hmac_key, run_sql
 
@@ -122,7 +122,7 @@ def test_progress_only_grows_and_ends_at_the_total(
     stored: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both phases are reported, up to their ends."""
-    monkeypatch.setattr("sealstore.upkeep.verifying._REPORT_EVERY", 1)
+    monkeypatch.setattr("sealstore.upkeep.verify._REPORT_EVERY", 1)
     heard: list[tuple[str, int, int]] = []
     report = verify_all(stored, progress=lambda *step: heard.append(step), threads=2)
     statements = [done for what, done, _ in heard if what == "statements"]

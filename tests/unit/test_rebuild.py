@@ -31,11 +31,11 @@ from sealstore.keys.keyring import Role, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.names import request
 from sealstore.repository.facade import Repository
-from sealstore.upkeep import rebuilding
+from sealstore.upkeep import rebuild as rebuild_module
 from sealstore.upkeep.access_log import create_access_log
-from sealstore.upkeep.rebuilding import rebuild
-from sealstore.upkeep.rebuilding.sources import gather
-from sealstore.upkeep.trusting import accept_trust, current_point
+from sealstore.upkeep.rebuild import rebuild
+from sealstore.upkeep.rebuild.sources import gather
+from sealstore.upkeep.trust import accept_trust, current_point
 from tests.alias_moves import approvals, approver
 from tests.bundle_sites import FIRST, BundleSite
 from tests.command_line import Site
@@ -315,8 +315,8 @@ def test_writers_wait_from_before_anything_is_read(
                 seen.append(True)
         return gather(*arguments, **options)
 
-    monkeypatch.setattr(rebuilding, "gather", watched)
-    rebuilding.rebuild(ruins.settings, force=True)
+    monkeypatch.setattr(rebuild_module, "gather", watched)
+    rebuild(ruins.settings, force=True)
     assert seen == []
     ruins.rebuild(force=True)
     assert seen == [True]
@@ -385,7 +385,7 @@ def test_origins_are_carried_on(origin: BundleSite, island: BundleSite, left: st
         shutil.rmtree(root / "origins")
     if left != "catalogue":
         (root / "catalogue.sqlite3").write_bytes(b"")
-    report = rebuilding.rebuild(settings, do_write=True, export=export, force=True)
+    report = rebuild(settings, do_write=True, export=export, force=True)
     codes = {finding.code for finding in report.lost}
     assert codes == ({"ORIGIN_LOST"} if left == "nothing" else set())
     accept_trust(settings, current_point(settings))

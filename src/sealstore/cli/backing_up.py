@@ -30,7 +30,7 @@ def backup(
     What was damaged in an earlier snapshot is mended there. Keys are not in it: keep a copy of the
     keyring somewhere else.
     """
-    from sealstore.upkeep.backing_up import backup as run
+    from sealstore.upkeep.backup import backup as run
 
     with invocation.open() as repository, output.progress() as progress:
         report = run(repository, folder, copy=copy, quick=quick, keep=keep, progress=progress)
@@ -85,8 +85,8 @@ def restore(
     of a state that is older than what this client has seen are refused until an operator says that
     it is right: 'sealstore trust accept --current'.
     """
-    from sealstore.upkeep.backing_up import restore as run
-    from sealstore.upkeep.backing_up import snapshots_in
+    from sealstore.upkeep.backup.snapshot import snapshots_in
+    from sealstore.upkeep.restore import restore as run
 
     if not folder.is_dir():
         raise click.ClickException(f"There is no folder {folder}.")

@@ -12,7 +12,7 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from sealstore.repository.facade import Repository
-    from sealstore.upkeep.verifying import VerifyReport
+    from sealstore.upkeep.verify import VerifyReport
 
 
 @click.command(short_help="Verify artifacts and their payloads.")
@@ -45,7 +45,7 @@ def verify(
         if all_:
             report = _verify_all(repository, name, tag, threads)
         else:
-            from sealstore.upkeep.verifying import verify_one
+            from sealstore.upkeep.verify import verify_one
 
             report = verify_one(repository, name or "", tag or "latest", revision)
     if as_json:
@@ -60,7 +60,7 @@ def _verify_all(
 ) -> VerifyReport:
     from sealstore.errors import ArtifactNotFound
     from sealstore.storage.catalogue import ListFilter
-    from sealstore.upkeep.verifying import verify_all
+    from sealstore.upkeep.verify import verify_all
 
     wanted = ListFilter(name=name, tag=tag)
     with output.progress() as progress:

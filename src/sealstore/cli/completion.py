@@ -96,7 +96,7 @@ def _tags(ctx: click.Context, name: object) -> list[str]:
 
 
 def _snapshots(folder: object) -> list[str]:
-    from sealstore.upkeep.backing_up import snapshots_in
+    from sealstore.upkeep.backup.snapshot import snapshots_in
 
     return [each.path.name for each in snapshots_in(Path(str(folder)))]
 

@@ -11,7 +11,7 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.upkeep.rebuilding import RebuildReport
+    from sealstore.upkeep.rebuild.plan import RebuildReport
 
 _SHOWN = 20
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -54,7 +54,7 @@ def rebuild(
     new history is a new epoch, which an admin's key begins: each client refuses it until 'sealstore
     trust accept --current'.
     """
-    from sealstore.upkeep.rebuilding import rebuild as run
+    from sealstore.upkeep.rebuild import rebuild as run
 
     if do_write:
         output.confirm("Put a new catalogue in the place of the old one?", yes=yes)

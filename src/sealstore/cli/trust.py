@@ -40,7 +40,7 @@ def show(invocation: Invocation, everything: bool, as_json: bool) -> int:
     """
     from sealstore.trust.locations import known_locations
     from sealstore.trust.record import TrustRecord
-    from sealstore.upkeep.trusting import remembered
+    from sealstore.upkeep.trust import remembered
 
     settings = invocation.settings()
     if everything:
@@ -134,7 +134,7 @@ def init(invocation: Invocation, file: Path, as_json: bool) -> int:
 
     For a new container or machine, and wherever MODEL_REPO_FIRST_USE=refuse is set.
     """
-    from sealstore.upkeep.trusting import begin_trust, read_history_checkpoint
+    from sealstore.upkeep.trust import begin_trust, read_history_checkpoint
 
     settings = invocation.settings()
     record = begin_trust(settings, read_history_checkpoint(settings, file))
@@ -168,7 +168,7 @@ def accept(
     is damaged: find out first which state of the repository is right. What was remembered is kept
     in a file beside it.
     """
-    from sealstore.upkeep.trusting import current_point, read_history_checkpoint
+    from sealstore.upkeep.trust import current_point, read_history_checkpoint
 
     if current == (file is not None):
         raise click.UsageError("Give either --checkpoint FILE or --current.")
@@ -186,7 +186,7 @@ def _accept(
 ) -> int:
     """Show what is remembered beside ``point``, ask, and replace it."""
     from sealstore.trust.record import TrustRecord
-    from sealstore.upkeep.trusting import accept_trust, remembered
+    from sealstore.upkeep.trust import accept_trust, remembered
 
     known = remembered(settings)
     if known is None:

@@ -11,8 +11,8 @@ from sealstore.cli import output
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.upkeep.collecting import Candidate, GcReport
-    from sealstore.upkeep.fsck import FsckReport
+    from sealstore.upkeep.fsck.report import FsckReport
+    from sealstore.upkeep.gc import Candidate, GcReport
 
 _SHOWN: Final = 20
 
@@ -99,7 +99,7 @@ def gc(
     What is needed is proven first, from the signed head and the history: where anything is wrong,
     nothing is removed and the exit code is 1. What was removed is put on record in the history.
     """
-    from sealstore.upkeep.collecting import collect
+    from sealstore.upkeep.gc import collect
 
     with invocation.open() as repository, output.progress() as progress:
         report = collect(

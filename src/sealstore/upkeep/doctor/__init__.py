@@ -15,21 +15,24 @@ from sealstore.repository import environment as running
 from sealstore.repository.settings import Variable
 from sealstore.storage.catalogue.inspection import sqlite_version
 from sealstore.storage.layout import REPOSITORY_FILE
-from sealstore.upkeep.doctor.backups import check_backup
 from sealstore.upkeep.doctor.check import Check, Level
-from sealstore.upkeep.doctor.configuration import check_configuration
-from sealstore.upkeep.doctor.database import check_catalogue
-from sealstore.upkeep.doctor.head import check_head
-from sealstore.upkeep.doctor.keys import can_store, check_keyring, check_signing
-from sealstore.upkeep.doctor.place import (
+from sealstore.upkeep.doctor.client import (
+    can_store,
+    check_configuration,
+    check_keyring,
+    check_signing,
+    check_trust,
+)
+from sealstore.upkeep.doctor.repository import (
+    check_backup,
+    check_catalogue,
     check_folders,
+    check_head,
     check_leftovers,
     check_settings,
     check_space,
 )
-from sealstore.upkeep.doctor.runtime import check_hetida
-from sealstore.upkeep.doctor.trust import check_trust
-from sealstore.upkeep.doctor.writing import check_writer, check_written
+from sealstore.upkeep.doctor.runtime import check_hetida, check_writer, check_written
 
 __all__ = ["Check", "Level", "doctor"]
 

@@ -1,18 +1,29 @@
-"""hetida designer: whether its stock functions, which sign nothing, would still be in use."""
+"""What runs here: hetida designer's runtime, and the writer of payloads."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
+from sealstore import limits
+from sealstore.errors import SealstoreError
+from sealstore.formats.pickling.writer_trial import trial
 from sealstore.hetida.legacy_folder import LATEST_SUFFIX, splits
+from sealstore.ledger.entries import decode_history_entry
+from sealstore.repository.assembly import open_catalogue
+from sealstore.repository.settings import Settings
+from sealstore.repository.storing import FALLBACK
 from sealstore.upkeep.doctor.check import Check
 
-_TOPIC: Final = "hetida"
+# ── hetida designer ───────────────────────────────────────────────────────────
+
+
+_HETIDA: Final = "hetida"
 _RUNTIME: Final = "hetdesrun"
 _INSTALL: Final = (
     "add to the runtime's hetdesrun_config.py: import sealstore.hetida; sealstore.hetida.install()"
@@ -41,7 +52,7 @@ def check_hetida(root: Path, environment: Mapping[str, str]) -> list[Check]:
     if files:
         checks.append(
             Check.wrong(
-                _TOPIC,
+                _HETIDA,
                 f"hetida designer's stock functions have written here: {len(files)} entries that"
                 f" nobody signed, such as {files[0].name}",
                 f"{_INSTALL}; then bring them in with 'sealstore adopt', and move them away",
@@ -81,10 +92,75 @@ def _check_runtime(environment: Mapping[str, str]) -> Check:
     except subprocess.TimeoutExpired:
         code = -1
     if code == 0:
-        return Check.ok(_TOPIC, "its Store Object and Load Object use sealstore here")
+        return Check.ok(_HETIDA, "its Store Object and Load Object use sealstore here")
     if code == _NOT_INSTALLED:
         text = "its runtime here would store and load with its stock functions, unsigned"
-        return Check.wrong(_TOPIC, text, _INSTALL)
+        return Check.wrong(_HETIDA, text, _INSTALL)
     text = "its runtime is here and cannot be imported: what its functions are is not known"
     fix = "run 'sealstore doctor' with the runtime's own environment and in its folder"
-    return Check.wrong(_TOPIC, text, fix)
+    return Check.wrong(_HETIDA, text, fix)
+
+
+# ── the writer ────────────────────────────────────────────────────────────────
+
+
+_WRITER: Final = "writer"
+_WRITTEN: Final = "written"
+
+
+def check_writer() -> Check:
+    """Whether joblib has to write what is stored from here, and why.
+
+    A process that stores counts its own fallbacks, and this is another process. So representative
+    objects are written, by the interpreter and the packages that run here.
+    """
+    reasons = {kind: reason for kind, reason in trial().items() if reason is not None}
+    if not reasons:
+        return Check.ok(_WRITER, "the fast writer writes every kind of object", fallbacks=0)
+    told = "; ".join(f"{kind} ({reason})" for kind, reason in reasons.items())
+    return Check.note(
+        _WRITER,
+        f"joblib writes, as well and more slowly: {told}",
+        "report it with the versions below; the logger 'sealstore.formats.pickling.writer' names"
+        " each such store",
+        fallbacks=len(reasons),
+        reasons=reasons,
+    )
+
+
+def check_written(settings: Settings) -> list[Check]:
+    """How many of the newest stores joblib had to write, by the history's own words.
+
+    They are not proven here, and decide nothing. A history that cannot be read is told elsewhere.
+    """
+    try:
+        reasons, looked_at = _newest_fallbacks(settings)
+    except SealstoreError:
+        return []
+    count = reasons.total()
+    text = f"joblib wrote {count} of the payloads of the newest {looked_at} changes"
+    if not count:
+        return [Check.ok(_WRITTEN, text, written=0, changes=looked_at)]
+    told = "; ".join(f"{reason} ({times})" for reason, times in reasons.most_common())
+    return [
+        Check.note(
+            _WRITTEN,
+            f"{text}, as well and more slowly: {told}",
+            "report the reasons with the versions below; loads of them are as fast as of others",
+            written=count,
+            changes=looked_at,
+            reasons=dict(reasons),
+        )
+    ]
+
+
+def _newest_fallbacks(settings: Settings) -> tuple[Counter[str], int]:
+    catalogue = open_catalogue(settings.path.absolute(), settings)
+    try:
+        with catalogue.read() as rows:
+            newest = rows.history.newest_rows(limit=limits.MAX_LIST_ROWS)
+    finally:
+        catalogue.engine.dispose()
+    entries = [decode_history_entry(row.entry, row.sequence) for row in newest]
+    reasons = (entry.details.get(FALLBACK) for entry in entries)
+    return Counter(reason for reason in reasons if isinstance(reason, str)), len(newest)

@@ -34,8 +34,8 @@ from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.storage import layout
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import Reading, require_current_schema
-from sealstore.upkeep.fsck.mirror import mirrored_ref
-from sealstore.upkeep.trusting import read_history_checkpoint
+from sealstore.upkeep.fsck.files import mirrored_ref
+from sealstore.upkeep.trust import read_history_checkpoint
 from sealstore.verification import verify_head
 
 Roots = dict[int, list[tuple[str, str]]]

@@ -27,12 +27,9 @@ from sealstore.storage import creation, layout
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue.failures import catalogue_errors
 from sealstore.storage.catalogue.writers_queue import writers_queue
-from sealstore.upkeep.rebuilding.planning import Plan, plan
-from sealstore.upkeep.rebuilding.report import RebuildReport
-from sealstore.upkeep.rebuilding.sources import OldCatalogue, Sources, gather, old_catalogue
-from sealstore.upkeep.rebuilding.writing import Work, write
-
-__all__ = ["RebuildReport", "rebuild"]
+from sealstore.upkeep.rebuild.plan import Plan, RebuildReport, plan
+from sealstore.upkeep.rebuild.sources import OldCatalogue, Sources, gather, old_catalogue
+from sealstore.upkeep.rebuild.write import Work, write
 
 
 def rebuild(

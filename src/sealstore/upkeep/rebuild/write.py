@@ -43,9 +43,8 @@ from sealstore.storage.catalogue import (
     upgrade,
 )
 from sealstore.storage.catalogue.replacing import replaced_catalogue
-from sealstore.upkeep.rebuilding.planning import Plan
-from sealstore.upkeep.rebuilding.report import RebuildReport
-from sealstore.upkeep.rebuilding.sources import Candidate, OldCatalogue, Sources
+from sealstore.upkeep.rebuild.plan import Plan, RebuildReport
+from sealstore.upkeep.rebuild.sources import Candidate, OldCatalogue, Sources
 from sealstore.verification import verify_head
 
 _REPORT_EVERY = 500

@@ -1,4 +1,13 @@
-"""Making a snapshot: a repository of its own, of what the proven history leaves."""
+"""Backing up and restoring: each snapshot is a whole repository, of which files are shared.
+
+``backup`` copies the database by SQLite's online backup, proves the copy's history and map as
+``fsck`` does, and puts beside it every payload and statement that the proven history leaves. A
+payload that an earlier snapshot has is linked from there; one of the same file system from the
+repository. A snapshot gets its name when it is whole and synced, so that none is ever incomplete.
+
+``restore`` copies a snapshot beside its place, checks everything there, and only then moves it.
+Neither keys nor trust states are in a backup.
+"""
 
 from __future__ import annotations
 
@@ -48,19 +57,24 @@ from sealstore.storage.catalogue import (
 )
 from sealstore.storage.catalogue.copying import copy_database
 from sealstore.storage.catalogue.engine import SQLITE_FILE
-from sealstore.upkeep.backing_up.apart import apart, refusal
-from sealstore.upkeep.backing_up.folder import exclusive_backup_folder
-from sealstore.upkeep.backing_up.payloads import SnapshotPayloads, sync_folder
-from sealstore.upkeep.backing_up.record import BackupRecord, remember_backup
-from sealstore.upkeep.backing_up.report import BackupReport
-from sealstore.upkeep.backing_up.snapshots import (
+from sealstore.upkeep.backup.folder import (
+    BackupRecord,
+    exclusive_backup_folder,
+    remember_backup,
+)
+from sealstore.upkeep.backup.snapshot import (
     INCOMPLETE,
+    BackupReport,
+    SnapshotPayloads,
+    apart,
     drop_all_but,
+    refusal,
     snapshot_name,
     snapshots_in,
+    sync_folder,
 )
 from sealstore.upkeep.fsck import fsck
-from sealstore.upkeep.fsck.mirror import mirrored_ref
+from sealstore.upkeep.fsck.files import mirrored_ref
 from sealstore.verification import Proven
 
 _MEND_FIRST: Final = (
