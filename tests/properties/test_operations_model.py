@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sealstore.admin.key_exporting import export_public
+from sealstore.admin.keyring_file import export_public
 from sealstore.bundles import Continuity
 from sealstore.bundles.checking import origin_trust, verify_bundle
 from sealstore.bundles.creating import create_bundle

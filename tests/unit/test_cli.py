@@ -12,7 +12,7 @@ import pytest
 
 import sealstore
 import sealstore.cli
-from sealstore.admin.key_making import NEW_KEY_ALGORITHMS
+from sealstore.admin.keyring_file import NEW_KEY_ALGORITHMS
 from sealstore.cli import keys as keys_module
 from sealstore.cli import setup
 from sealstore.cli.app import COMMANDS, command_line

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import NoSigningKeyError
 from sealstore.keys import HmacSha256, Role, State, read_hmac_key_file, read_keyring_file
 from sealstore.repository.facade import Repository

@@ -31,11 +31,10 @@ from sealstore.audit.chains import (
     decode_entry,
     require_later,
 )
-from sealstore.audit.checkpoints import require_expected
+from sealstore.audit.documents import open_any_head, require_expected
 from sealstore.audit.files import new_file, opened
 from sealstore.audit.findings import Findings
 from sealstore.audit.hashing import Hashed
-from sealstore.audit.proofs import open_any_head
 from sealstore.audit.verifying import REFUSALS, ChainReport, ComparedWith
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
 from sealstore.ledger import AccessHead, Head, verify_entries

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.bundles import (
     BundleFile,
     Evidence,

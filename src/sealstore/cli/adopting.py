@@ -12,7 +12,7 @@ from sealstore.cli.completion import complete_name, complete_tag
 from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
-    from sealstore.admin.adopting import Adoption
+    from sealstore.admin.adoption import Adoption
     from sealstore.formats.pickling.inspection import Inspection
 
 
@@ -46,8 +46,8 @@ def inspect(
 
     The exit code is 1 if anything speaks against loading it.
     """
-    from sealstore.admin.inspecting import inspect as inspect_target
-    from sealstore.admin.inspecting import inspect_again
+    from sealstore.admin.adoption import inspect as inspect_target
+    from sealstore.admin.adoption import inspect_again
 
     if (name is None) == (path is None):
         raise click.UsageError("Say what: NAME [TAG], or --file PATH.")
@@ -66,7 +66,7 @@ def inspect(
 
 def _show_inspection(inspection: Inspection, *, as_json: bool) -> int:
     if as_json:
-        from sealstore.admin.inspecting import inspection_to_json
+        from sealstore.admin.adoption import inspection_to_json
 
         output.document(inspection_to_json(inspection))
         return FAILED if inspection.findings else DONE
@@ -122,8 +122,8 @@ def adopt(
     No file is ever loaded, and none is changed. Without --sign nothing is stored either. The exit
     code is 1 if a file is refused, or if its name needs a mapping.
     """
-    from sealstore.admin.adopting import Outcome
-    from sealstore.admin.adopting import adopt as adopt_files
+    from sealstore.admin.adoption import Outcome
+    from sealstore.admin.adoption import adopt as adopt_files
     from sealstore.hetida.legacy_folder import find_files, read_mapping
 
     files = find_files(paths, None if mapping is None else read_mapping(mapping))
@@ -145,7 +145,7 @@ def adopt(
 
 
 def _show_adoptions(adoptions: list[Adoption], *, signed: bool) -> None:
-    from sealstore.admin.adopting import Outcome
+    from sealstore.admin.adoption import Outcome
 
     rows = []
     for adoption in adoptions:

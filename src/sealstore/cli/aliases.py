@@ -62,7 +62,7 @@ def set_(
     as_json: bool,
 ) -> int:
     """Let ALIAS of NAME mean TAG, in its newest revision or the given one."""
-    from sealstore.admin.approval_work import read_approvals
+    from sealstore.admin.approvals import read_approvals
 
     given = read_approvals(approvals)
     with invocation.open() as repository:
@@ -93,7 +93,7 @@ def rollback(
     That is a move of its own: of a protected alias, it needs approvals of its own, too ('approve
     request' without a TAG). A second rollback leads back.
     """
-    from sealstore.admin.approval_work import read_approvals
+    from sealstore.admin.approvals import read_approvals
 
     given = read_approvals(approvals)
     with invocation.open() as repository:
@@ -246,7 +246,7 @@ def protect(
     It holds for every load from then on: what the alias means already needs them, too. A move that
     is made with approvals before the alias is protected loads on without a break.
     """
-    from sealstore.admin.approval_work import aliases_named, protect_alias
+    from sealstore.admin.approvals import aliases_named, protect_alias
 
     with invocation.open() as repository:
         names = ", ".join(found.name for found in aliases_named(repository, alias))
@@ -293,7 +293,7 @@ def unprotect(
     invocation: Invocation, alias: str, actor: str | None, yes: bool, as_json: bool
 ) -> int:
     """Let moves of ALIAS need no approvals any more; an admin key signs that."""
-    from sealstore.admin.approval_work import unprotect_alias
+    from sealstore.admin.approvals import unprotect_alias
 
     with invocation.open() as repository:
         output.confirm(f"Let moves of {alias} need no approvals any more?", yes=yes)

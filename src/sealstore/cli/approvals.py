@@ -80,7 +80,7 @@ def request(
     Without TAG it is the rollback: to what the alias meant before its last move. The request is for
     the very next move under the settings of today; any other change of the alias outdates it.
     """
-    from sealstore.admin.approval_work import write_request
+    from sealstore.admin.approvals import write_request
 
     if tag is None and revision is not None:
         raise click.UsageError("--revision goes with a TAG.")
@@ -117,7 +117,7 @@ def sign(
     approver compares it with what is to be approved, by the statement's SHA-256 above all
     ('sealstore show').
     """
-    from sealstore.admin.approval_work import read_request, sign_approval, write_new_file
+    from sealstore.admin.approvals import read_request, sign_approval, write_new_file
     from sealstore.admin.keyring_file import configured_keyring
 
     settings = invocation.settings()
@@ -151,7 +151,7 @@ def apply(
 
     It is refused if anything has changed since the request was written.
     """
-    from sealstore.admin.approval_work import read_approvals, read_request
+    from sealstore.admin.approvals import read_approvals, read_request
 
     move, given = read_request(request), read_approvals(approvals)
     with invocation.open() as repository:

@@ -102,7 +102,7 @@ def _checkpoints(
     settings: Settings, paths: tuple[Path, ...]
 ) -> dict[ChainName, HistoryCheckpoint | AccessCheckpoint]:
     from sealstore.audit.chains import chain_of
-    from sealstore.audit.checkpoints import read_checkpoint
+    from sealstore.audit.documents import read_checkpoint
 
     points: dict[ChainName, HistoryCheckpoint | AccessCheckpoint] = {}
     for path in paths:
@@ -188,7 +188,7 @@ def report(
     FILE is one HTML page without scripts, which fetches nothing. The exit code is 1 if the ledger
     does not verify; the page then says so on top.
     """
-    from sealstore.audit.reporting import write_report
+    from sealstore.audit.report import write_report
 
     with output.progress() as progress:
         found = write_report(

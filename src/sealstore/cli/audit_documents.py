@@ -43,7 +43,7 @@ def checkpoint(
     --since' later finds any rewriting or truncation of what is there now.
     """
     from sealstore.audit.chains import ChainName, open_ledger
-    from sealstore.audit.checkpoints import make_checkpoint
+    from sealstore.audit.documents import make_checkpoint
     from sealstore.audit.files import new_file
 
     with open_ledger(invocation.settings()) as ledger:
@@ -83,8 +83,8 @@ def consistency(invocation: Invocation, old: Path, new: Path | None, as_json: bo
     Without NEW: in what is there now. The proof is verified before it is shown.
     """
     from sealstore.audit.chains import open_ledger
-    from sealstore.audit.checkpoints import consistency as consistency_of
-    from sealstore.audit.checkpoints import read_checkpoint
+    from sealstore.audit.documents import consistency as consistency_of
+    from sealstore.audit.documents import read_checkpoint
 
     settings = invocation.settings()
     older = read_checkpoint(settings, old).checkpoint
@@ -123,8 +123,8 @@ def prove(invocation: Invocation, sequence: int, chain: str, file: Path | None, 
     import msgspec
 
     from sealstore.audit.chains import ChainName, open_ledger
+    from sealstore.audit.documents import prove_entry
     from sealstore.audit.files import new_file
-    from sealstore.audit.proofs import prove_entry
 
     with open_ledger(invocation.settings()) as ledger:
         document = prove_entry(ledger, ChainName(chain), sequence)
@@ -150,7 +150,7 @@ def check_proof(invocation: Invocation, file: Path, as_json: bool) -> int:
 
     import msgspec
 
-    from sealstore.audit.proofs import check_proof as checked
+    from sealstore.audit.documents import check_proof as checked
 
     proven = checked(invocation.settings(), file)
     if as_json:

@@ -86,7 +86,7 @@ def generate(
                 " of --algorithm, --role and --repository."
             )
         return _generate_key_file(settings, key_file, as_json)
-    from sealstore.admin.key_making import default_repositories, generate_key
+    from sealstore.admin.keyring_file import default_repositories, generate_key
     from sealstore.keys import Role
     from sealstore.keys.keyring import DEFAULT_ROLES
 
@@ -105,7 +105,7 @@ def generate(
 
 
 def _generate_key_file(settings: Settings, path: Path, as_json: bool) -> int:
-    from sealstore.admin.key_making import write_hmac_key_file
+    from sealstore.admin.keyring_file import write_hmac_key_file
 
     material = write_hmac_key_file(path.absolute(), outside=settings.path)
     if as_json:
@@ -325,7 +325,7 @@ def export(
     its public part into the keyring here. HMAC keys have no public part: who can verify with one
     can sign with it.
     """
-    from sealstore.admin.key_exporting import export_for_loader, export_public
+    from sealstore.admin.keyring_file import export_for_loader, export_public
     from sealstore.keys import write_keyring_file
 
     if public and loader:
@@ -390,7 +390,7 @@ def import_(
     gets those of the given roles that it has there. A key that is here already stays as it is.
     Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
     """
-    from sealstore.admin.key_importing import import_keys, plan_import
+    from sealstore.admin.keyring_file import import_keys, plan_import
     from sealstore.keys import Role
 
     settings, wanted = invocation.settings(), [Role(role) for role in roles]

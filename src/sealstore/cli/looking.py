@@ -55,7 +55,7 @@ def list_artifacts(
     Each statement is verified (payloads are not read: see 'verify'). Rows that do not pass are
     marked REFUSED, with the reason, and the exit code is 1.
     """
-    from sealstore.audit.walk import walk_rows
+    from sealstore.audit.contents import walk_rows
     from sealstore.errors import SealstoreError
 
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]] = []
@@ -100,7 +100,7 @@ def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) 
 def _list_json(
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]], next_after: int | None
 ) -> dict[str, Any]:
-    from sealstore.audit.finding import Finding, claimed_ref
+    from sealstore.audit.findings import Finding, claimed_ref
     from sealstore.errors import SealstoreError
 
     artifacts, refused = [], []

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from sealstore.audit.finding import Finding
+    from sealstore.audit.findings import Finding
     from sealstore.repository.progress import Progress
 
 _USAGE: Final = 2

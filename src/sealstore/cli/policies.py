@@ -21,7 +21,7 @@ def policy() -> None:
 @pass_invocation
 def show(invocation: Invocation, as_json: bool) -> int:
     """Show the repository's policy, and the site's (MODEL_REPO_POLICY) beside it."""
-    from sealstore.admin.policy_work import policy_toml
+    from sealstore.admin.policies import policy_toml
     from sealstore.formats.pickling.policy_file import settings_of
 
     with invocation.open() as repository:
@@ -54,7 +54,7 @@ def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bo
 
     The exit code is 1 if any artifact is refused.
     """
-    from sealstore.admin.policy_work import check_policy
+    from sealstore.admin.policies import check_policy
     from sealstore.formats.pickling.verdicts import Level
     from sealstore.storage.catalogue import ListFilter
 
@@ -95,7 +95,7 @@ def learn(invocation: Invocation) -> int:
 
     What is dangerous is not learned: 'sealstore policy check' shows it.
     """
-    from sealstore.admin.policy_work import learn_policy, policy_toml
+    from sealstore.admin.policies import learn_policy, policy_toml
 
     with invocation.open() as repository:
         for text in policy_toml(learn_policy(repository)).splitlines():
@@ -109,7 +109,7 @@ def learn(invocation: Invocation) -> int:
 def set_(invocation: Invocation, file: Path) -> int:
     """Sign a policy.toml into the repository's settings, with an admin key."""
     from sealstore.admin.keyring_file import configured_keyring
-    from sealstore.admin.policy_work import set_policy
+    from sealstore.admin.policies import set_policy
 
     settings = invocation.settings()
     changed = set_policy(settings, configured_keyring(settings), file)

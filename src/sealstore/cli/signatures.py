@@ -74,7 +74,7 @@ def _resign_settings(invocation: Invocation, accept: str | None, as_json: bool) 
     import msgspec
 
     from sealstore.admin.keyring_file import configured_keyring
-    from sealstore.admin.settings_signature import resign_settings
+    from sealstore.admin.signatures import resign_settings
 
     configured = invocation.settings()
     signature = resign_settings(configured, configured_keyring(configured), accept=accept)
@@ -104,7 +104,7 @@ def _resign_artifacts(
     invocation: Invocation, key: str | None, actor: str | None, as_json: bool
 ) -> int:
     from sealstore.admin.key_changes import key_named
-    from sealstore.admin.resigning import resign_all
+    from sealstore.admin.signatures import resign_all
 
     with invocation.open() as repository, output.progress() as progress:
         key_id = None if key is None else key_named(repository.keyring, key).key_id

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sealstore import limits
-from sealstore.audit.note_keys import open_checkpoint_of
+from sealstore.audit.documents import open_checkpoint_of
 from sealstore.errors import (
     KnownLocationError,
     RepositoryMismatchError,

@@ -25,9 +25,8 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from sealstore.audit.contents import shown
-from sealstore.audit.finding import Finding
-from sealstore.audit.ledger_proof import prove_ledger
+from sealstore.audit.contents import prove_ledger, shown
+from sealstore.audit.findings import Finding
 from sealstore.errors import CatalogueTamperedError
 from sealstore.keys import Role
 from sealstore.repository.facade import Repository

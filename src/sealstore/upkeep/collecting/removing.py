@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sealstore.audit.ledger_proof import LedgerProof, stored_since
+from sealstore.audit.contents import LedgerProof, stored_since
 from sealstore.errors import RepositoryExchangedError, StorageError
 from sealstore.ledger import Frontier
 from sealstore.repository import environment

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.names import ArtifactRef
 from sealstore.storage.blobs import StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile

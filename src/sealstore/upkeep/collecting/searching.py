@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sealstore.audit.contents import Contents
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.errors import SealstoreError
 from sealstore.names import ArtifactRef, request
 from sealstore.repository.assembly import Parts

@@ -9,11 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sealstore.audit.alias_audit import audit_aliases
 from sealstore.audit.chains import AccessSource, HistorySource, Ledger
-from sealstore.audit.finding import Finding
-from sealstore.audit.ledger_proof import LedgerProof, prove_ledger, stored_since
-from sealstore.audit.verifying import verify_source
+from sealstore.audit.contents import LedgerProof, prove_ledger, stored_since
+from sealstore.audit.findings import Finding
+from sealstore.audit.verifying import audit_aliases, verify_source
 from sealstore.errors import (
     AccessLogNotFoundError,
     ArtifactNotFound,

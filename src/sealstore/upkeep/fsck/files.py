@@ -7,7 +7,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import Final
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.files import OPEN_FOLDER
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import LOCK_FILE

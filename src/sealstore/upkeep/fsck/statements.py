@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from sealstore.audit.contents import shown
-from sealstore.audit.finding import claimed_ref
-from sealstore.audit.ledger_proof import LedgerProof
+from sealstore.audit.contents import LedgerProof, shown
+from sealstore.audit.findings import claimed_ref
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.ledger import HistoryCheckpoint
 
 
