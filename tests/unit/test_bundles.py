@@ -12,19 +12,16 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.bundles import (
+from sealstore.bundles.file import is_bundle, open_bundle, write_bundle
+from sealstore.bundles.format import (
+    HEADER_BYTES,
+    MAGIC,
     SinceEvidence,
     encode_hints,
-    is_bundle,
-    never_seen,
-    open_bundle,
-    open_evidence,
     read_hints,
     sealed_index,
-    verify_evidence,
-    write_bundle,
 )
-from sealstore.bundles.format import HEADER_BYTES, MAGIC
+from sealstore.bundles.verification import never_seen, open_evidence, verify_evidence
 from sealstore.errors import (
     BundleFormatError,
     BundleRefusedError,

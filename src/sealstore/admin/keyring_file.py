@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sealstore.bundles import is_bundle
 from sealstore.bundles.checking import bundle_keys
+from sealstore.bundles.file import is_bundle
 from sealstore.errors import (
     ConfigurationError,
     KeyringError,

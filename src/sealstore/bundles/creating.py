@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sealstore.bundles import (
-    ArtifactEvidence,
-    Evidence,
-    SinceEvidence,
-    encode_hints,
-    open_bundle,
-    write_bundle,
-)
-from sealstore.bundles.writing import CopyPayload, Write
+from sealstore.bundles.file import CopyPayload, Write, open_bundle, write_bundle
+from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence, encode_hints
 from sealstore.errors import BundleRefusedError, CatalogueTamperedError, LedgerTamperedError
 from sealstore.keys import HmacSha256, State
 from sealstore.ledger import (

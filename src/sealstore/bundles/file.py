@@ -1,12 +1,14 @@
-"""Reading a bundle: the file is opened once, and its evidence read once, into memory.
+"""A bundle's file: opened once and its evidence read into memory; or written whole, or not at all.
 
 Nothing is verified here but digests, which find damage; see ``verification``.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +21,11 @@ from sealstore.bundles.format import (
     read_evidence,
     read_header,
     read_index,
+    sealed_index,
 )
 from sealstore.errors import (
     BundleFormatError,
+    BundleRefusedError,
     PayloadDigestError,
     PayloadMissingError,
     PayloadSizeError,
@@ -29,6 +33,9 @@ from sealstore.errors import (
 )
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.reading import hash_file
+
+# ── reading ──────────────────────────────────────────────────────────────────
+
 
 # O_NONBLOCK: opening a FIFO must not wait for a writer.
 _OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -175,3 +182,88 @@ def _size_of_regular(descriptor: int, path: Path) -> int:
     if not stat.S_ISREG(status.st_mode):
         raise BundleFormatError("This is not a regular file.", path=path, hint="check {path}.")
     return status.st_size
+
+
+# ── writing ──────────────────────────────────────────────────────────────────
+
+
+Write = Callable[[bytes | memoryview], object]
+CopyPayload = Callable[[str, Write], object]
+"""Writes the payload with this SHA-256, or raises."""
+
+_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
+"""What file systems such as FAT, which memory sticks have, answer to a hard link."""
+
+
+def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: bool) -> int:
+    """Write a bundle, mode 0600.
+
+    Args:
+        path: the file.
+        evidence: all of it but the payloads.
+        copy: writes one payload; asked for each in the order of the file.
+        replace: whether a file that is there gives way.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        BundleFormatError: nobody would read such a bundle; nothing was written.
+        BundleRefusedError: there is a file, and it is not to be replaced.
+        StorageError: the file system refused; what was there is there still.
+    """
+    lead, parts = sealed_index(evidence)
+    if not replace and os.path.lexists(path):
+        raise _exists(path)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".sealstore-", dir=path.parent)
+        staged = Path(name)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                for part in (lead, *parts):
+                    stream.write(part)
+                for sha256 in sorted(evidence.payloads):
+                    copy(sha256, stream.write)
+                stream.flush()
+                os.fsync(descriptor)
+                size = stream.tell()
+            _place(staged, path, replace=replace)
+            _sync_folder(path.parent)
+        finally:
+            staged.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The bundle cannot be written ({error.strerror}).", path=path, hint="check {path}."
+        ) from error
+    return size
+
+
+def _place(staged: Path, path: Path, *, replace: bool) -> None:
+    if not replace:
+        try:
+            # A link, unlike a renaming, never replaces what appeared there meanwhile.
+            path.hardlink_to(staged)
+        except FileExistsError:
+            raise _exists(path) from None
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+        else:
+            return
+        if os.path.lexists(path):
+            raise _exists(path)
+    staged.replace(path)
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _exists(path: Path) -> BundleRefusedError:
+    return BundleRefusedError(
+        "The file exists already.", path=path, hint="choose another, or replace it with --force."
+    )
