@@ -376,7 +376,7 @@ def _damaged() -> BundleFormatError:
     return BundleFormatError("The bundle is damaged: a part of it is not what its index says.")
 
 
-# ── the keys that a bundle carries: hints for people, with which nothing is verified 
+# ── the keys that a bundle carries: hints for people, with which nothing is verified
 
 
 def encode_hints(keyring: Keyring, key_ids: Collection[str], repository: str) -> bytes:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sealstore.cli import output
-from sealstore.cli.completion import complete_key
-from sealstore.cli.invocation import DONE, Invocation, pass_invocation, path_given
-from sealstore.cli.setup import ALGORITHMS
+from sealstore.cli.admin import ALGORITHMS
+from sealstore.cli.invocation import DONE, Invocation, complete_key, pass_invocation, path_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
