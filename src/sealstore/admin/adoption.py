@@ -7,16 +7,15 @@ hashes, signs and stores that same memory, taking nothing from the other but its
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from sealstore import limits
-from sealstore.errors import LimitExceededError, PayloadFileError, SealstoreError, StorageError
+from sealstore import files, limits
+from sealstore.errors import LimitExceededError, SealstoreError
 from sealstore.formats.pickling.confinement import inspect_confined
 from sealstore.formats.pickling.inspection import Inspection, inspect_memory
 from sealstore.formats.pickling.resolution import imports_to_sign
@@ -28,9 +27,6 @@ from sealstore.repository.progress import Progress, no_progress
 from sealstore.storage.blobs.reading import copy_sealed
 
 # ── files ────────────────────────────────────────────────────────────────────
-
-
-_OPEN: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,25 +58,14 @@ def payload_file(path: Path) -> Iterator[PayloadFile]:
         path: a regular file; its last part must not be a link.
 
     Raises:
-        PayloadFileError: not a regular file.
         LimitExceededError: larger than any payload may be.
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or is no regular file.
     """
-    try:
-        source = os.open(path, _OPEN)
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be read ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
-    try:
-        status = os.fstat(source)
-        if not stat.S_ISREG(status.st_mode):
-            raise PayloadFileError("This is not a regular file.", path=path, hint="check {path}.")
-        if status.st_size > limits.MAX_PAYLOAD_BYTES:
+    with files.reading("file", path), files.opened(path) as source:
+        size = os.fstat(source.fileno()).st_size
+        if size > limits.MAX_PAYLOAD_BYTES:
             raise LimitExceededError("The file is larger than any payload may be.", path=path)
-        sealed, memory = copy_sealed(source, status.st_size)
-    finally:
-        os.close(source)
+        sealed, memory = copy_sealed(source.fileno(), size)
     try:
         yield PayloadFile(sealed, memory.view)
     finally:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from sealstore import files
 from sealstore.bundles.checking import bundle_keys
 from sealstore.bundles.file import is_bundle
 from sealstore.errors import (
@@ -183,12 +183,9 @@ def write_hmac_key_file(path: Path, *, outside: Path) -> HmacSha256:
         )
     material = HmacSha256.generate()
     try:
-        # O_EXCL: never over a secret that is there, and through no link.
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        # Never over a secret that is there, and through no link.
+        with files.new_file(path, replacing=False, mode=0o600) as file:
             file.write(material.to_bytes().hex().encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(descriptor)
     except OSError as error:
         raise KeyringError(
             f"The key file cannot be written ({error.strerror}).",

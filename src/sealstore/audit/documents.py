@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.audit.chains import (
     AuditedChain,
     ChainName,
@@ -29,7 +29,6 @@ from sealstore.audit.chains import (
     proof_between,
     require_later,
 )
-from sealstore.audit.files import read_capped
 from sealstore.audit.verifying import head_json
 from sealstore.errors import (
     LedgerFormatError,
@@ -147,7 +146,8 @@ def read_checkpoint(settings: Settings, path: Path) -> VerifiedCheckpoint:
         VerificationError: a signature is refused, or none is of a known key.
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
-    data = read_capped(path, limits.MAX_CHECKPOINT_BYTES, "checkpoint")
+    with files.reading("checkpoint", path):
+        data = files.read(path, limits.MAX_CHECKPOINT_BYTES, follow_links=True)
     verified = open_checkpoint_of(settings.key_source().current(), data)
     require_expected(settings, verified.checkpoint.repository)
     return verified
@@ -215,10 +215,6 @@ def consistency(ledger: Ledger, older: Checkpoint, newer: Checkpoint | None) -> 
 
 
 # ── proofs of entries ────────────────────────────────────────────────────────
-
-
-MAX_PROOF_BYTES: Final = 256 * 1024
-"""Bytes of a proof's document: the largest entry and head in base64, and 63 hashes."""
 
 
 class ProofDocument(
@@ -325,7 +321,8 @@ def check_proof(settings: Settings, path: Path) -> ProvenEntry:
         VerificationError: it proves nothing.
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
-    data = read_capped(path, MAX_PROOF_BYTES, "proof")
+    with files.reading("proof", path):
+        data = files.read(path, limits.MAX_PROOF_BYTES, follow_links=True)
     try:
         document = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -100,8 +100,8 @@ def create_bundle(
         AccessLogError: the exports cannot be put on record.
         ArtifactNotFound: one of them is not there.
         VerificationError, CatalogueTamperedError: one is refused, or its payload; there is no file.
-        BundleRefusedError: there is a file already, or ``since`` is another repository's.
-        StorageError, CatalogueError: disk or database failed.
+        BundleRefusedError: ``since`` is another repository's.
+        StorageError, CatalogueError: there is a file already, or disk or database failed.
     """
     parts = repository.parts
     older = None if since is None else _point_of(since, parts)

@@ -5,15 +5,13 @@ Nothing is verified here but digests, which find damage; see ``verification``.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
-import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from sealstore import files
 from sealstore.bundles.format import (
     HEADER_BYTES,
     MAGIC,
@@ -25,20 +23,14 @@ from sealstore.bundles.format import (
 )
 from sealstore.errors import (
     BundleFormatError,
-    BundleRefusedError,
     PayloadDigestError,
     PayloadMissingError,
     PayloadSizeError,
-    StorageError,
 )
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.reading import hash_file
 
 # ── reading ──────────────────────────────────────────────────────────────────
-
-
-# O_NONBLOCK: opening a FIFO must not wait for a writer.
-_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 class BundleFile:
@@ -100,9 +92,8 @@ class BundleFile:
                 f"The payload has {stored} bytes in the bundle; {size} were signed.", hint=_HINT
             )
         try:
-            hash_file(self._descriptor, size, write, offset=offset).require(digests)
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
+            with files.reading("bundle", self._path):
+                hash_file(self._descriptor, size, write, offset=offset).require(digests)
         except (PayloadSizeError, PayloadDigestError) as error:
             error.hint = _HINT
             raise
@@ -133,55 +124,32 @@ def open_bundle(path: Path) -> Iterator[BundleFile]:
         BundleFormatError: it is no bundle, or a damaged one.
         StorageError: it cannot be read.
     """
-    with _reading_errors(path):
-        descriptor = os.open(path, _OPEN)
-    try:
-        with _reading_errors(path):
-            bundle = BundleFile(descriptor, _size_of_regular(descriptor, path), path)
+    with ExitStack() as stack:
+        with _reading(path):
+            file = stack.enter_context(files.opened(path, follow_links=True)).fileno()
+            bundle = BundleFile(file, os.fstat(file).st_size, path)
         yield bundle
-    finally:
-        os.close(descriptor)
 
 
 def is_bundle(path: Path) -> bool:
     """Whether a file begins as a bundle does.
 
     Raises:
-        BundleFormatError: it is no regular file.
         StorageError: it cannot be read.
     """
-    with _reading_errors(path):
-        descriptor = os.open(path, _OPEN)
-        try:
-            _size_of_regular(descriptor, path)
-            return os.pread(descriptor, len(MAGIC), 0) == MAGIC
-        finally:
-            os.close(descriptor)
+    with _reading(path), files.opened(path, follow_links=True) as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 @contextmanager
-def _reading_errors(path: Path) -> Iterator[None]:
-    """Tell what the file system refuses as an error about the bundle, and name the file."""
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in errors about a bundle, those of the file system among them."""
     try:
-        yield
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        with files.reading("bundle", path):
+            yield
     except BundleFormatError as error:
         error.path = os.fspath(path)
         raise
-
-
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"The file cannot be read ({error.strerror}).", path=path, hint="check the file {path}."
-    )
-
-
-def _size_of_regular(descriptor: int, path: Path) -> int:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleFormatError("This is not a regular file.", path=path, hint="check {path}.")
-    return status.st_size
 
 
 # ── writing ──────────────────────────────────────────────────────────────────
@@ -190,9 +158,6 @@ def _size_of_regular(descriptor: int, path: Path) -> int:
 Write = Callable[[bytes | memoryview], object]
 CopyPayload = Callable[[str, Write], object]
 """Writes the payload with this SHA-256, or raises."""
-
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-"""What file systems such as FAT, which memory sticks have, answer to a hard link."""
 
 
 def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: bool) -> int:
@@ -209,61 +174,16 @@ def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: 
 
     Raises:
         BundleFormatError: nobody would read such a bundle; nothing was written.
-        BundleRefusedError: there is a file, and it is not to be replaced.
-        StorageError: the file system refused; what was there is there still.
+        StorageError: there is a file, and it is not to be replaced; or the file system refused.
+            What was there is there still.
     """
     lead, parts = sealed_index(evidence)
-    if not replace and os.path.lexists(path):
-        raise _exists(path)
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".sealstore-", dir=path.parent)
-        staged = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                for part in (lead, *parts):
-                    stream.write(part)
-                for sha256 in sorted(evidence.payloads):
-                    copy(sha256, stream.write)
-                stream.flush()
-                os.fsync(descriptor)
-                size = stream.tell()
-            _place(staged, path, replace=replace)
-            _sync_folder(path.parent)
-        finally:
-            staged.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The bundle cannot be written ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
-    return size
-
-
-def _place(staged: Path, path: Path, *, replace: bool) -> None:
-    if not replace:
-        try:
-            # A link, unlike a renaming, never replaces what appeared there meanwhile.
-            path.hardlink_to(staged)
-        except FileExistsError:
-            raise _exists(path) from None
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-        else:
-            return
-        if os.path.lexists(path):
-            raise _exists(path)
-    staged.replace(path)
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _exists(path: Path) -> BundleRefusedError:
-    return BundleRefusedError(
-        "The file exists already.", path=path, hint="choose another, or replace it with --force."
-    )
+    with (
+        files.writing("bundle", path),
+        files.new_file(path, replacing=replace, mode=0o600) as file,
+    ):
+        for part in (lead, *parts):
+            file.write(part)
+        for sha256 in sorted(evidence.payloads):
+            copy(sha256, file.write)
+        return file.tell()

@@ -251,14 +251,12 @@ def checkpoint(
     """
     from sealstore.audit.chains import ChainName, open_ledger
     from sealstore.audit.documents import make_checkpoint
-    from sealstore.audit.files import new_file
 
     with open_ledger(invocation.settings()) as ledger:
         made = make_checkpoint(ledger, ChainName(chain))
         if file is not None:
             _warn_of_place(ledger, file)
-            with new_file(file, force=force) as written:
-                written.write(made.note)
+            output.write(file, made.note, force=force)
     if as_json:
         output.document(made.to_json())
     elif file is None:
@@ -331,15 +329,14 @@ def prove(invocation: Invocation, sequence: int, chain: str, file: Path | None, 
 
     from sealstore.audit.chains import ChainName, open_ledger
     from sealstore.audit.documents import prove_entry
-    from sealstore.audit.files import new_file
 
     with open_ledger(invocation.settings()) as ledger:
         document = prove_entry(ledger, ChainName(chain), sequence)
     if file is None:
         output.document(msgspec.to_builtins(document))
     else:
-        with new_file(file, force=force) as written:
-            written.write(msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+        data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
+        output.write(file, data, force=force)
         output.line(f"proof of entry {sequence}: {file}")
     return DONE
 

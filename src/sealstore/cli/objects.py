@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
-import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,9 +25,6 @@ if TYPE_CHECKING:
     from sealstore.admin.adoption import Adoption
     from sealstore.formats.pickling.inspection import Inspection
     from sealstore.repository.facade import Repository
-
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK})
-"""What file systems without hard links say, those of memory cards for one."""
 
 COMPRESSIONS: Final = ("zlib", "gzip", "bz2", "lzma", "xz", "lz4")
 _IMPORT_PATH: Final = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -161,49 +155,10 @@ def export(
         if target is None:
             sys.stdout.buffer.write(payload)
             sys.stdout.buffer.flush()
-        elif not _write(target, payload, force=force):
-            raise click.ClickException(f"{target} exists; --force replaces it.")
+        else:
+            output.write(target, payload, force=force, mode=0o600)
     output.note(f"exported {artifact.ref}: {output.size_text(artifact.size)}")
     return DONE
-
-
-def _write(target: Path, payload: memoryview, *, force: bool) -> bool:
-    """Write a file of mode 0600 at once. Returns whether it was: not over another without force."""
-    from sealstore.errors import StorageError
-
-    try:
-        descriptor, name = tempfile.mkstemp(prefix=".sealstore-", dir=target.parent)
-        staged = Path(name)
-        try:
-            with os.fdopen(descriptor, "wb") as stream:
-                stream.write(payload)
-                stream.flush()
-                os.fsync(descriptor)
-            return _move(staged, target, force=force)
-        finally:
-            staged.unlink(missing_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be written ({error.strerror}).", path=target, hint="check {path}."
-        ) from error
-
-
-def _move(staged: Path, target: Path, *, force: bool) -> bool:
-    if not force:
-        try:
-            # A link, unlike a renaming, never replaces what appeared there meanwhile.
-            target.hardlink_to(staged)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-        else:
-            return True
-        if os.path.lexists(target):
-            return False
-    staged.replace(target)
-    return True
 
 
 # ── remove ───────────────────────────────────────────────────────────────────
