@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
 from sealstore.audit.chains import ChainName, open_ledger
-from sealstore.audit.checkpoints import consistency
+from sealstore.audit.documents import consistency
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Key, Keyring, new_key

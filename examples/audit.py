@@ -20,11 +20,16 @@ import msgspec
 
 from sealstore import Keyring, Repository, SealstoreError
 from sealstore.audit.chains import ChainName, open_ledger
-from sealstore.audit.checkpoints import consistency, make_checkpoint, read_checkpoint
+from sealstore.audit.documents import (
+    check_proof,
+    consistency,
+    make_checkpoint,
+    prove_entry,
+    read_checkpoint,
+)
 from sealstore.audit.exporting import export_chain, verify_export
 from sealstore.audit.log import LogFilter, log_page
-from sealstore.audit.proofs import check_proof, prove_entry
-from sealstore.audit.reporting import write_report
+from sealstore.audit.report import write_report
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import new_key

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
-from sealstore.bundles import Evidence, open_bundle, sealed_index
 from sealstore.bundles.checking import BundleReport, verify_bundle
 from sealstore.bundles.creating import create_bundle
-from sealstore.bundles.format import HEADER_BYTES, MAGIC
+from sealstore.bundles.file import open_bundle
+from sealstore.bundles.format import HEADER_BYTES, MAGIC, Evidence, sealed_index
 from sealstore.bundles.importing import ImportReport, import_bundle
 from sealstore.keys.keyring import Key, Keyring
 from sealstore.names import parse_request

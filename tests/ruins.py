@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sealstore.audit.chains import ChainName, open_ledger
-from sealstore.audit.checkpoints import make_checkpoint
+from sealstore.audit.documents import make_checkpoint
 from sealstore.audit.exporting import export_chain
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.keyring import Key, Keyring

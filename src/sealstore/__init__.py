@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from sealstore.admin.inspecting import inspect as inspect
+    from sealstore.admin.adoption import inspect as inspect
     from sealstore.errors import ArtifactNotFound as ArtifactNotFound
     from sealstore.errors import EnvironmentMismatchWarning as EnvironmentMismatchWarning
     from sealstore.errors import SealstoreError as SealstoreError
@@ -40,7 +40,7 @@ _HOMES: Final = {
     "Repository": "sealstore.repository.facade",
     "SealstoreError": "sealstore.errors",
     "VerificationError": "sealstore.errors",
-    "inspect": "sealstore.admin.inspecting",
+    "inspect": "sealstore.admin.adoption",
 }
 
 __all__ = ["__version__", *sorted(_HOMES)]  # noqa: PLE0604 (the names above, made on first use)

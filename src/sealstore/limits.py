@@ -68,6 +68,9 @@ few milliseconds, which a thread that has to wait for a busy processor does not 
 MANY_THREADS_BYTES: Final = 64 * MIB
 """Payloads from this size on have their BLAKE3 digest computed by several threads."""
 
+MAX_MAPPING_BYTES: Final = 16 * MIB
+"""Bytes of the TOML file that says names and tags of files to adopt: some 100,000 of them."""
+
 MAX_HASH_THREADS: Final = 4
 """Threads that compute one BLAKE3 digest: from there on the memory is slower than they are."""
 
@@ -221,6 +224,9 @@ MAX_HEAD_ENVELOPE_BYTES: Final = 24 * KIB
 MAX_CHECKPOINT_BYTES: Final = 64 * KIB
 """Bytes of a checkpoint: its few lines and the signatures of many witnesses (nearly 5 kB each, if
 they are post-quantum)."""
+
+MAX_PROOF_BYTES: Final = 256 * KIB
+"""Bytes of the proof of an entry: the largest entry and head in base64, and 63 hashes."""
 
 MAX_NOTE_SIGNATURES: Final = 64
 """Signatures of a checkpoint: C2SP asks for at least 16."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,

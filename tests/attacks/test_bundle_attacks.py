@@ -22,16 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sealstore import limits
-from sealstore.bundles import (
-    Evidence,
-    VerifiedArtifact,
-    checking,
-    encode_hints,
-    importing,
-    open_bundle,
-    verification,
-)
-from sealstore.bundles.format import HEADER_BYTES, MAGIC
+from sealstore.bundles import checking, importing, verification
+from sealstore.bundles.file import open_bundle
+from sealstore.bundles.format import HEADER_BYTES, MAGIC, Evidence, encode_hints
+from sealstore.bundles.verification import VerifiedArtifact
 from sealstore.errors import (
     ArtifactNotFound,
     BundleFormatError,

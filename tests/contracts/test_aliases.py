@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import ArtifactInUseError, NotApprovedError
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository

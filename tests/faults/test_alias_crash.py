@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import ArtifactNotFound
 from sealstore.repository.facade import Repository
 from tests.faults import alias_operations

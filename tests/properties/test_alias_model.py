@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sealstore.admin.key_exporting import export_public
-from sealstore.bundles import Continuity
+from sealstore.admin.keyring_file import export_public
 from sealstore.bundles.checking import origin_trust, verify_bundle
 from sealstore.bundles.creating import create_bundle
 from sealstore.bundles.importing import import_bundle
+from sealstore.bundles.verification import Continuity
 from sealstore.errors import AliasInTheWayError
 from sealstore.names import parse_request
 from tests.properties import modelled_site

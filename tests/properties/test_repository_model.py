@@ -20,8 +20,7 @@ from hypothesis.stateful import (
 )
 
 from sealstore.admin.key_changes import retire_key, revoke_key, rotate_key
-from sealstore.admin.key_making import generate_key
-from sealstore.admin.keyring_file import keys_in_file
+from sealstore.admin.keyring_file import generate_key, keys_in_file
 from sealstore.errors import (
     ArtifactNotFound,
     NotSerialisableError,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from sealstore import errors
-from sealstore.admin.adopting import Adoption, Outcome, adopt
+from sealstore.admin.adoption import Adoption, Outcome, adopt
 from sealstore.hetida.legacy_folder import find_files, read_mapping, splits
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository.facade import Repository
@@ -164,13 +164,13 @@ def unconfined(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inspections that the kernel did not confine."""
     import dataclasses
 
-    from sealstore.admin import payload_files
+    from sealstore.admin import adoption
     from sealstore.formats.pickling.confinement import inspect_confined
 
     def inspect(descriptor: int) -> object:
         return dataclasses.replace(inspect_confined(descriptor), confinement=("cpu-time",))
 
-    monkeypatch.setattr(payload_files, "inspect_confined", inspect)
+    monkeypatch.setattr(adoption, "inspect_confined", inspect)
 
 
 @pytest.mark.usefixtures("unconfined")

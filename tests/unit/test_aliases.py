@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from sealstore import limits
-from sealstore.audit.alias_audit import audit_aliases
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import (
     AliasInTheWayError,
     ApprovalMismatchError,

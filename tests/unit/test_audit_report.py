@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sealstore.audit import charts, page
+from sealstore.audit import drawing, report
+from sealstore.audit.drawing import Markup, element, escaped, joined
 from sealstore.audit.figures import Figures, Tally, most_frequent
-from sealstore.audit.markup import Markup, element, escaped, joined
 from sealstore.audit.verifying import AuditReport
 from sealstore.ledger.entries import AccessRequest, Actor
 from tests.audited import SIZE, Audited
@@ -180,7 +180,7 @@ def test_a_column_s_height_is_its_count() -> None:
     """Granted below refused; one refusal among thousands is still seen."""
     entries = [access_entry(sequence=number + 1) for number in range(3_000)]
     made = figures(*entries, refused(at="2026-11-23T13:00:00.000000Z"))
-    drawn = Page(charts.columns(made.periods(48)))
+    drawn = Page(drawing.columns(made.periods(48)))
     rects = [found for name, found in drawn.elements if name == "rect"]
     assert [found["class"] for found in rects] == ["granted", "refused"]
     assert float(rects[0]["height"] or 0) == pytest.approx(214 * 3_000 / 3_000, rel=0.01)
@@ -194,7 +194,7 @@ def test_a_column_s_height_is_its_count() -> None:
 )
 def test_lines_stand_at_round_numbers(largest: int, expected: tuple[int, int]) -> None:
     """1, 2, 5 and their tens, and enough of them."""
-    assert charts._scale(largest) == expected
+    assert drawing._scale(largest) == expected
 
 
 # ── markup ───────────────────────────────────────────────────────────────────
@@ -227,7 +227,7 @@ def test_an_actor_s_text_stays_text() -> None:
     evil = "<script>alert('x')</script>\u202e"
     by = Actor(user=evil, host=evil, process=1, actor=evil)
     made = figures(refused(by=by, context=evil), history_entry(by=by))
-    shown = Page(page.page("ab" * 16, AuditReport(), made, NOON).decode())
+    shown = Page(report.page("ab" * 16, AuditReport(), made, NOON).decode())
     assert "script" not in {name for name, _ in shown.elements}
     assert shown.text.count("<script>") == 7
     assert "\u202e" not in shown.text
@@ -243,7 +243,7 @@ def test_long_lists_say_how_much_is_left_out() -> None:
         )
         for number in range(520)
     ]
-    text = Page(page.page("ab" * 16, AuditReport(), figures(*entries), NOON).decode()).text
+    text = Page(report.page("ab" * 16, AuditReport(), figures(*entries), NOON).decode()).text
     assert "and 508 more" in text
     assert "and 20 more" in text
     assert "m519:1@3" in text

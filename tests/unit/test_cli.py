@@ -12,9 +12,9 @@ import pytest
 
 import sealstore
 import sealstore.cli
-from sealstore.admin.key_making import NEW_KEY_ALGORITHMS
+from sealstore.admin.keyring_file import NEW_KEY_ALGORITHMS
+from sealstore.cli import admin
 from sealstore.cli import keys as keys_module
-from sealstore.cli import setup
 from sealstore.cli.app import COMMANDS, command_line
 from sealstore.keys.algorithms import ALGORITHMS
 from sealstore.keys.keyring import Role
@@ -107,7 +107,7 @@ def test_every_command_has_a_line_in_the_overview(site: Site) -> None:
 
 def test_choices_are_what_the_keys_offer() -> None:
     """The choices, written out so that help need not import keys, are the ones that there are."""
-    assert set(NEW_KEY_ALGORITHMS) == set(setup.ALGORITHMS) < set(ALGORITHMS)
+    assert set(NEW_KEY_ALGORITHMS) == set(admin.ALGORITHMS) < set(ALGORITHMS)
     assert tuple(Role) == keys_module.ROLES
 
 

@@ -242,7 +242,7 @@ def test_export_works_where_there_are_no_hard_links(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     target = tmp_path / "out"
     site.run("export", "x", "1", target, *force)
     assert joblib.load(target) == {"n": 2}
@@ -272,7 +272,7 @@ def test_an_unexpected_refusal_of_a_link_is_told(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    monkeypatch.setattr(os, "link", refuse)
     ran = site.run("export", "x", "1", tmp_path / "out", code=1)
     assert "No space left" in ran.err
     assert not (tmp_path / "out").exists()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import NoSigningKeyError
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Role, State

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.signatures import settings_key_id
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Role, State, new_key
 from sealstore.repository.facade import Repository

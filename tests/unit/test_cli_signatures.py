@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.signatures import settings_key_id
 from sealstore.keys.keyring import Role, State
 from sealstore.repository.facade import Repository
 from tests.command_line import Site

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.cli import output
 from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site

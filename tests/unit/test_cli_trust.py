@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sealstore import limits
-from sealstore.audit.note_keys import note_key, open_checkpoint_of
+from sealstore.audit.documents import note_key, open_checkpoint_of
 from sealstore.errors import RevokedKeyError, UnknownKeyError
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.ledger.checkpoint import seal_checkpoint

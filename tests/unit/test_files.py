@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sealstore import files
+from sealstore.errors import ArtifactNotFound, StorageError
 
 
 @pytest.fixture
@@ -286,6 +288,74 @@ def test_the_content_is_synced_before_the_name_and_the_folder_after(
     assert seen == ["sync file", "rename", "sync folder"] * 2
 
 
+@pytest.fixture
+def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system such as FAT, which memory sticks have."""
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refused)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_streamed_file_never_takes_the_place_of_another(
+    links: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """What somebody else puts there meanwhile stays, on any file system; so does what was there."""
+    if not links:
+        request.getfixturevalue("without_links")
+
+    def write(name: str, *, appearing: bool) -> None:
+        with files.new_file(tmp_path / name, replacing=False) as file:
+            file.write(b"new")
+            if appearing:
+                (tmp_path / name).write_bytes(b"somebody else's")
+
+    write("new", appearing=False)
+    assert (tmp_path / "new").read_bytes() == b"new"
+    with pytest.raises(FileExistsError):
+        write("taken", appearing=True)
+    with pytest.raises(FileExistsError):
+        write("taken", appearing=False)
+    assert (tmp_path / "taken").read_bytes() == b"somebody else's"
+    assert left(tmp_path) == ["new", "taken"]
+
+
+def test_a_file_system_that_refuses_links_is_told(tmp_path: Path) -> None:
+    """Only one that knows no links is worked around; a full one is not."""
+    with (
+        failing("link"),
+        pytest.raises(OSError, match="No space"),
+        files.new_file(tmp_path / "name", replacing=False),
+    ):
+        pass
+    assert left(tmp_path) == []
+
+
+def test_what_the_file_system_says_of_a_named_file_is_told_to_its_user(tmp_path: Path) -> None:
+    """The error says what cannot be done, with which file, and what to do."""
+    (tmp_path / "there").touch()
+    with (
+        pytest.raises(StorageError, match=r"proof cannot be read \(No such file") as told,
+        files.reading("proof", tmp_path / "absent"),
+    ):
+        files.read(tmp_path / "absent", 1)
+    assert told.value.path == str(tmp_path / "absent")
+    for path, what in (("there", r"file exists.*--force"), ("no/file", "proof cannot be written")):
+        with pytest.raises(StorageError, match=what), files.writing("proof", tmp_path / path):
+            files.write_new(tmp_path / path, b"", mode=0o600)
+
+
+@pytest.mark.parametrize("telling", [files.reading, files.writing])
+def test_an_error_that_says_more_is_kept(
+    telling: Callable[[str, Path], AbstractContextManager[None]], tmp_path: Path
+) -> None:
+    """An artifact that is not there is no file that cannot be read."""
+    with pytest.raises(ArtifactNotFound), telling("file", tmp_path):
+        raise ArtifactNotFound("no such artifact")
+
+
 def test_a_streamed_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     """Until the block ends well, nothing has the name."""
     with files.new_file(tmp_path / "name", replacing=False) as file:
@@ -373,6 +443,7 @@ def test_a_folder_that_must_not_be_a_link_is_none(tmp_path: Path) -> None:
 TRY = """
 import os, sys
 from sealstore import files
+from sealstore.errors import ArtifactNotFound, StorageError
 descriptor = os.open(sys.argv[1], os.O_RDWR)
 try:
     with files.holding(descriptor, shared=sys.argv[2] == "shared", waiting=False):

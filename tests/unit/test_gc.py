@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sealstore.audit.ledger_proof import prove_ledger
+from sealstore.audit.contents import prove_ledger
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,

@@ -14,10 +14,10 @@ import pytest
 from sealstore import limits
 from sealstore.admin.creation import initialise
 from sealstore.admin.key_changes import consequences, key_named, revoke_key, rotate_key
-from sealstore.admin.key_making import new_material
-from sealstore.admin.resigning import resign_all
-from sealstore.audit.finding import Finding, claimed_ref
-from sealstore.audit.walk import walk_rows
+from sealstore.admin.keyring_file import new_material
+from sealstore.admin.signatures import resign_all
+from sealstore.audit.contents import walk_rows
+from sealstore.audit.findings import Finding, claimed_ref
 from sealstore.errors import (
     CatalogueError,
     CatalogueTamperedError,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sealstore import errors
-from sealstore.admin.policy_work import set_policy
+from sealstore.admin.policies import set_policy
 from sealstore.formats.policies import Policies, read_policy_file
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from sealstore.admin.approval_work import protect_alias
+from sealstore.admin.approvals import protect_alias
 from sealstore.admin.key_changes import rotate_key
-from sealstore.audit.alias_audit import audit_aliases
 from sealstore.audit.chains import ChainName, open_ledger
 from sealstore.audit.exporting import export_chain
+from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import (
     ArtifactNotFound,
     NoSigningKeyError,

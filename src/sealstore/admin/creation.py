@@ -7,9 +7,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore.admin.key_making import DEFAULT_ALGORITHM, new_material
-from sealstore.admin.keyring_file import configured_keyring, keyring_change
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.keyring_file import (
+    DEFAULT_ALGORITHM,
+    configured_keyring,
+    keyring_change,
+    new_material,
+)
+from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import NoSigningKeyError, RepositoryMismatchError, SealstoreError
 from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, new_key
 from sealstore.repository.facade import Repository

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from sealstore.admin.key_making import new_material
-from sealstore.admin.keyring_file import configured_keyring, keyring_change, keys_in_file
-from sealstore.admin.settings_signature import settings_key_id
+from sealstore.admin.keyring_file import (
+    configured_keyring,
+    keyring_change,
+    keys_in_file,
+    new_material,
+)
+from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import (
     KeyringError,
     NoSigningKeyError,

@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.audit.chains import (
     AuditedChain,
     ChainName,
@@ -31,11 +31,9 @@ from sealstore.audit.chains import (
     decode_entry,
     require_later,
 )
-from sealstore.audit.checkpoints import require_expected
-from sealstore.audit.files import new_file, opened
+from sealstore.audit.documents import open_any_head, require_expected
 from sealstore.audit.findings import Findings
 from sealstore.audit.hashing import Hashed
-from sealstore.audit.proofs import open_any_head
 from sealstore.audit.verifying import REFUSALS, ChainReport, ComparedWith
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
 from sealstore.ledger.head import AccessHead, Head
@@ -97,7 +95,11 @@ def export_chain(
         StorageError: the file is there already, or the file system refused.
     """
     [source] = ledger.chosen(chain)
-    with source.open() as audited, new_file(path, force=force) as file:
+    with (
+        source.open() as audited,
+        files.writing("export", path),
+        files.new_file(path, replacing=force) as file,
+    ):
         header = _Header(chain.value, base64.b64encode(audited.envelope).decode("ascii"))
         file.write(msgspec.json.encode(header) + b"\n")
         verify_entries(_written(audited, file, progress), audited.head.size, audited.root)
@@ -167,7 +169,7 @@ def verify_export(
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
         LedgerFormatError: it is no export. What is refused otherwise is a finding.
     """
-    with opened(path, "export") as file:
+    with files.reading("export", path), files.opened(path, follow_links=True) as file:
         export = read_export(settings, file)
         report = ChainReport(export.chain, Findings(export.chain))
         report.head, report.key_id = checkpoint_of(export.head), export.key_id

@@ -1,14 +1,63 @@
-"""What an audit finds: with the chain, the place in it, and what to do."""
+"""Refusals as values, to be counted, shown and written as JSON: of artifacts, and of chains."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from sealstore.audit.chains import ChainName
-from sealstore.audit.finding import Finding
 from sealstore.errors import LedgerTamperedError, SealstoreError
+from sealstore.storage.catalogue import ArtifactRow
+
+# ── about an artifact ────────────────────────────────────────────────────────
+
+
+_MAX_CLAIM_CHARACTERS: Final = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is wrong, with which artifact, and what to do.
+
+    Attributes:
+        artifact: the artifact concerned, as its row claims; None where none can be named.
+        code: the error's stable code.
+        message: what is wrong.
+        hint: what to do.
+    """
+
+    artifact: str | None
+    code: str
+    message: str
+    hint: str
+
+    @classmethod
+    def of(cls, error: SealstoreError, artifact: str | None = None) -> Self:
+        """The finding that ``error`` is, about ``artifact`` unless the error names one."""
+        hint = error.hint.replace("{path}", error.path or "")
+        return cls(error.artifact or artifact, error.code, error.message, hint)
+
+    def to_json(self) -> dict[str, Any]:
+        """It as JSON values."""
+        return {
+            "artifact": self.artifact,
+            "code": self.code,
+            "message": self.message,
+            "toDo": self.hint,
+        }
+
+
+def claimed_ref(row: ArtifactRow) -> str:
+    """Which artifact a row claims to be: unverified, of any type and length in the database."""
+    name, tag, revision = (
+        str(claim)[:_MAX_CLAIM_CHARACTERS] for claim in (row.name, row.tag, row.revision)
+    )
+    return f"{name}:{tag}@{revision}"
+
+
+# ── about a chain ────────────────────────────────────────────────────────────
+
 
 MAX_SHOWN: Final = 100
 """Rows of one chain that are told one by one: who has read of a hundred knows what to do."""

@@ -21,7 +21,7 @@ from sealstore.audit.chains import (
     row_differences,
     searched_values,
 )
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.audit.verifying import REFUSALS
 from sealstore.errors import LedgerTamperedError, SealstoreError
 from sealstore.ledger.entries import Act, Event, Outcome

@@ -9,15 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore.audit.finding import Finding
-from sealstore.bundles import (
-    BundleFile,
-    Evidence,
+from sealstore.audit.findings import Finding
+from sealstore.bundles.file import BundleFile, open_bundle
+from sealstore.bundles.format import Evidence, read_hints
+from sealstore.bundles.verification import (
     VerifiedArtifact,
     VerifiedBundle,
-    open_bundle,
     open_evidence,
-    read_hints,
     require_nothing_else,
     verify_artifact,
 )

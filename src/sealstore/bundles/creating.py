@@ -8,15 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sealstore.bundles import (
-    ArtifactEvidence,
-    Evidence,
-    SinceEvidence,
-    encode_hints,
-    open_bundle,
-    write_bundle,
-)
-from sealstore.bundles.writing import CopyPayload, Write
+from sealstore.bundles.file import CopyPayload, Write, open_bundle, write_bundle
+from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence, encode_hints
 from sealstore.errors import BundleRefusedError, CatalogueTamperedError, LedgerTamperedError
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import State
@@ -103,8 +96,8 @@ def create_bundle(
         AccessLogError: the exports cannot be put on record.
         ArtifactNotFound: one of them is not there.
         VerificationError, CatalogueTamperedError: one is refused, or its payload; there is no file.
-        BundleRefusedError: there is a file already, or ``since`` is another repository's.
-        StorageError, CatalogueError: disk or database failed.
+        BundleRefusedError: ``since`` is another repository's.
+        StorageError, CatalogueError: there is a file already, or disk or database failed.
     """
     parts = repository.parts
     older = None if since is None else _point_of(since, parts)

@@ -1,4 +1,4 @@
-r"""The format of bundles: bytes to values and back, with no I/O.
+"""The format of bundles: bytes to values and back, with no I/O.
 
 A bundle is one file, read from front to back. All of it is accounted for, so that nothing can be
 hidden in it, and nothing follows it::
@@ -29,18 +29,28 @@ digest, too: what a bundle says is decided in ``verification``, by signatures an
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Annotated, Final
 
 import msgspec
 
 from sealstore import limits
-from sealstore.errors import BundleFormatError, InvalidNameError, StatementFormatError
+from sealstore.errors import (
+    BundleFormatError,
+    InvalidNameError,
+    KeyringFormatError,
+    StatementFormatError,
+)
+from sealstore.keys.algorithms import Ed25519Public
+from sealstore.keys.keyring import Key, Keyring
+from sealstore.keys.sources import decode_keyring
+from sealstore.keys.writing import encode_keyring, public_keyring
 from sealstore.ledger.authenticated_map import ROWS
 from sealstore.ledger.merkle import HASH_BYTES
 from sealstore.names import ArtifactRef, request
+from sealstore.signed.envelope import Scope
 from sealstore.signed.statement import PayloadSize, Positive, Sha256Hex, decode_canonical
 
 MAGIC: Final = b"\x89sealbundle1\r\n\x1a\n"
@@ -366,3 +376,37 @@ def _hashes(data: bytes) -> tuple[bytes, ...]:
 
 def _damaged() -> BundleFormatError:
     return BundleFormatError("The bundle is damaged: a part of it is not what its index says.")
+
+
+# ── the keys that a bundle carries: hints for people, with which nothing is verified
+
+
+def encode_hints(keyring: Keyring, key_ids: Collection[str], repository: str) -> bytes:
+    """The public parts of keys, for a bundle of a repository; none of an HMAC key, which has none.
+
+    Args:
+        keyring: the keys.
+        key_ids: which ones.
+        repository: the only one that whoever adds such a key will trust it for.
+    """
+    public = public_keyring(Keyring.of(key for key in keyring if key.key_id in key_ids))
+    scope = Scope(frozenset([repository]))
+    return encode_keyring(Keyring.of(replace(key, scope=scope) for key in public))
+
+
+def read_hints(data: bytes) -> tuple[Key, ...]:
+    """The public keys in a bundle.
+
+    Raises:
+        BundleFormatError: they do not decode strictly, or one is no public key.
+    """
+    try:
+        keyring = decode_keyring(data)
+    except KeyringFormatError as error:
+        raise BundleFormatError(f"The keys in the bundle are refused: {error.message}") from error
+    if any(key.algorithm != Ed25519Public.algorithm for key in keyring):
+        raise BundleFormatError(
+            "The bundle holds a secret key, which no bundle does.",
+            hint="tell whoever made it, and have the key revoked: others may have it now.",
+        )
+    return tuple(keyring)

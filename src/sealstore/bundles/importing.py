@@ -16,15 +16,14 @@ from typing import Any
 
 import msgspec
 
-from sealstore.bundles import (
-    BundleFile,
+from sealstore.bundles.checking import distinct_payloads, keys_explained, newest_seen, origin_trust
+from sealstore.bundles.file import BundleFile, open_bundle
+from sealstore.bundles.verification import (
     Continuity,
     VerifiedArtifact,
     VerifiedBundle,
-    open_bundle,
     verify_evidence,
 )
-from sealstore.bundles.checking import distinct_payloads, keys_explained, newest_seen, origin_trust
 from sealstore.errors import (
     BundleRefusedError,
     PayloadDigestError,

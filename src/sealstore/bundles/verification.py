@@ -30,8 +30,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence
-from sealstore.bundles.hints import read_hints
+from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence, read_hints
 from sealstore.errors import (
     BundleFormatError,
     LedgerTamperedError,

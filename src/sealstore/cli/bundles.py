@@ -13,9 +13,9 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sealstore.bundles import VerifiedArtifact, VerifiedBundle
     from sealstore.bundles.checking import BundleReport
     from sealstore.bundles.importing import ImportReport
+    from sealstore.bundles.verification import VerifiedArtifact, VerifiedBundle
     from sealstore.keys.keyring import Key
 
 _SHOWN_KEY_DIGITS: Final = 12

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sealstore.cli import output
-from sealstore.cli.completion import complete_key
-from sealstore.cli.invocation import DONE, Invocation, pass_invocation, path_given
-from sealstore.cli.setup import ALGORITHMS
+from sealstore.cli.admin import ALGORITHMS
+from sealstore.cli.invocation import DONE, Invocation, complete_key, pass_invocation, path_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -86,7 +85,7 @@ def generate(
                 " of --algorithm, --role and --repository."
             )
         return _generate_key_file(settings, key_file, as_json)
-    from sealstore.admin.key_making import default_repositories, generate_key
+    from sealstore.admin.keyring_file import default_repositories, generate_key
     from sealstore.keys.keyring import DEFAULT_ROLES, Role
 
     wanted = frozenset(map(Role, roles)) or DEFAULT_ROLES
@@ -104,7 +103,7 @@ def generate(
 
 
 def _generate_key_file(settings: Settings, path: Path, as_json: bool) -> int:
-    from sealstore.admin.key_making import write_hmac_key_file
+    from sealstore.admin.keyring_file import write_hmac_key_file
 
     material = write_hmac_key_file(path.absolute(), outside=settings.path)
     if as_json:
@@ -324,7 +323,7 @@ def export(
     its public part into the keyring here. HMAC keys have no public part: who can verify with one
     can sign with it.
     """
-    from sealstore.admin.key_exporting import export_for_loader, export_public
+    from sealstore.admin.keyring_file import export_for_loader, export_public
     from sealstore.keys.writing import write_keyring_file
 
     if public and loader:
@@ -389,7 +388,7 @@ def import_(
     gets those of the given roles that it has there. A key that is here already stays as it is.
     Compare ids or fingerprints with their owners first: whoever made FILE chose what is in it.
     """
-    from sealstore.admin.key_importing import import_keys, plan_import
+    from sealstore.admin.keyring_file import import_keys, plan_import
     from sealstore.keys.keyring import Role
 
     settings, wanted = invocation.settings(), [Role(role) for role in roles]

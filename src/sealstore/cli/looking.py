@@ -1,4 +1,4 @@
-"""list, show, history: what is there."""
+"""list, show, history, verify: what is there, and whether it is what was signed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from sealstore.cli import output
-from sealstore.cli.completion import complete_name, complete_tag
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
+from sealstore.cli.invocation import (
+    DONE,
+    FAILED,
+    Invocation,
+    complete_name,
+    complete_tag,
+    pass_invocation,
+    utc_time,
+)
 
 if TYPE_CHECKING:
     from sealstore.errors import SealstoreError
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     from sealstore.repository.facade import Repository
     from sealstore.repository.origins import KeptOrigin
     from sealstore.storage.catalogue import ArtifactRow, ListFilter
+    from sealstore.upkeep.verify import VerifyReport
 
 _KEY_ID_DIGITS: Final = 32
 _SHOWN_KEY_DIGITS: Final = 12
@@ -55,7 +63,7 @@ def list_artifacts(
     Each statement is verified (payloads are not read: see 'verify'). Rows that do not pass are
     marked REFUSED, with the reason, and the exit code is 1.
     """
-    from sealstore.audit.walk import walk_rows
+    from sealstore.audit.contents import walk_rows
     from sealstore.errors import SealstoreError
 
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]] = []
@@ -100,7 +108,7 @@ def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) 
 def _list_json(
     listed: list[tuple[ArtifactRow, Artifact | SealstoreError]], next_after: int | None
 ) -> dict[str, Any]:
-    from sealstore.audit.finding import Finding, claimed_ref
+    from sealstore.audit.findings import Finding, claimed_ref
     from sealstore.errors import SealstoreError
 
     artifacts, refused = [], []
@@ -261,3 +269,76 @@ def _history_row(entry: HistoryEntry) -> list[str]:
     actor = entry.by.actor or entry.by.user
     at = output.time_text(entry.at)
     return [str(entry.sequence), entry.event, at, actor, artifact, key_id[:_SHOWN_KEY_DIGITS]]
+
+
+# ── verify ───────────────────────────────────────────────────────────────────
+
+
+@click.command(short_help="Verify artifacts and their payloads.")
+@click.argument("name", required=False, shell_complete=complete_name)
+@click.argument("tag", required=False, shell_complete=complete_tag)
+@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@click.option("--all", "all_", is_flag=True, help="Every artifact, or every one of NAME or TAG.")
+@click.option("--threads", type=click.IntRange(min=1), help="[default: as many as cores]")
+@output.json_option
+@pass_invocation
+def verify(
+    invocation: Invocation,
+    name: str | None,
+    tag: str | None,
+    revision: int | None,
+    all_: bool,
+    threads: int | None,
+    as_json: bool,
+) -> int:
+    """Verify statements, and both digests of payloads. Nothing is unpickled.
+
+    NAME alone is the latest of it. With --all each distinct payload is hashed once. The exit code
+    is 1 if anything is refused.
+    """
+    if name is None and not all_:
+        raise click.UsageError("Say which: NAME [TAG], or --all.")
+    if revision is not None and (all_ or tag is None):
+        raise click.UsageError("A revision belongs to NAME and TAG.")
+    with invocation.open() as repository:
+        if all_:
+            report = _verify_all(repository, name, tag, threads)
+        else:
+            from sealstore.upkeep.verify import verify_one
+
+            report = verify_one(repository, name or "", tag or "latest", revision)
+    if as_json:
+        output.document(report.to_json())
+    else:
+        _show_verified(report)
+    return FAILED if report.findings else DONE
+
+
+def _verify_all(
+    repository: Repository, name: str | None, tag: str | None, threads: int | None
+) -> VerifyReport:
+    from sealstore.errors import ArtifactNotFound
+    from sealstore.storage.catalogue import ListFilter
+    from sealstore.upkeep.verify import verify_all
+
+    wanted = ListFilter(name=name, tag=tag)
+    with output.progress() as progress:
+        report = verify_all(repository, wanted, progress=progress, threads=threads)
+    if name is not None and not report.artifacts:
+        # A check of a misspelt name must not look like one that passed.
+        raise ArtifactNotFound("There is no such artifact in this repository.", artifact=name)
+    return report
+
+
+def _show_verified(report: VerifyReport) -> None:
+    output.findings(report.findings)
+    summary = (
+        f"{output.counted(report.artifacts, 'artifact')},"
+        f" {output.counted(report.payloads, 'payload')},"
+        f" {output.size_text(report.hashed_bytes)} in {report.hashing_seconds:.2f} s"
+        f" ({report.megabytes_per_second:.0f} MB/s)"
+    )
+    if report.findings:
+        output.line(f"{len(report.findings)} refused: {summary}", colour="red")
+    else:
+        output.line(f"verified: {summary}", colour="green")

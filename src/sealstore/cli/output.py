@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
 
-    from sealstore.audit.finding import Finding
+    from sealstore.audit.findings import Finding
     from sealstore.repository.progress import Progress
 
 _USAGE: Final = 2
@@ -53,6 +54,24 @@ def document(value: object) -> None:
 def json_line(value: object) -> None:
     """Print a JSON document on one line, in ASCII, at once: others read while this goes on."""
     click.echo(json.dumps(value, allow_nan=False))
+
+
+def write(path: Path, data: bytes | memoryview, *, force: bool, mode: int = 0o666) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: its name.
+        data: all of it.
+        force: whether it may replace one that is there.
+        mode: its permissions, less those that the umask takes.
+
+    Raises:
+        StorageError: there is one already, or the file system refused.
+    """
+    from sealstore import files
+
+    with files.writing("file", path), files.new_file(path, replacing=force, mode=mode) as file:
+        file.write(data)
 
 
 def line(text: str = "", *, colour: str | None = None) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import ConfigurationError, InvalidNameError, StorageError
 from sealstore.names import ArtifactRef, Name, Tag
 
@@ -76,8 +76,13 @@ def read_mapping(path: Path) -> dict[str, ArtifactRef]:
         ConfigurationError: it cannot be read, or is not of this form.
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        data = files.read(path, limits.MAX_MAPPING_BYTES, follow_links=True)
+        tables = tomllib.loads(data.decode("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(
+            f"The mapping file cannot be read ({error.strerror}).", path=path
+        ) from error
+    except ValueError as error:
         raise ConfigurationError(
             f"The mapping file cannot be read ({type(error).__name__}).", path=path
         ) from error

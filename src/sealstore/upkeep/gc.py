@@ -30,9 +30,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from sealstore.audit.contents import Contents, shown
-from sealstore.audit.finding import Finding
-from sealstore.audit.ledger_proof import LedgerProof, prove_ledger, stored_since
+from sealstore.audit.contents import Contents, LedgerProof, prove_ledger, shown, stored_since
+from sealstore.audit.findings import Finding
 from sealstore.errors import (
     CatalogueTamperedError,
     RepositoryExchangedError,

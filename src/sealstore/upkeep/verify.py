@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealstore.audit.finding import Finding, claimed_ref
-from sealstore.audit.walk import walk_rows
+from sealstore.audit.contents import walk_rows
+from sealstore.audit.findings import Finding, claimed_ref
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,

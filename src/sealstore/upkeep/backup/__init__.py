@@ -22,8 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from sealstore.audit.chains import AccessSource
-from sealstore.audit.contents import Contents
-from sealstore.audit.ledger_proof import LedgerProof, prove_ledger
+from sealstore.audit.contents import Contents, LedgerProof, prove_ledger
 from sealstore.errors import (
     BackupRefusedError,
     CatalogueError,

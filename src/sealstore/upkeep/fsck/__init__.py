@@ -11,12 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sealstore.audit.alias_audit import audit_aliases
 from sealstore.audit.chains import AccessSource, HistorySource, Ledger
-from sealstore.audit.contents import shown
-from sealstore.audit.finding import Finding, claimed_ref
-from sealstore.audit.ledger_proof import LedgerProof, prove_ledger, stored_since
-from sealstore.audit.verifying import verify_source
+from sealstore.audit.contents import LedgerProof, prove_ledger, shown, stored_since
+from sealstore.audit.findings import Finding, claimed_ref
+from sealstore.audit.verifying import audit_aliases, verify_source
 from sealstore.errors import (
     AccessLogNotFoundError,
     ArtifactNotFound,

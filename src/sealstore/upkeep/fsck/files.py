@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sealstore.audit.contents import Contents
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.errors import (
     CatalogueTamperedError,
     InvalidNameError,

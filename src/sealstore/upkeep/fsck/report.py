@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.errors import SealstoreError
 
 _MEGABYTE: Final = 1_000_000

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sealstore.audit.chains import ChainName
-from sealstore.audit.finding import Finding
-from sealstore.audit.findings import Findings
+from sealstore.audit.findings import Finding, Findings
 from sealstore.audit.replaying import Replay
 from sealstore.errors import RebuildRefusedError, SealstoreError
 from sealstore.repository import environment

@@ -20,7 +20,7 @@ from typing import Any
 
 from sealstore import limits
 from sealstore.audit.contents import Contents, shown
-from sealstore.audit.finding import Finding
+from sealstore.audit.findings import Finding
 from sealstore.errors import (
     CatalogueTamperedError,
     LedgerTamperedError,

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sealstore import files
 from sealstore.audit.exporting import read_export
-from sealstore.audit.files import opened
 from sealstore.errors import (
     LedgerTamperedError,
     RepositoryMismatchError,
@@ -235,7 +235,7 @@ def _read_histories(
     if export is None:
         _prove_histories(found, sources, progress)
         return
-    with opened(export, "export") as file:
+    with files.reading("export", export), files.opened(export, follow_links=True) as file:
         read = read_export(settings, file)
         if not isinstance(read.head, Head):
             raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore.audit.walk import walk_rows
+from sealstore.audit.contents import walk_rows
 from sealstore.errors import SealstoreError
 from sealstore.formats.pickling.policy import Policy
 from sealstore.formats.pickling.policy_file import settings_of

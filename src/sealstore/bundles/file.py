@@ -1,4 +1,4 @@
-"""Reading a bundle: the file is opened once, and its evidence read once, into memory.
+"""A bundle's file: opened once and its evidence read into memory; or written whole, or not at all.
 
 Nothing is verified here but digests, which find damage; see ``verification``.
 """
@@ -6,12 +6,12 @@ Nothing is verified here but digests, which find damage; see ``verification``.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
+from sealstore import files
 from sealstore.bundles.format import (
     HEADER_BYTES,
     MAGIC,
@@ -19,19 +19,18 @@ from sealstore.bundles.format import (
     read_evidence,
     read_header,
     read_index,
+    sealed_index,
 )
 from sealstore.errors import (
     BundleFormatError,
     PayloadDigestError,
     PayloadMissingError,
     PayloadSizeError,
-    StorageError,
 )
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.reading import hash_file
 
-# O_NONBLOCK: opening a FIFO must not wait for a writer.
-_OPEN: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# ── reading ──────────────────────────────────────────────────────────────────
 
 
 class BundleFile:
@@ -93,9 +92,8 @@ class BundleFile:
                 f"The payload has {stored} bytes in the bundle; {size} were signed.", hint=_HINT
             )
         try:
-            hash_file(self._descriptor, size, write, offset=offset).require(digests)
-        except OSError as error:
-            raise _unreadable(self._path, error) from error
+            with files.reading("bundle", self._path):
+                hash_file(self._descriptor, size, write, offset=offset).require(digests)
         except (PayloadSizeError, PayloadDigestError) as error:
             error.hint = _HINT
             raise
@@ -126,52 +124,66 @@ def open_bundle(path: Path) -> Iterator[BundleFile]:
         BundleFormatError: it is no bundle, or a damaged one.
         StorageError: it cannot be read.
     """
-    with _reading_errors(path):
-        descriptor = os.open(path, _OPEN)
-    try:
-        with _reading_errors(path):
-            bundle = BundleFile(descriptor, _size_of_regular(descriptor, path), path)
+    with ExitStack() as stack:
+        with _reading(path):
+            file = stack.enter_context(files.opened(path, follow_links=True)).fileno()
+            bundle = BundleFile(file, os.fstat(file).st_size, path)
         yield bundle
-    finally:
-        os.close(descriptor)
 
 
 def is_bundle(path: Path) -> bool:
     """Whether a file begins as a bundle does.
 
     Raises:
-        BundleFormatError: it is no regular file.
         StorageError: it cannot be read.
     """
-    with _reading_errors(path):
-        descriptor = os.open(path, _OPEN)
-        try:
-            _size_of_regular(descriptor, path)
-            return os.pread(descriptor, len(MAGIC), 0) == MAGIC
-        finally:
-            os.close(descriptor)
+    with _reading(path), files.opened(path, follow_links=True) as file:
+        return file.read(len(MAGIC)) == MAGIC
 
 
 @contextmanager
-def _reading_errors(path: Path) -> Iterator[None]:
-    """Tell what the file system refuses as an error about the bundle, and name the file."""
+def _reading(path: Path) -> Iterator[None]:
+    """Name the file in errors about a bundle, those of the file system among them."""
     try:
-        yield
-    except OSError as error:
-        raise _unreadable(path, error) from error
+        with files.reading("bundle", path):
+            yield
     except BundleFormatError as error:
         error.path = os.fspath(path)
         raise
 
 
-def _unreadable(path: Path, error: OSError) -> StorageError:
-    return StorageError(
-        f"The file cannot be read ({error.strerror}).", path=path, hint="check the file {path}."
-    )
+# ── writing ──────────────────────────────────────────────────────────────────
 
 
-def _size_of_regular(descriptor: int, path: Path) -> int:
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        raise BundleFormatError("This is not a regular file.", path=path, hint="check {path}.")
-    return status.st_size
+Write = Callable[[bytes | memoryview], object]
+CopyPayload = Callable[[str, Write], object]
+"""Writes the payload with this SHA-256, or raises."""
+
+
+def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: bool) -> int:
+    """Write a bundle, mode 0600.
+
+    Args:
+        path: the file.
+        evidence: all of it but the payloads.
+        copy: writes one payload; asked for each in the order of the file.
+        replace: whether a file that is there gives way.
+
+    Returns:
+        Bytes of the file.
+
+    Raises:
+        BundleFormatError: nobody would read such a bundle; nothing was written.
+        StorageError: there is a file, and it is not to be replaced; or the file system refused.
+            What was there is there still.
+    """
+    lead, parts = sealed_index(evidence)
+    with (
+        files.writing("bundle", path),
+        files.new_file(path, replacing=replace, mode=0o600) as file,
+    ):
+        for part in (lead, *parts):
+            file.write(part)
+        for sha256 in sorted(evidence.payloads):
+            copy(sha256, file.write)
+        return file.tell()

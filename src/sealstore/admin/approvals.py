@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.admin.key_changes import key_named
 from sealstore.errors import (
     AliasInTheWayError,
@@ -37,10 +35,6 @@ from sealstore.signed.approval import (
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue import ListFilter
 
-_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_WRITE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-
-
 # ── files ────────────────────────────────────────────────────────────────────
 
 
@@ -62,8 +56,7 @@ def read_approvals(paths: Sequence[Path]) -> list[bytes]:
     """The envelopes in files; nothing of them is authenticated.
 
     Raises:
-        ApprovalFormatError: a file is larger than any approval.
-        StorageError: one cannot be read.
+        StorageError: one cannot be read, or is larger than any approval.
     """
     return [_content(path, limits.MAX_APPROVAL_ENVELOPE_BYTES) for path in paths]
 
@@ -84,11 +77,8 @@ def write_new_file(path: Path, data: bytes) -> None:
         StorageError: it is there already, or cannot be written.
     """
     try:
-        descriptor = os.open(path, _WRITE, 0o644)
-        with os.fdopen(descriptor, "wb") as file:
+        with files.new_file(path, replacing=False, mode=0o644) as file:
             file.write(data)
-            file.flush()
-            os.fsync(descriptor)
     except OSError as error:
         raise StorageError(
             f"The file cannot be written ({error.strerror}).",
@@ -98,18 +88,8 @@ def write_new_file(path: Path, data: bytes) -> None:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    try:
-        descriptor = os.open(path, _READ)
-        with os.fdopen(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ApprovalFormatError("This is not a regular file.", path=path)
-            data = file.read(limit + 1)
-    except OSError as error:
-        raise StorageError(
-            f"The file cannot be read ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
-    if len(data) > limit:
-        raise ApprovalFormatError("The file is larger than any approval.", path=path)
+    with files.reading("file", path):
+        data = files.read(path, limit)
     # An editor, or a mail, may have added a line end; nothing else is passed over.
     return data.removesuffix(b"\n")
 

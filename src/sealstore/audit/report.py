@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Final
 
-from sealstore.audit import charts
+from sealstore import files
+from sealstore.audit.drawing import STYLE, Markup, bar, columns, element, joined
 from sealstore.audit.figures import MAX_LISTED, Figures, Tallies, most_frequent
-from sealstore.audit.markup import Markup, element, joined
-from sealstore.audit.page_style import STYLE
-from sealstore.audit.verifying import CUT_IS_NOT_SEEN, AuditReport, ChainReport
+from sealstore.audit.verifying import CUT_IS_NOT_SEEN, AuditReport, ChainReport, verify_ledger
 from sealstore.ledger.entries import AccessEntry, HistoryEntry
+from sealstore.repository import environment
+from sealstore.repository.progress import Progress, no_progress
+from sealstore.repository.settings import Settings
 
 _PERIODS: Final = 48
 _TOP: Final = 12
@@ -69,7 +72,7 @@ def _sections(report: AuditReport, figures: Figures) -> Iterable[Markup]:
             element("span", "refused", class_="key refused"),
             class_="legend",
         )
-        yield _section("Accesses over time", legend, charts.columns(periods))
+        yield _section("Accesses over time", legend, columns(periods))
     yield element(
         "div",
         _tally_section("By artifact", "artifact", figures.by_artifact),
@@ -181,7 +184,7 @@ def _tally_section(title: str, what: str, tallies: Tallies) -> Markup:
     top = most_frequent(tallies, _TOP)
     largest = top[0][1].total
     rows = [
-        [name or "—", charts.bar(tally, largest), f"{tally.granted:,}", f"{tally.refused:,}"]
+        [name or "—", bar(tally, largest), f"{tally.granted:,}", f"{tally.refused:,}"]
         for name, tally in top
     ]
     return _section(
@@ -301,3 +304,43 @@ def _artifact(entry: HistoryEntry) -> str:
 
 def _time(text: str) -> str:
     return text[:19].replace("T", " ")
+
+
+# ── the ledger verified, counted, and drawn ──────────────────────────────────
+
+
+def write_report(
+    settings: Settings,
+    path: Path,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    force: bool = False,
+    progress: Progress = no_progress,
+) -> AuditReport:
+    """Verify the whole ledger, and write a page of what it says.
+
+    Args:
+        settings: name the repository and the keys.
+        path: the HTML file.
+        since, until: UTC times, or beginnings of one, between which entries are counted; all of
+            them are verified.
+        force: whether the file may replace one that is there.
+        progress: as for ``verify_ledger``.
+
+    Raises:
+        StorageError: the file is there already, or the file system refused.
+        SealstoreError: as ``verify_ledger``.
+    """
+    figures = Figures(since, until)
+    with files.writing("report", path), files.new_file(path, replacing=force) as file:
+        report = verify_ledger(settings, hear=figures.hear, progress=progress)
+        file.write(page(_repository(settings, report), report, figures, environment.now()))
+    return report
+
+
+def _repository(settings: Settings, report: AuditReport) -> str:
+    for chain in report.chains:
+        if chain.head is not None:
+            return chain.head.repository
+    return settings.repository_id or "unknown"
