@@ -8,10 +8,12 @@
        3c. of the repository that is expected       state.StateKeeper (MODEL_REPO_ID), and 3d
        3d. it extends what was seen before         ledger.require_extends, as require_continuity
        3e. the settings are the ones it names      state.StateKeeper, by their digest
+       3f. it is of the epoch that an admin began, and its key is none that the
+           settings revoke                         state.StateKeeper
     4. The answer is proven against the head: this statement, or none
        4a. the map's rows lead from the head's root to it
        4b. where the settings protect an alias of this name: it is one, and its last
-           move has the approvals that they ask for  approval.require_kept_approvals
+           move has the approvals that they ask for  signed.approval
     5. The statement is genuine, and the one asked for
        5a. one canonical envelope, exactly one signature, of the right type
        5b. a key that is known, not revoked, with the role; its signature holds
@@ -19,9 +21,10 @@
        5d. of this repository, and of the name, tag and revision that were proven
        5e. the proven one, by its digest
        5f. the catalogue's row says what the statement says
-    6. The policy allows the imports               policies.Policies.check
-    7. The payload is the signed one               blobs.VerifiedPayload (size first, then digest)
-    8. The load is on the record                   access.AccessLog (I/O)
+    6. The policy allows the imports               formats.policies.Policies.check
+    7. The payload is the signed one               storage.blobs (size first, then digest)
+    8. The load is on the record                   access_log.AccessLog (I/O)
+    9. Only the signed imports are resolved        formats.pickling.unpickler
 
 A check that stands elsewhere is not repeated here, and none is left out.
 """
@@ -73,7 +76,7 @@ def verify_head(
     Raises:
         VerificationError: it is refused.
     """
-    # 3a, 3b
+    # steps 3a and 3b: one signature with the role store, by an active key
     try:
         verified = open_head(envelope, keyring, keyring.ids(State.ACTIVE))
     except RetiredKeyError:
@@ -140,7 +143,7 @@ def prove_answer(map_root: str, request: ArtifactRef, rows: Mapping[int, bytes])
         CatalogueTamperedError: the rows prove nothing.
         LedgerFormatError: a value of the map does not decode strictly.
     """
-    # 4a
+    # step 4a: the rows lead from the root to an answer
     found = prove(bytes.fromhex(map_root), question_key(request), rows)
     if found is None:
         raise ArtifactNotFound("There is no such artifact in this repository.")
@@ -233,21 +236,21 @@ def verify_statement(
         VerificationError: the envelope or the statement is refused.
         CatalogueTamperedError: the row holds another statement, or contradicts its own.
     """
-    # 5a, 5b, 5c
+    # steps 5a to 5c: one envelope, a signature that holds, one statement
     verified = open_statement(envelope, keyring)
     statement = verified.statement
-    # 5d
+    # step 5d: of this repository, and of what was proven
     if statement.predicate.repository != repository:
         raise IdentityMismatchError("The statement is genuine, but belongs to another repository.")
     if statement.ref != proven.ref:
         raise IdentityMismatchError(f"The statement is genuine, but vouches for {statement.ref}.")
-    # 5e
+    # step 5e: the very statement that the map vouches for
     if verified.digest != proven.statement:
         raise CatalogueTamperedError(
             "The catalogue's row holds a genuine statement, but not the one that the signed head"
             " vouches for."
         )
-    # 5f
+    # step 5f: the row beside it says the same
     differences = row_differences(verified)
     if differences:
         raise CatalogueTamperedError(

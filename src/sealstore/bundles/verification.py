@@ -146,12 +146,12 @@ def open_evidence(
     # 3a, 3c. Which repository it is of is not asked of bytes that no key has signed.
     signed = open_head(evidence.head, keyring, keyring.ids(State.ACTIVE, State.RETIRED))
     before = seen(signed.head.repository)
-    # 3b
+    # step 3b: by a key that is active, or was when this client saw the head
     verified = verify_head(evidence.head, keyring=keyring, accepted=before)
     head = verified.head
-    # 3d
+    # step 3d: it extends what was seen before
     continuity = _continuity(before, head, evidence.since, accept_head=accept_head)
-    # 3e
+    # step 3e: the settings are the ones that it names
     settings = open_settings(evidence.settings, keyring)
     if settings.digest != head.settings_digest:
         raise BundleFormatError("The settings in the bundle are not the ones that its head names.")
@@ -206,7 +206,7 @@ def verify_artifact(bundle: VerifiedBundle, evidence: ArtifactEvidence) -> Verif
         VerificationError, CatalogueTamperedError: it is refused.
     """
     head = bundle.head.head
-    # 4a
+    # step 4a: the rows lead from the root to this answer
     proven = prove_answer(head.map_root, evidence.ref, bundle.evidence.rows)
     # 5. There is no row beside the envelope that could contradict it.
     verified = verify_statement(
@@ -217,14 +217,14 @@ def verify_artifact(bundle: VerifiedBundle, evidence: ArtifactEvidence) -> Verif
         row_differences=lambda _: [],
     )
     statement = verified.statement
-    # 4b
+    # step 4b: the history has the entry of its store
     sequence = statement.predicate.sequence
     root = bytes.fromhex(head.root)
     leaf = leaf_hash(evidence.entry)
     verify_inclusion(leaf, sequence - 1, head.size, root, evidence.inclusion)
     entry = decode_history_entry(evidence.entry, sequence)
     _require_store_of(entry, verified)
-    # 7a
+    # step 7a: a payload of the signed size is in the bundle
     if bundle.evidence.payloads.get(statement.digests.sha256) != statement.predicate.size:
         raise BundleFormatError("The payload that was signed is not in the bundle.")
     return VerifiedArtifact(verified, entry, evidence.envelope)

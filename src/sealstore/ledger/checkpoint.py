@@ -106,16 +106,16 @@ def open_checkpoint(data: bytes, keys: Iterable[NoteKey], verifier: Verifier) ->
         LedgerFormatError: the bytes are no checkpoint.
         VerificationError: a signature is refused, or none is of a known key.
     """
-    # 1
+    # step 1: one note, with the text of one checkpoint
     note = read_note(data)
     checkpoint = read_checkpoint_text(note.text.decode())
-    # 2
+    # step 2: signatures of known keys
     known = {key.key_hash(checkpoint.origin): key.key_id for key in keys}
     key_ids = []
     for each in note.signatures:
         key_id = known.get(each.key_hash)
         if each.name == checkpoint.origin and key_id is not None:
-            # 3
+            # step 3: the role and the repository of each
             scope = verifier.verify(key_id, checkpoint.role, note.text, each.signature)
             scope.require(checkpoint.repository)
             key_ids.append(key_id)

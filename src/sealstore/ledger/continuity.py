@@ -94,11 +94,11 @@ def require_extends(
         RollbackError: it is an older state.
         LedgerTamperedError: it is a state that never followed the older one.
     """
-    # 1, 2, 3
+    # steps 1 to 3: the same repository, not shorter, not dated before
     require_not_older(older, newer)
-    # 4
+    # step 4: it begins with all that it held before
     _require_consistent(older, newer, consistency_proof)
-    # 5
+    # step 5: what has one version is one thing
     if (
         newer.settings_version == older.settings_version
         and newer.settings_digest != older.settings_digest
@@ -120,7 +120,7 @@ def require_not_older(older: HistoryPoint, newer: HistoryPoint) -> None:
         RepositoryExchangedError: it is another repository, or a rebuilt one.
         RollbackError: it is an older state.
     """
-    # 1
+    # step 1: the same repository, not rebuilt since
     _require_same_repository(older, newer)
     if newer.epoch > older.epoch:
         raise RepositoryExchangedError(
@@ -130,14 +130,14 @@ def require_not_older(older: HistoryPoint, newer: HistoryPoint) -> None:
         )
     if newer.epoch < older.epoch:
         raise RollbackError("The repository is the one from before it was rebuilt.")
-    # 2
+    # step 2: not shorter, with settings that are not older
     _require_not_shorter(older, newer)
     if newer.settings_version < older.settings_version:
         raise RollbackError(
             f"The repository's settings are of version {newer.settings_version}; version"
             f" {older.settings_version} was seen before."
         )
-    # 3
+    # step 3: not dated before
     _require_not_dated_before(older, newer)
 
 

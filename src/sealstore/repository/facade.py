@@ -15,7 +15,7 @@ from sealstore.errors import UnsupportedMmapModeError
 from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.names import request
-from sealstore.repository import listing, loading, proving
+from sealstore.repository import loading, proving
 from sealstore.repository.access_log import AccessLog
 from sealstore.repository.artifact import Artifact, Page
 from sealstore.repository.assembly import Parts, open_parts
@@ -292,7 +292,7 @@ class Repository(Changes):
                 "mmap_mode is 'r' or 'c'; the modes that write to the stored file are refused.",
                 hint="load with mmap_mode='c' to change the array in memory only.",
             )
-        # 1
+        # step 1: the request is possible
         ref = request(name, tag, revision)
         with about(ref), access(self._parts, "load", ref, actor=actor, context=context) as made:
             return loading.load_object(self._parts, ref, made, mmap_mode)
@@ -366,6 +366,8 @@ class Repository(Changes):
             ArtifactNotFound: it was removed since the row was read.
             VerificationError, CatalogueTamperedError: it is refused.
         """
+        from sealstore.repository import listing
+
         return listing.verify_row(self._parts, row).artifact
 
     # ── looking around ───────────────────────────────────────────────────────
@@ -388,6 +390,7 @@ class Repository(Changes):
         Raises:
             CatalogueError: the database failed.
         """
+        from sealstore.repository import listing
         from sealstore.storage.catalogue import ListFilter
 
         wanted = replace(conditions or ListFilter(), **equal)
@@ -415,4 +418,6 @@ class Repository(Changes):
             LedgerTamperedError: an entry is missing, or another one.
             CatalogueError: the database failed.
         """
+        from sealstore.repository import listing
+
         return listing.history_page(self._parts, name, tag, limit=limit, after=after)

@@ -32,19 +32,19 @@ def load_object(
     parts: Parts, ref: ArtifactRef, access: Access, mmap_mode: MmapMode | None
 ) -> object:
     """The object of an artifact. See ``Repository.load``."""
-    # 2, 3, 4, 5
+    # steps 2 to 5: ask, verify the head, prove the answer, open the statement
     found = find(parts, ref)
     access.found(found.verified)
     statement = found.verified.statement
     predicate = statement.predicate
-    # 6
+    # step 6: the policy, over the imports that were signed
     found.state.policies.check(predicate.imports)
     _check_environment(statement, strict=parts.settings.strict_environment)
-    # 7
+    # step 7: the payload, into private memory, against its digest
     payload = read_payload(parts, statement, sealed=mmap_mode is not None)
-    # 8
+    # step 8: on record, before the first opcode
     access.granted(found.verified)
-    # 9
+    # step 9: unpickle from that memory, with the signed imports alone
     return format_named(predicate.format).load(
         payload, imports=predicate.imports, mmap_mode=mmap_mode
     )

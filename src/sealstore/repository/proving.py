@@ -54,7 +54,7 @@ def find(parts: Parts, ref: ArtifactRef) -> Found:
     state, found, proven = answer(parts, ref)
     needed = state.document.protected_aliases.get(str(ref.tag))
     if needed is not None:
-        # 4b
+        # step 4b: the approvals of the alias's last move
         approvals = _approvals(parts, ref, proven)
         require_approved(
             ref, proven, approvals, needed=needed, head=state.head, keyring=state.keyring

@@ -340,7 +340,7 @@ class StateKeeper:
         rows: Rows | None,
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
-        # 3a, 3b
+        # steps 3a and 3b: one signature, by a key that is active, or was when this head was accepted
         try:
             verified = verify_head(envelope, keyring=keyring, accepted=point)
         except RevokedKeyError as error:
@@ -350,7 +350,7 @@ class StateKeeper:
             )
             raise
         head = verified.head
-        # 3c
+        # step 3c: of the repository that is expected
         if self._configured.repository_id not in (None, head.repository):
             raise RepositoryMismatchError(
                 f"This is repository {head.repository}, and MODEL_REPO_ID asks for another.",
@@ -361,13 +361,13 @@ class StateKeeper:
             proof: Sequence[bytes] = ()
             if point is not None and point.size <= head.size:
                 proof = consistency_proof(found.history, point.size, head.size)
-            # 3d
+            # step 3d: it extends what was seen before
             require_continuity(point, head, proof)
-            # 3e
+            # step 3e: the settings are the ones that it names
             settings = self._settings_of(head, keyring, found)
         known = self._known
         document = settings.document
-        # 3f
+        # step 3f: of the epoch that an admin began, by a key that the settings do not revoke
         if head.epoch != document.epoch:
             raise LedgerTamperedError(
                 f"The head is of epoch {head.epoch}, and the settings that an admin signed are of"

@@ -63,7 +63,7 @@ class StoreRequest:
             InvalidNameError, InvalidMetadataError: it is not possible.
             NoSigningKeyError: no active key may store here.
         """
-        # 1
+        # step 1: the request is possible, and a key may sign
         wanted = cls(
             ArtifactRef(Name(name), Tag.to_store(tag)),
             checked_metadata(dict(metadata) if isinstance(metadata, Mapping) else metadata),
@@ -79,9 +79,9 @@ def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any)
     _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
     with parts.blobs.stage() as staged:
-        # 2
+        # step 2: serialise into a file without a name
         fallback = format_.dump(obj, staged, compress=compress)
-        # 3
+        # step 3: what would loading it import?
         imports = format_.imports(staged.view())
         details = {} if fallback is None else {FALLBACK: fallback}
         return _store_staged(parts, wanted, staged, format_, imports, details)
@@ -94,9 +94,9 @@ def store_payload(
     _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
     with parts.blobs.stage() as staged:
-        # 2
+        # step 2: the bytes, into a file without a name
         staged.write(payload)
-        # 3
+        # step 3: what would loading it import?
         if imports is None:
             imports = format_.imports(payload)
         return _store_staged(parts, wanted, staged, format_, imports, {})
@@ -114,7 +114,7 @@ def _store_staged(
     packages.refuse_unportable(modules)
     parts.state.known().policies.check(imports)
     digests, size = staged.finish()
-    # 4
+    # step 4: synced, and linked under its digest
     outcome = staged.commit()
     draft = Predicate(
         repository=parts.id,
@@ -131,12 +131,12 @@ def _store_staged(
         imports=imports,
         metadata=wanted.metadata,
     )
-    # 5
+    # step 5: one transaction from the verified head to the next one
     verified, envelope = _record(parts, draft, digests, staged, details)
     artifact = Artifact(verified)
     if outcome is CommitOutcome.MENDED:
         warn(f"{artifact.ref}: wrong bytes lay in the payload's place; moved aside.")
-    # 6
+    # step 6: the mirror
     mirror(parts, artifact.ref, envelope)
     return artifact
 

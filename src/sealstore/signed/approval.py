@@ -179,11 +179,11 @@ def open_approval(data: bytes, verifier: Verifier) -> VerifiedApproval:
     Raises:
         VerificationError: it is refused.
     """
-    # 1a, 1b
+    # steps 1a and 1b: one envelope, and a signature of a key that may approve
     opened = open_envelope(data, APPROVAL_PAYLOAD_TYPE, verifier)
-    # 1c
+    # step 1c: the signed bytes are one move
     move = decode_move(opened.payload)
-    # 1d
+    # step 1d: of a repository that the key is for
     opened.scope.require(move.repository)
     verified = object.__new__(VerifiedApproval)
     object.__setattr__(verified, "move", move)
@@ -220,16 +220,16 @@ def require_approvals(
         raise NotApprovedError(f"A move has {limits.MAX_APPROVALS} approvals at most.", hint="")
     approvals: dict[str, VerifiedApproval] = {}
     for data in envelopes:
-        # 1
+        # step 1: genuine, and by an active key
         approval = open_approval(data, verifier)
         if approval.key_id not in active_keys:
             raise RetiredKeyError(
                 f"Key {approval.key_id} is retired, and approves nothing new.",
                 hint="ask an approver whose key is active.",
             )
-        # 2
+        # step 2: of this very move
         _require_same_move(approval.move, move)
-        # 3a
+        # step 3a: each key counts once
         if approval.key_id in approvals:
             raise NotApprovedError(
                 f"Two of the approvals are by key {approval.key_id}, which counts once.",
@@ -263,7 +263,7 @@ def require_kept_approvals(
     refusal: VerificationError | None = None
     for data in envelopes:
         try:
-            # 1
+            # step 1: genuine
             approval = open_approval(data, verifier)
             approved = approval.move
             # 2; of 2f, that it was not signed for settings that are still to come
@@ -275,7 +275,7 @@ def require_kept_approvals(
         except VerificationError as error:
             refusal = refusal or error
             continue
-        # 3a, 3b
+        # steps 3a and 3b: each key counts once, for one and the same document
         counted.setdefault(approved, {})[approval.key_id] = approval
     most = max(counted.values(), key=len, default={})
     if len(most) < needed:
@@ -285,18 +285,12 @@ def require_kept_approvals(
 
 def _require_same_move(approved: AliasMove, expected: AliasMove) -> None:
     for says, wanted, what in (
-        # 2a
         (approved.repository, expected.repository, "another repository"),
-        # 2b
         (approved.name, expected.name, "an alias of another name"),
         (approved.alias, expected.alias, "another alias"),
-        # 2c
         (approved.target, expected.target, "a move to another artifact"),
-        # 2d
         (approved.move, expected.move, "another move of this alias"),
-        # 2e
         (approved.previous, expected.previous, "a move from another artifact"),
-        # 2f
         (approved.settings_version, expected.settings_version, "other settings"),
     ):
         if says != wanted:

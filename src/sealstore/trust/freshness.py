@@ -45,13 +45,13 @@ def require_fresh(
     # detected without one.
     if max_age is None:
         return
-    # 2
+    # step 2: the clock is not behind what was seen
     newest = head_time if newest_time is None else max(newest_time, head_time)
     if seconds_between(newest, now) < -limits.MAX_CLOCK_SKEW_SECONDS:
         raise ClockError(
             f"This machine's clock says {utc_text(now)}; a time of {newest} was seen before."
         )
-    # 3
+    # step 3: the head is not too old
     age = seconds_between(head_time, now)
     if age > max_age:
         raise StaleHeadError(

@@ -196,7 +196,7 @@ def advanced(
         RepositoryExchangedError: they are points of two repositories, or one was rebuilt.
         LedgerTamperedError, RollbackError: neither extends the other.
     """
-    # 1
+    # step 1: one of the two extends the other
     newest = record.point
     if point != newest:
         older = newest
@@ -204,7 +204,7 @@ def advanced(
             older, point = point, older
         require_extends(older, point, _proof(prove, older, point))
         newest = point
-    # 2
+    # step 2: the newest time only grows
     time = max(record.newest_time, newest.time)
     if now is not None and seconds_between(time, now) >= limits.TRUST_TIME_STEP_SECONDS:
         time = utc_text(now)

@@ -188,13 +188,13 @@ def collect(
             _compare_rows(needed, rows, report)
     if report.findings:
         return report
-    # 2
+    # step 2: what is not needed
     search = Search(parts, report, needed, time.time() - grace, set_aside)
     search.look_at_mirror()
     if report.findings:
         return report
     search.look_at_payloads(progress)
-    # 3
+    # step 3: remove it, on record
     if delete:
         write_missing_mirrors(parts, report, actor)
         Removal(parts, report, needed, proof, actor).run(progress)
