@@ -48,8 +48,8 @@ class Part:
 READING: Final = (
     Part(
         "The decision",
-        "Who believes these files believes that a load returns what was signed, or refuses. They get"
-        " bytes and return a verified thing; none but the last three asks for anything.",
+        "Who believes these files believes that a load returns what was signed, or refuses. They"
+        " get bytes and return a verified thing; none but the last three asks for anything.",
         {
             "names.py": "what a name, a tag and a reference may be",
             "signed/envelope.py": "one signature over exact bytes; the only maker of a verified"
@@ -69,6 +69,12 @@ READING: Final = (
         },
     ),
 )
+
+
+ONLY_WHEN_NEEDED: Final = {
+    SOURCE / "signed/approval.py",  # where the settings protect an alias
+}
+"""Files of the reading that an ordinary load does not import."""
 
 
 def code_lines(path: Path) -> int:
@@ -102,19 +108,23 @@ _NO_CODE: Final = {
 }
 
 
+_INTRODUCTION: Final = """\
+# The trusted core
+
+What must a reader read to believe that a load cannot return a wrong object, or run code that nobody
+signed? These files, in this order. A process that opens a repository on SQLite and loads from it
+imports these and no others of sealstore's: no writer, no inspection, no migration, and no
+SQLAlchemy. A test starts such a process and compares.
+"""
+
+
 def page() -> str:
     """The page, as the code is now."""
     deciding, total = READING[0].lines(), sum(part.lines() for part in READING)
     lines = [
-        "# The trusted core",
-        "",
-        "What must a reader read to believe that a load cannot return a wrong object, or run code"
-        " that nobody signed? These files, in this order. A process that opens a repository on"
-        " SQLite and loads from it imports these and no others of sealstore's: no writer, no"
-        " inspection, no migration, and no SQLAlchemy. A test starts such a process and compares.",
-        "",
-        f"In all {total:,} lines of code, without docstrings, comments and blank lines (at most"
-        f" {MOST_LINES:,}); {deciding:,} of them decide (at most {MOST_DECIDING_LINES:,}).",
+        _INTRODUCTION,
+        f"In all {total:,} lines of code, without docstrings, comments and blank lines (at most",
+        f"{MOST_LINES:,}); {deciding:,} of them decide (at most {MOST_DECIDING_LINES:,}).",
         "`python -m tools.trusted_core` writes this page; a test holds it against the code.",
     ]
     for number, part in enumerate(READING, start=1):

@@ -216,7 +216,7 @@ class _ProgressBar:
         if not seconds:
             return ""
         speed = int((done - before) / seconds)
-        # The one phase that counts bytes: see ``maintenance.Progress``.
+        # The one phase that counts bytes: see ``repository.progress.Progress``.
         return f"{size_text(speed) if what == 'payloads' else f'{speed:,}'}/s"
 
     def stop(self) -> None:

@@ -340,7 +340,7 @@ class StateKeeper:
         rows: Rows | None,
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
-        # steps 3a and 3b: one signature, by a key that is active, or was when this head was accepted
+        # steps 3a and 3b: one signature, of an active key, or this very head was accepted before
         try:
             verified = verify_head(envelope, keyring=keyring, accepted=point)
         except RevokedKeyError as error:
