@@ -14,7 +14,7 @@ import pickle
 from dataclasses import dataclass
 
 from sealstore.errors import MissingExtraError, PayloadFormatError
-from sealstore.formats.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
+from sealstore.formats.pickling.numpy_standins import ArrayKind, ArrayRecorder
 from sealstore.formats.pickling.recorder import Recorder
 from sealstore.formats.pickling.refusals import Reason, extension
 from sealstore.formats.pickling.unpickler import Reader, open_stream, read_whole
@@ -67,15 +67,19 @@ def inspect_memory(memory: memoryview) -> Inspection:
     Args:
         memory: the payload's bytes, as they are stored.
     """
-    recorder = Recorder(NUMPY_NAMES)
     arrays = ArrayRecorder()
+    recorder = Recorder(arrays.special_names())
     compression: str | None = None
     protocol: int | None = None
     findings: tuple[Finding, ...] = ()
     try:
         stream, compression = open_stream(memory)
         protocol = stream.protocol
-        read_whole(stream, Reader(stream, recorder.find_class, lambda: arrays))
+        reader = Reader(stream, recorder.find_class, lambda: arrays)
+        made = read_whole(stream, reader)
+        reader.forget_memo()
+        arrays.refuse_shared_buffers()
+        del made  # until here it was needed: what it holds has a reference
     except Exception as error:  # noqa: BLE001 # a stream can have the unpickler raise any of them
         findings = (_finding(error),)
     return Inspection(

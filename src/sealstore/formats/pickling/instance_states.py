@@ -34,14 +34,11 @@ _SLOTS_PAIR: Final = 2
 
 
 class _ShownState:
-    """Stands for a state whose content says something."""
+    """Stands for a state whose content says something, and keeps it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, state: object) -> None:
         self._sealstore_shown_as = text
-
-
-_SCIPYS: Final = _ShownState(WITH_SCIPYS_TEMPLATE)
-_ANOTHER: Final = _ShownState(WITH_ANOTHER_TEMPLATE)
+        self._state = state
 
 
 class InstanceStates(list[object]):
@@ -59,8 +56,8 @@ class InstanceStates(list[object]):
         elif kind is tuple and len(state) == _SLOTS_PAIR:  # type: ignore[arg-type] # it is a tuple
             # Without a __setstate__: the dict of the attributes, and that of the slots.
             for part in state:  # type: ignore[attr-defined] # the same
-                if type(part) is dict and _judged(part) is _ANOTHER:
-                    state = _ANOTHER
+                if type(part) is dict and _is_shown(_judged(part), WITH_ANOTHER_TEMPLATE):
+                    state = _ShownState(WITH_ANOTHER_TEMPLATE, state)
         super().append(state)
 
 
@@ -75,8 +72,13 @@ def _judged(state: dict[object, object]) -> object:
         if type(state[attribute]) not in _PLAIN:
             raise _refused_attributes()
     if TEMPLATE_KEY in state:
-        return _SCIPYS if is_scipys_template(state[TEMPLATE_KEY]) else _ANOTHER
+        is_scipys = is_scipys_template(state[TEMPLATE_KEY])
+        return _ShownState(WITH_SCIPYS_TEMPLATE if is_scipys else WITH_ANOTHER_TEMPLATE, state)
     return state
+
+
+def _is_shown(state: object, text: str) -> bool:
+    return type(state) is _ShownState and state._sealstore_shown_as == text
 
 
 def _refuse_made_keys(state: dict[object, object]) -> None:

@@ -66,7 +66,7 @@ def answering(on_call: OnCall) -> Prepare:
     """What has a name answer calls by ``on_call``, which also notes them."""
 
     def prepare(recorder: Recorder, met: MetName) -> None:
-        met.on_call = lambda arguments: on_call(recorder, met, arguments)
+        met.on_call = lambda *arguments: on_call(recorder, met, arguments)
 
     return prepare
 

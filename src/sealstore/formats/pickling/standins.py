@@ -13,9 +13,9 @@ the end.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Final, NoReturn
 
 from sealstore import limits
@@ -55,9 +55,8 @@ class NamedType(Unchangeable, type):
 
     met: MetName
 
-    def __call__(cls, *arguments: object) -> Any:
-        """Answer REDUCE, OBJ and INST."""
-        return cls.met.on_call(arguments)
+    # REDUCE, OBJ and INST call what this returns, without a call of Python code in between.
+    __call__ = property(attrgetter("met.on_call"))
 
     @property
     def _sealstore_shown_as(cls) -> str:
@@ -81,8 +80,8 @@ class ResultType(type):
         """Answer a call of what a call returned."""
         return cls.met.call_result(arguments)
 
-    def __setitem__(cls, key: object, _value: object) -> None:
-        cls.met.additions.append(key)
+    def __setitem__(cls, key: object, value: object) -> None:
+        cls.met.additions.append((key, value))
 
     # BUILD, APPENDS and ADDITEMS look these up.
     __setstate__ = property(_append_state)
@@ -110,9 +109,10 @@ class MetName:
         self.qualname = qualname
         self.name = f"{module}:{qualname}"
         self.states: list[object] = InstanceStates()
-        self.additions: deque[object] = deque(maxlen=1)
+        self.additions: list[object] = []
         self.uses: Uses
-        self.on_call: Callable[[Arguments], object]
+        self.on_call: Callable[..., object]
+        self.on_make: Callable[[Arguments], object]
         self.begin(budget)
         self._items: dict[object, object] = {}
         self._result: ResultType | None = None
@@ -144,6 +144,11 @@ class MetName:
             )
         return self._result
 
+    def called(self, *arguments: object) -> object:
+        """Note a call, and return the stand-in for its result."""
+        self.uses.note(UseKind.CALLED, arguments)
+        return self.result
+
     def call(self, arguments: Arguments) -> object:
         """Note a call, and return the stand-in for its result."""
         self.uses.note(UseKind.CALLED, arguments)
@@ -155,6 +160,10 @@ class MetName:
         return self.result
 
     def make(self, arguments: Arguments) -> object:
+        """Answer that an instance is made."""
+        return self.on_make(arguments)
+
+    def note_made(self, arguments: Arguments) -> object:
         """Note that an instance is made, and return the stand-in for all of them."""
         self.uses.note(UseKind.MADE, arguments)
         return self._instance
@@ -176,7 +185,8 @@ class MetName:
     def begin(self, budget: ArgumentBudget) -> None:
         """Be as new, for another payload."""
         self.uses = Uses(budget)
-        self.on_call = self.call
+        self.on_call = self.called
+        self.on_make = self.note_made
 
     def end(self) -> None:
         """Forget the payload."""

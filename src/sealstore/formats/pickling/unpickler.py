@@ -140,6 +140,10 @@ class Reader(pickle.Unpickler):
             raise refused(Reason.PERSISTENT_ID, "The payload uses persistent ids.")
         return array
 
+    def forget_memo(self) -> None:
+        """Drop the references that the stream put down for itself."""
+        cast(Any, self).memo.clear()
+
     def _wrapper(self) -> type:
         if self._wrapper_class is None:
             if not isinstance(self._stream, ArrayStream):
@@ -178,7 +182,7 @@ class Reader(pickle.Unpickler):
         # Wrappers are gone by now, so that what still holds the stand-in is part of the object.
         held = weakref.ref(self._mapped_class)
         self._mapped_class = None
-        cast(Any, self).memo.clear()
+        self.forget_memo()
         if held() is not None:
             raise refused(
                 Reason.ARRAY, "The payload uses numpy.memmap, which opens files, but for an array."
