@@ -23,24 +23,28 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError
-from sealstore.formats.pickling import confined_child, confinement, kernel_confinement
+from sealstore.formats.pickling import (
+    confined_child,
+    confinement,
+)
+from sealstore.formats.pickling import (
+    confined_child as kernel_confinement,
+)
 from sealstore.formats.pickling.confined_child import (
     ChildLimits,
-    confine_by_kernel,
-    limit_resources,
-    map_payload,
-    report,
-)
-from sealstore.formats.pickling.confinement import Allowance, inspect_confined
-from sealstore.formats.pickling.inspection import Inspection, inspect_memory
-from sealstore.formats.pickling.kernel_confinement import (
     SystemCalls,
+    confine_by_kernel,
     enter_landlock,
     enter_seccomp,
     give_up_privileges,
+    limit_resources,
     machine_calls,
+    map_payload,
+    report,
     seccomp_program,
 )
+from sealstore.formats.pickling.confinement import Allowance, inspect_confined
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
 from tests.engine import name, proto, values
 from tests.joblib_files import METHODS, joblib_dumped
 from tests.sealstore_fixtures import open_descriptors

@@ -15,7 +15,7 @@ from sealstore.formats.pickling import dtype_states
 from sealstore.formats.pickling.dtype_states import PickledDtype
 from sealstore.formats.pickling.inspection import inspect_memory
 from sealstore.formats.pickling.numpy_standins import ArrayKind, ArrayRecorder
-from sealstore.formats.pickling.recorder import Recorder
+from sealstore.formats.pickling.standins import Recorder
 from sealstore.formats.pickling.stream import PlainStream
 from sealstore.formats.pickling.unpickler import Reader
 from tests.engine import (

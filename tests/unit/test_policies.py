@@ -10,7 +10,8 @@ import pytest
 
 from sealstore import errors
 from sealstore.admin.policy_work import set_policy
-from sealstore.formats.policies import Policies, read_policy_file
+from sealstore.formats.pickling.policy import read_policy_file
+from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.signed.settings import PolicySettings

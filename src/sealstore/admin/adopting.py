@@ -15,8 +15,7 @@ from typing import Any
 from sealstore.admin.inspecting import inspection_to_json
 from sealstore.admin.payload_files import PayloadFile, payload_file
 from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.inspection import Inspection
-from sealstore.formats.pickling.resolution import imports_to_sign
+from sealstore.formats.pickling.inspection import Inspection, imports_to_sign
 from sealstore.hetida.legacy_folder import LegacyFile
 from sealstore.names import ArtifactRef
 from sealstore.repository.facade import Repository

@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sealstore.errors import MissingExtraError, PayloadFormatError
 from sealstore.formats.pickling.numpy_standins import ArrayKind, ArrayRecorder
-from sealstore.formats.pickling.recorder import Recorder
-from sealstore.formats.pickling.refusals import Reason, extension
+from sealstore.formats.pickling.refusals import Reason, extension, refused
+from sealstore.formats.pickling.standins import Recorder
 from sealstore.formats.pickling.unpickler import Reader, open_stream, read_whole
 from sealstore.formats.pickling.uses import Import
+
+if TYPE_CHECKING:
+    from sealstore.signed.statement import Import as SignedImport
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,26 @@ def inspect_memory(memory: memoryview) -> Inspection:
         compression=compression,
         protocol=protocol,
         findings=findings,
+    )
+
+
+def imports_to_sign(inspection: Inspection) -> tuple[SignedImport, ...]:
+    """What an inspection found, as a statement lists it.
+
+    Raises:
+        PayloadFormatError: the inspection has findings, for which the payload is refused.
+    """
+    # Not above: the process that inspects by itself has the standard library alone.
+    from sealstore.signed.statement import Import, ImportUse
+
+    for finding in inspection.findings:
+        raise refused(finding.reason, finding.text)
+    return tuple(
+        Import(
+            name=found.name,
+            uses=tuple(ImportUse(use.use.value, use.arguments) for use in found.uses),
+        )
+        for found in inspection.imports
     )
 
 

@@ -7,22 +7,24 @@ turn an instance against the loader, whatever its class is trusted for:
   next opcode would call what was planted there, with any argument;
 * ``__class__`` and ``__dict__``: the instance becomes one of another class, or gets attributes that
   nobody has looked at;
-* the template of scipy's distributions, see `scipy_templates`.
+* the template of scipy's distributions, whose ``__setstate__`` executes the text of three functions
+  that stand in it (``_parse_arg_template``).
 """
 
 from __future__ import annotations
 
+import keyword
+import re
 from typing import Final
 
 from sealstore.errors import PayloadFormatError
 from sealstore.formats.pickling.refusals import Reason, refused
-from sealstore.formats.pickling.scipy_templates import (
-    TEMPLATE_KEY,
-    WITH_ANOTHER_TEMPLATE,
-    WITH_SCIPYS_TEMPLATE,
-    is_scipys_template,
-)
 
+WITH_SCIPYS_TEMPLATE: Final = "dict with scipy's template"
+WITH_ANOTHER_TEMPLATE: Final = "dict with another template"
+"""How an inspection shows such states."""
+
+TEMPLATE_KEY: Final = "_parse_arg_template"
 _NEVER_ATTRIBUTES: Final = frozenset(("__class__", "__dict__", "__setstate__"))
 _NOT_CALLABLE_ATTRIBUTES: Final = frozenset(("add", "append", "extend"))
 _SPECIAL: Final = _NEVER_ATTRIBUTES | _NOT_CALLABLE_ATTRIBUTES | {TEMPLATE_KEY}
@@ -93,4 +95,40 @@ def _refused_attributes() -> PayloadFormatError:
     return refused(
         Reason.FOREIGN_STATE,
         "The payload sets attributes of an object that decide what the unpickler does with it.",
+    )
+
+
+# ── scipy's templates ─────────────────────────────────────────────────────────
+
+
+_TEMPLATE: Final = """
+def _parse_args(self, {shapes} {given}):
+    return ({shapes}), {returned}
+
+def _parse_args_rvs(self, {shapes} {given}, size=None):
+    return self._argcheck_rvs({shapes} {returned}, size=size)
+
+def _parse_args_stats(self, {shapes} {given}, moments='mv'):
+    return ({shapes}), {returned}, moments
+"""
+_SHAPES: Final = re.compile(
+    r"\ndef _parse_args\(self, ((?:[A-Za-z_][A-Za-z0-9_]*, )*) loc=0", re.ASCII
+)
+_CONTINUOUS: Final = ("loc=0, scale=1", "loc, scale")
+_DISCRETE: Final = ("loc=0", "loc, 1")
+
+
+def is_scipys_template(text: object) -> bool:
+    """Whether ``text`` is what scipy itself would have written for some list of shapes."""
+    if type(text) is not str:
+        return False
+    found = _SHAPES.match(text)
+    if found is None:
+        return False
+    shapes = found.group(1)
+    if any(keyword.iskeyword(shape) for shape in shapes.split(", ")):
+        return False
+    return any(
+        text == _TEMPLATE.format(shapes=shapes, given=given, returned=returned)
+        for given, returned in (_CONTINUOUS, _DISCRETE)
     )

@@ -26,14 +26,16 @@ from sealstore.formats.pickling.dtype_states import (
     element_count,
     pickled_dtype,
 )
-from sealstore.formats.pickling.recorder import Prepare, Recorder, answering
 from sealstore.formats.pickling.refusals import Reason, refused
 from sealstore.formats.pickling.standins import (
     Arguments,
     MetName,
     NamedType,
+    Prepare,
+    Recorder,
     ResultType,
     Unchangeable,
+    answering,
     foreign_state,
 )
 from sealstore.formats.pickling.uses import UseKind, shown
