@@ -23,13 +23,7 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError
-from sealstore.formats.pickling import (
-    confined_child,
-    confinement,
-)
-from sealstore.formats.pickling import (
-    confined_child as kernel_confinement,
-)
+from sealstore.formats.pickling import confined_child, confinement
 from sealstore.formats.pickling.confined_child import (
     ChildLimits,
     SystemCalls,
@@ -379,7 +373,7 @@ def test_every_version_of_landlock_gets_what_it_knows(
             return version
         return os.open("/dev/null", os.O_RDONLY) if created > 0 else created
 
-    monkeypatch.setattr(kernel_confinement, "_system_call", system_call)
+    monkeypatch.setattr(confined_child, "_system_call", system_call)
     assert enter_landlock() is expected
     if expected:
         attributes, size, _ = calls[1][1]
@@ -392,7 +386,7 @@ def test_every_version_of_landlock_gets_what_it_knows(
 def test_a_prctl_that_fails_is_an_error() -> None:
     """The child does not go on where the kernel refuses what it asks for."""
     with pytest.raises(OSError, match="Invalid argument"):
-        kernel_confinement._prctl(-1)
+        confined_child._prctl(-1)
 
 
 class Machine:

@@ -29,7 +29,7 @@ from typing import Final
 
 import msgspec
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import ConfigurationError, PolicyFileError
 from sealstore.formats.pickling.policy_data import (
     ANOTHER_TEMPLATE,
@@ -265,28 +265,32 @@ def read_policy_file(path: Path) -> Policy:
         ConfigurationError: it cannot be read, or others can write it.
     """
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        data = files.read(
+            path,
+            limits.MAX_POLICY_BYTES,
+            follow_links=True,
+            judge=lambda status: _refuse_foreign(path, status),
+        )
+    except files.NotRegularFileError as error:
+        raise ConfigurationError("The policy is not a regular file.", path=path) from error
+    except files.FileTooLargeError as error:
+        raise PolicyFileError(f"The policy is too long ({error.strerror}).", path=path) from error
     except OSError as error:
         raise ConfigurationError(
             f"The policy cannot be read ({error.strerror}).", path=path, hint="check {path}."
         ) from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise ConfigurationError("The policy is not a regular file.", path=path)
-        if status.st_mode & _WRITABLE_BY_OTHERS or status.st_uid not in (0, os.geteuid()):
-            raise ConfigurationError(
-                "Others can write the policy.", path=path, hint="chmod go-w {path}, and own it."
-            )
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(limits.MAX_POLICY_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    try:
         return decode_policy(data)
     except PolicyFileError as error:
         error.path = os.fspath(path)
         raise
+
+
+def _refuse_foreign(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & _WRITABLE_BY_OTHERS or status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            "Others can write the policy.", path=path, hint="chmod go-w {path}, and own it."
+        )
 
 
 def read_site_policy(path: Path, root: Path) -> Policy:
