@@ -17,9 +17,8 @@ from blake3 import blake3
 from bench import objects
 from bench.objects import MIB
 from bench.timing import Figure, compare
-from sealstore.formats.pickling.inspection import inspect_memory
-from sealstore.formats.pickling.reader import load_object
-from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
+from sealstore.formats.pickling.reader import SignedImports, load_object
 
 CHUNK_BYTES = 4 * MIB
 

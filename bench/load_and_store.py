@@ -14,9 +14,8 @@ import joblib
 from bench import objects
 from bench.objects import MIB
 from bench.timing import Comparison, Figure, compare
-from sealstore.formats.pickling.inspection import inspect_memory
-from sealstore.formats.pickling.reader import load_object
-from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
+from sealstore.formats.pickling.reader import SignedImports, load_object
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Keyring, new_key
 from sealstore.repository.facade import Repository

@@ -25,8 +25,7 @@ from sealstore.errors import (
     UnsignedImportError,
     UsageError,
 )
-from sealstore.formats.contract import Format
-from sealstore.formats.registry import format_named
+from sealstore.formats.registry import Format, format_named
 from sealstore.signed.statement import Digests, Import
 from sealstore.storage.blobs.contract import BlobStore
 from sealstore.storage.blobs.local import LocalBlobStore

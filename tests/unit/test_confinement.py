@@ -23,24 +23,22 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError
-from sealstore.formats.pickling import confined_child, confinement, kernel_confinement
+from sealstore.formats.pickling import confined_child, confinement
 from sealstore.formats.pickling.confined_child import (
     ChildLimits,
-    confine_by_kernel,
-    limit_resources,
-    map_payload,
-    report,
-)
-from sealstore.formats.pickling.confinement import Allowance, inspect_confined
-from sealstore.formats.pickling.inspection import Inspection, inspect_memory
-from sealstore.formats.pickling.kernel_confinement import (
     SystemCalls,
+    confine_by_kernel,
     enter_landlock,
     enter_seccomp,
     give_up_privileges,
+    limit_resources,
     machine_calls,
+    map_payload,
+    report,
     seccomp_program,
 )
+from sealstore.formats.pickling.confinement import Allowance, inspect_confined
+from sealstore.formats.pickling.inspection import Inspection, inspect_memory
 from tests.engine import name, proto, values
 from tests.joblib_files import METHODS, joblib_dumped
 from tests.sealstore_fixtures import open_descriptors
@@ -375,7 +373,7 @@ def test_every_version_of_landlock_gets_what_it_knows(
             return version
         return os.open("/dev/null", os.O_RDONLY) if created > 0 else created
 
-    monkeypatch.setattr(kernel_confinement, "_system_call", system_call)
+    monkeypatch.setattr(confined_child, "_system_call", system_call)
     assert enter_landlock() is expected
     if expected:
         attributes, size, _ = calls[1][1]
@@ -388,7 +386,7 @@ def test_every_version_of_landlock_gets_what_it_knows(
 def test_a_prctl_that_fails_is_an_error() -> None:
     """The child does not go on where the kernel refuses what it asks for."""
     with pytest.raises(OSError, match="Invalid argument"):
-        kernel_confinement._prctl(-1)
+        confined_child._prctl(-1)
 
 
 class Machine:

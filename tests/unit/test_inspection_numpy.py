@@ -14,8 +14,8 @@ from sealstore import limits
 from sealstore.formats.pickling import dtype_states
 from sealstore.formats.pickling.dtype_states import PickledDtype
 from sealstore.formats.pickling.inspection import inspect_memory
-from sealstore.formats.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
-from sealstore.formats.pickling.recorder import Recorder
+from sealstore.formats.pickling.numpy_standins import ArrayKind, ArrayRecorder
+from sealstore.formats.pickling.standins import Recorder
 from sealstore.formats.pickling.stream import PlainStream
 from sealstore.formats.pickling.unpickler import Reader
 from tests.engine import (
@@ -68,7 +68,9 @@ def kinds_of_dtypes() -> list[np.dtype[Any]]:
 def judged(content: bytes) -> Any:
     """What the reader makes of a stream with the stand-ins of an inspection."""
     stream = PlainStream(memoryview(content))
-    return Reader(stream, Recorder(NUMPY_NAMES).find_class, ArrayRecorder).read_object()
+    arrays = ArrayRecorder()
+    recorder = Recorder(arrays.special_names())
+    return Reader(stream, recorder.find_class, lambda: arrays).read_object()
 
 
 # ── dtypes ───────────────────────────────────────────────────────────────────

@@ -6,8 +6,11 @@ import pytest
 from scipy import stats
 
 from sealstore.errors import PayloadFormatError
-from sealstore.formats.pickling.instance_states import InstanceStates
-from sealstore.formats.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE, WITH_SCIPYS_TEMPLATE
+from sealstore.formats.pickling.instance_states import (
+    WITH_ANOTHER_TEMPLATE,
+    WITH_SCIPYS_TEMPLATE,
+    InstanceStates,
+)
 from sealstore.formats.pickling.standins import put_back, take_name
 from sealstore.formats.pickling.uses import ArgumentBudget
 

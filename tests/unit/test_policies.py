@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from sealstore import errors
+from sealstore import errors, limits
 from sealstore.admin.policies import set_policy
-from sealstore.formats.policies import Policies, read_policy_file
+from sealstore.formats.pickling.policy import read_policy_file
+from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.signed.settings import PolicySettings
@@ -119,6 +120,9 @@ def test_a_site_policy_that_is_none_is_refused(repository: Repository, tmp_path:
         reopened(repository, tmp_path)
     with pytest.raises(errors.PolicyFileError) as caught:
         read_policy_file(written(tmp_path / "policy.toml", 'mod = "strict"\n'))
+    assert caught.value.path == str(tmp_path / "policy.toml")
+    with pytest.raises(errors.PolicyFileError, match="too long") as caught:
+        read_policy_file(written(tmp_path / "policy.toml", "#" * (limits.MAX_POLICY_BYTES + 1)))
     assert caught.value.path == str(tmp_path / "policy.toml")
 
 

@@ -11,8 +11,7 @@ import pytest
 from sealstore import errors, limits
 from sealstore.formats.pickling.policy import Mode, Policy, may_lead_elsewhere
 from sealstore.formats.pickling.policy_data import policy_data
-from sealstore.formats.pickling.policy_entry import Entry
-from sealstore.formats.pickling.verdicts import Level, Source, Verdict
+from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict
 from sealstore.signed.statement import Import, ImportUse
 
 ESTIMATOR = "sklearn.linear_model._logistic:LogisticRegression"

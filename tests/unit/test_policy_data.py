@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import msgspec
 import pytest
 
 from sealstore.formats.pickling import policy_data
-from sealstore.formats.pickling.policy_entry import USES, is_name
+from sealstore.formats.pickling.instance_states import WITH_ANOTHER_TEMPLATE
+from sealstore.formats.pickling.policy import Policy
+from sealstore.formats.pickling.verdicts import USES, Level, is_name
+from sealstore.signed.statement import Import, ImportUse
 
 DATA = Path(policy_data.__file__).parent / "data"
 FILES = ("allowlist.json", "denylist.json", "pinned.json")
@@ -104,7 +108,7 @@ def test_the_allowlist_says_what_it_was_made_with() -> None:
 )
 def test_the_allowlist_knows_the_names_of_old_and_new_versions(name: str) -> None:
     """Modules move between releases; what was stored by either is loaded by its own."""
-    assert name in policy_data.policy_data().trusted
+    assert name in set(policy_data.trusted_names())
 
 
 def test_the_running_standard_library_is_covered() -> None:
@@ -132,3 +136,69 @@ def test_a_data_file_with_an_unknown_key_is_refused(
     monkeypatch.setattr(policy_data, "_FOLDER", str(tmp_path))
     with pytest.raises(msgspec.ValidationError):
         policy_data.policy_data.__wrapped__()
+
+
+# ── what is trusted needs no judge ───────────────────────────────────────────
+
+
+def trusted_imports() -> Iterator[Import]:
+    """Every use of every trusted name, as a statement could list it."""
+    for name in policy_data.trusted_names():
+        known = policy_data.trusted(name)
+        assert known is not None
+        for use, lists in known.uses.items():
+            if use == "named":
+                yield Import(name, ())
+                continue
+            for arguments in [("tuple",), None] if lists is None else lists:
+                yield Import(name, (ImportUse(use, arguments),))  # type: ignore[arg-type] # a use
+
+
+def changed(entry: Import) -> Iterator[Import]:
+    """``entry``, and others that are not quite so."""
+    yield entry
+    yield Import(f"{entry.name}x", entry.uses)
+    yield Import("mine:Model", entry.uses)
+    for use in entry.uses:
+        others: list[tuple[str, ...] | None] = [None, (), policy_data.ANOTHER_TEMPLATE]
+        if use.arguments:
+            first, *rest = use.arguments
+            others += [(first, *rest, "int 1"), tuple(rest), (f"{first} 'x'", *rest)]
+            others += [("global os:system", *rest), ("global mine:Model", *rest)]
+        for arguments in others:
+            yield Import(entry.name, (ImportUse(use.use, arguments),))
+        yield Import(entry.name, (ImportUse("result-called", use.arguments),))
+
+
+def test_what_is_trusted_without_a_judge_is_trusted_by_one() -> None:
+    """The quick answer is yes only where the policy finds every use trusted."""
+    policy = Policy("strict")
+    answers = set()
+    for entry in trusted_imports():
+        for imports in [(each,) for each in changed(entry)]:
+            verdicts = policy.judge(imports)
+            quick = policy_data.are_trusted(imports)
+            answers.add(quick)
+            assert not quick or {verdict.level for verdict in verdicts} == {Level.TRUSTED}, imports
+    assert answers == {True, False}
+
+
+def test_most_of_what_is_trusted_needs_no_judge() -> None:
+    """All that a name is trusted for is found by the quick answer, but for words that fit many."""
+    slow = {entry.name for entry in trusted_imports() if not policy_data.are_trusted((entry,))}
+    assert slow < set(content("pinned.json")["names"])
+
+
+def test_a_name_that_must_not_be_handed_on_is_looked_for_among_arguments() -> None:
+    """Whoever gets such a name could call it, so that its own uses say too little."""
+    pinned = Import("functools:partial", (ImportUse("called", ("global numpy:log",)),))
+    handing = Import(
+        "sklearn.svm._classes:SVC", (ImportUse("made", ("global functools:partial",)),)
+    )
+    assert policy_data.are_trusted((pinned,))
+    assert not policy_data.are_trusted((pinned, handing))
+
+
+def test_the_policys_word_for_a_state_with_code_is_the_inspections() -> None:
+    """Each says it by itself: a load knows no inspection."""
+    assert policy_data.ANOTHER_TEMPLATE == (WITH_ANOTHER_TEMPLATE,)

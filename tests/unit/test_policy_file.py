@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sealstore import errors, limits
-from sealstore.formats.pickling.policy import Mode
-from sealstore.formats.pickling.policy_entry import USES, Entry
-from sealstore.formats.pickling.policy_file import decode_policy, policy_of, settings_of
+from sealstore.formats.pickling.policy import Mode, decode_policy, policy_of, settings_of
+from sealstore.formats.pickling.verdicts import USES, Entry
 from sealstore.signed.settings import PolicySettings
 
 

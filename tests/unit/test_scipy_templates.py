@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from scipy import stats
 
-from sealstore.formats.pickling.scipy_templates import is_scipys_template
+from sealstore.formats.pickling.instance_states import is_scipys_template
 
 DISTRIBUTIONS = {
     name: distribution

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore.formats.pickling.scipy_templates import WITH_SCIPYS_TEMPLATE
+from sealstore.formats.pickling.instance_states import WITH_SCIPYS_TEMPLATE
 from tools.allowlist.recording import Recording
 
 ROOT = Path(__file__).resolve().parents[2]

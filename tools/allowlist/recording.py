@@ -14,8 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import joblib
 
-from sealstore.formats.pickling.inspection import inspect_memory
-from sealstore.formats.pickling.resolution import imports_to_sign
+from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
 from sealstore.signed.statement import Import
 
 OBJECTS = (

@@ -17,8 +17,7 @@ from typing import Any
 from sealstore import files, limits
 from sealstore.errors import LimitExceededError, SealstoreError
 from sealstore.formats.pickling.confinement import inspect_confined
-from sealstore.formats.pickling.inspection import Inspection, inspect_memory
-from sealstore.formats.pickling.resolution import imports_to_sign
+from sealstore.formats.pickling.inspection import Inspection, imports_to_sign, inspect_memory
 from sealstore.hetida.legacy_folder import LegacyFile
 from sealstore.names import ArtifactRef
 from sealstore.repository.artifact import Artifact

@@ -7,10 +7,8 @@ from pathlib import Path
 
 from sealstore.audit.contents import walk_rows
 from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.policy import Policy
-from sealstore.formats.pickling.policy_file import settings_of
+from sealstore.formats.pickling.policy import Policy, read_policy_file, settings_of
 from sealstore.formats.pickling.verdicts import Verdict
-from sealstore.formats.policies import read_policy_file
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository

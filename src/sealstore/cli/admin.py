@@ -158,7 +158,7 @@ def policy() -> None:
 def show(invocation: Invocation, as_json: bool) -> int:
     """Show the repository's policy, and the site's (MODEL_REPO_POLICY) beside it."""
     from sealstore.admin.policies import policy_toml
-    from sealstore.formats.pickling.policy_file import settings_of
+    from sealstore.formats.pickling.policy import settings_of
 
     with invocation.open() as repository:
         policies = repository.policies.all

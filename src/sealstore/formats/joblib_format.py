@@ -1,17 +1,19 @@
-"""joblib's format, by the pickle engine: what ``joblib.dump`` writes and ``joblib.load`` reads."""
+"""joblib's format, by the pickle engine: what ``joblib.dump`` writes and ``joblib.load`` reads.
+
+What writes and what inspects is imported where an object is stored: a load needs neither.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreError
-from sealstore.formats.contract import Sink
-from sealstore.formats.pickling.inspection import inspect_memory
-from sealstore.formats.pickling.reader import load_object
-from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
-from sealstore.formats.pickling.writer import dump_object
+from sealstore.formats.pickling.reader import SignedImports, load_object
 from sealstore.signed.statement import Import
 from sealstore.storage.blobs.memory import VerifiedPayload
+
+if TYPE_CHECKING:
+    from sealstore.formats.pickling.writer import Sink
 
 
 class JoblibFormat:
@@ -21,6 +23,8 @@ class JoblibFormat:
 
     def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> str | None:
         """See ``Format.dump``."""
+        from sealstore.formats.pickling.writer import dump_object
+
         try:
             return dump_object(obj, sink, compress=compress).fallback_reason
         except SealstoreError:
@@ -40,6 +44,8 @@ class JoblibFormat:
 
     def imports(self, view: memoryview) -> tuple[Import, ...]:
         """See ``Format.imports``."""
+        from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
+
         return imports_to_sign(inspect_memory(view))
 
     def load(

@@ -15,8 +15,8 @@ from sealstore.errors import (
     StorageError,
     warn_caller,
 )
-from sealstore.formats.contract import Format
 from sealstore.formats.joblib_format import JoblibFormat
+from sealstore.formats.registry import Format
 from sealstore.keys.keyring import Role
 from sealstore.ledger.map_values import TagValue
 from sealstore.names import ArtifactRef, Name, Tag

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore.formats.pickling.inspection import Inspection, inspect_memory
+from sealstore.formats.pickling.inspection import Inspection, imports_to_sign, inspect_memory
 from sealstore.formats.pickling.policy import Mode, Policy
-from sealstore.formats.pickling.reader import load_object
-from sealstore.formats.pickling.resolution import SignedImports, imports_to_sign
+from sealstore.formats.pickling.reader import SignedImports, load_object
 from tests.attacks.corpus.case import PAYLOAD
 from tests.attacks.corpus.forking import MIB, ForkServer, Report, limit, serve
 

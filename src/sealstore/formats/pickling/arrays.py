@@ -8,13 +8,12 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from sealstore import limits
+from sealstore.formats.pickling.reader import MmapMode
 from sealstore.formats.pickling.refusals import Reason, refused
 from sealstore.formats.pickling.wrapper import WrapperState
-
-MmapMode = Literal["r", "c"]
 
 _FOREIGN_ORDER: Final = ">" if sys.byteorder == "little" else "<"
 _LAST_BUILT_IN_DTYPE: Final = 23  # NPY_HALF; other packages' dtypes are numbered behind it

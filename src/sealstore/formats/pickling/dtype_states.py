@@ -10,6 +10,7 @@ imported.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Final, NamedTuple
@@ -17,6 +18,8 @@ from typing import Final, NamedTuple
 from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.formats.pickling.refusals import Reason, refused
+
+Keep = Callable[[object], None]
 
 _SHOWN_CHARACTERS: Final = 200
 
@@ -66,12 +69,14 @@ class DtypeFacts:
         size: bytes of an element.
         alignment: bytes.
         flags: numpy's.
+        is_subarray: whether each element is an array itself. No array has such a dtype.
     """
 
     text: str
     size: int
     alignment: int
     flags: int
+    is_subarray: bool = False
 
     @property
     def holds_objects(self) -> bool:
@@ -85,13 +90,15 @@ class PickledDtype:
     Args:
         code: the constructor's first argument, such as ``f8`` or ``V16``; None for numpy.record,
             whose size stands in the state alone.
+        keep: takes a state that may hold more than numbers and texts.
     """
 
-    __slots__ = ("_code", "_facts")
+    __slots__ = ("_code", "_facts", "_keep")
     _sealstore_shown_as = "dtype"
 
-    def __init__(self, code: str | None) -> None:
+    def __init__(self, code: str | None, keep: Keep) -> None:
         self._code = code
+        self._keep = keep
         self._facts: DtypeFacts | None = None
 
     @property
@@ -108,16 +115,20 @@ class PickledDtype:
     def __setstate__(self, state: object) -> None:
         if self._facts is not None:
             raise _contradiction("is given a state twice")
-        self._facts = _common_facts(self._code, state)
+        self._facts = _common_facts(self._code, state) or self._uncommon_facts(state)
+
+    def _uncommon_facts(self, state: object) -> DtypeFacts:
+        self._keep(state)
+        return _facts(self._code, state)
 
 
-def _common_facts(code: str | None, state: object) -> DtypeFacts:
+def _common_facts(code: str | None, state: object) -> DtypeFacts | None:
     # Most dtypes are those that every payload has: numbers and texts, whose states are flat.
     if type(state) is not tuple or len(state) != _STATE_FIELDS:
-        return _facts(code, state)
+        return None
     types = (*map(type, state),)
     if not _FLAT.issuperset(types):
-        return _facts(code, state)
+        return None
     key = code, state, types
     facts = _COMMON.get(key)
     if facts is None:
@@ -133,11 +144,12 @@ _COMMON: Final[dict[object, DtypeFacts]] = {}
 _MAX_COMMON: Final = 256
 
 
-def pickled_dtype(arguments: tuple[object, ...], *, is_record: bool) -> PickledDtype:
+def pickled_dtype(arguments: tuple[object, ...], *, is_record: bool, keep: Keep) -> PickledDtype:
     """The dtype that a call of ``numpy.dtype`` with ``arguments`` begins.
 
     Args:
         is_record: whether the first argument is the class ``numpy.record``.
+        keep: see `PickledDtype`.
 
     Raises:
         PayloadFormatError: other arguments than numpy pickles.
@@ -147,11 +159,11 @@ def pickled_dtype(arguments: tuple[object, ...], *, is_record: bool) -> PickledD
         # Old numpy wrote 0 and 1 for False and True.
         if type(align) in (bool, int) and align == 0 and type(copy) in (bool, int) and copy == 1:
             if is_record:
-                return PickledDtype(None)
+                return PickledDtype(None, keep)
             if type(code) is str and (
                 code == "O8" or code in _NUMBERS or _FLEXIBLE_CODE.fullmatch(code)
             ):
-                return PickledDtype(code)
+                return PickledDtype(code, keep)
     raise refused(Reason.DTYPE, "A dtype in the payload is not one of numpy's own.")
 
 
@@ -264,7 +276,7 @@ def _subarray(code: str | None, state: _State) -> DtypeFacts:
     if code != f"V{size}":
         raise _contradiction("has a shape, and a code that says otherwise")
     text = _shortened(f"{item.facts.text}{list(shape)}")
-    facts = DtypeFacts(text, size, item.facts.alignment, item.facts.flags)
+    facts = DtypeFacts(text, size, item.facts.alignment, item.facts.flags, is_subarray=True)
     return _expect(state, facts, _ONE_BYTE, by_code=False)
 
 

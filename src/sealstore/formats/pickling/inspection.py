@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sealstore.errors import MissingExtraError, PayloadFormatError
-from sealstore.formats.pickling.numpy_standins import NUMPY_NAMES, ArrayKind, ArrayRecorder
-from sealstore.formats.pickling.recorder import Recorder
-from sealstore.formats.pickling.refusals import Reason, extension
+from sealstore.formats.pickling.numpy_standins import ArrayKind, ArrayRecorder
+from sealstore.formats.pickling.refusals import Reason, extension, refused
+from sealstore.formats.pickling.standins import Recorder
 from sealstore.formats.pickling.unpickler import Reader, open_stream, read_whole
 from sealstore.formats.pickling.uses import Import
+
+if TYPE_CHECKING:
+    from sealstore.signed.statement import Import as SignedImport
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +71,19 @@ def inspect_memory(memory: memoryview) -> Inspection:
     Args:
         memory: the payload's bytes, as they are stored.
     """
-    recorder = Recorder(NUMPY_NAMES)
     arrays = ArrayRecorder()
+    recorder = Recorder(arrays.special_names())
     compression: str | None = None
     protocol: int | None = None
     findings: tuple[Finding, ...] = ()
     try:
         stream, compression = open_stream(memory)
         protocol = stream.protocol
-        read_whole(stream, Reader(stream, recorder.find_class, lambda: arrays))
+        reader = Reader(stream, recorder.find_class, lambda: arrays)
+        made = read_whole(stream, reader)
+        reader.forget_memo()
+        arrays.refuse_shared_buffers()
+        del made  # until here it was needed: what it holds has a reference
     except Exception as error:  # noqa: BLE001 # a stream can have the unpickler raise any of them
         findings = (_finding(error),)
     return Inspection(
@@ -85,6 +93,26 @@ def inspect_memory(memory: memoryview) -> Inspection:
         compression=compression,
         protocol=protocol,
         findings=findings,
+    )
+
+
+def imports_to_sign(inspection: Inspection) -> tuple[SignedImport, ...]:
+    """What an inspection found, as a statement lists it.
+
+    Raises:
+        PayloadFormatError: the inspection has findings, for which the payload is refused.
+    """
+    # Not above: the process that inspects by itself has the standard library alone.
+    from sealstore.signed.statement import Import, ImportUse
+
+    for finding in inspection.findings:
+        raise refused(finding.reason, finding.text)
+    return tuple(
+        Import(
+            name=found.name,
+            uses=tuple(ImportUse(use.use.value, use.arguments) for use in found.uses),
+        )
+        for found in inspection.imports
     )
 
 

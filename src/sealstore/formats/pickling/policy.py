@@ -18,17 +18,44 @@ names the use as well (``functools:partial called``), so that nobody does it by 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+import os
+import stat
+import tomllib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Final
 
-from sealstore.formats.pickling.pins import GLOBAL, fits, names_among_arguments
-from sealstore.formats.pickling.policy_data import Trusted, policy_data
-from sealstore.formats.pickling.policy_entry import NAMED, Entry, is_name
-from sealstore.formats.pickling.scipy_templates import WITH_ANOTHER_TEMPLATE
-from sealstore.formats.pickling.verdicts import Level, Source, Verdict, gravity, refusal
+import msgspec
+
+from sealstore import files, limits
+from sealstore.errors import ConfigurationError, PolicyFileError
+from sealstore.formats.pickling.policy_data import (
+    ANOTHER_TEMPLATE,
+    GLOBAL,
+    NAMED,
+    Trusted,
+    are_trusted,
+    fits,
+    names_among_arguments,
+    never,
+    policy_data,
+    trusted,
+)
+from sealstore.formats.pickling.verdicts import (
+    Entry,
+    Level,
+    Source,
+    Verdict,
+    gravity,
+    is_name,
+    refusal,
+)
+from sealstore.signed.settings import PolicySettings
 from sealstore.signed.statement import Import
+
+_WRITABLE_BY_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Mode(StrEnum):
@@ -77,11 +104,6 @@ class Policy:
         self.allow = frozenset(allow)
         self.deny = frozenset(deny)
         self._data = policy_data()
-        denied = {entry.name for entry in self.deny}
-        plain = _plain_uses()
-        self._plain = (
-            {name: plain[name] for name in plain if name not in denied} if denied else plain
-        )
         self._judge_use = functools.lru_cache(_REMEMBERED_VERDICTS)(self._judged_use)
 
     def judge(self, imports: Sequence[Import]) -> tuple[Verdict, ...]:
@@ -95,12 +117,9 @@ class Policy:
         Raises:
             PolicyError: it refuses some; each is named, with the reason.
         """
-        doubtful = [entry for entry in imports if not self._is_plain(entry)]
-        if not doubtful:
+        if not self.deny and are_trusted(imports):
             return
-        arguments = names_among_arguments(imports)
-        verdicts = [self._judge(entry, arguments) for entry in doubtful]
-        refused = [verdict for verdict in verdicts if verdict.is_refused]
+        refused = [verdict for verdict in self.judge(imports) if verdict.is_refused]
         if refused:
             raise refusal(refused, len(imports), self.mode)
 
@@ -129,12 +148,6 @@ class Policy:
         needs_use = verdict.source in (Source.DENYLIST, Source.ARGUMENTS)
         return AllowEntry(entry, lifts, is_idle=needs_use and entry.use is None)
 
-    def _is_plain(self, entry: Import) -> bool:
-        uses = self._plain.get(entry.name)
-        if uses is None:
-            return False
-        return all(use.use in uses and use.arguments != _ANOTHER_TEMPLATE for use in entry.uses)
-
     def _judge(self, entry: Import, among_arguments: frozenset[str]) -> Verdict:
         verdicts = [self._judge_use(entry.name, use.use, use.arguments) for use in entry.uses]
         if not verdicts or entry.name in among_arguments:
@@ -162,16 +175,16 @@ class Policy:
         data = self._data
         if not is_name(name):
             return _dangerous(exact, Source.FORM, "no pickler writes such a name")
-        if arguments == _ANOTHER_TEMPLATE:
+        if arguments == ANOTHER_TEMPLATE:
             return _dangerous(exact, Source.ARGUMENTS, "its state brings code of its own along")
         denial = data.denial(name, use)
         if denial is not None:
             return _dangerous(exact, Source.DENYLIST, f"it {denial}")
-        trusted = data.trusted.get(name)
-        if trusted is not None and (use in trusted.uses or trusted.pinned_for is not None):
-            return self._by_arguments(exact, trusted, arguments)
+        known = trusted(name)
+        if known is not None and (use in known.uses or known.pinned_for is not None):
+            return self._by_arguments(exact, known, arguments)
         if data.covers(name):
-            as_what = "" if trusted is None else f" to be {use}"
+            as_what = "" if known is None else f" to be {use}"
             top = name.partition(":")[0].partition(".")[0]
             text = f"of {top} only what is on the allowlist is trusted, and this is not{as_what}"
             return _dangerous(exact, Source.COVERED, text)
@@ -180,21 +193,21 @@ class Policy:
         return Verdict(name, use, Level.UNKNOWN, Source.NOTHING, "nothing is known about it")
 
     def _by_arguments(
-        self, exact: Entry, trusted: Trusted, arguments: tuple[str, ...] | None
+        self, exact: Entry, known: Trusted, arguments: tuple[str, ...] | None
     ) -> Verdict:
         name, use = exact.name, exact.use or NAMED
-        alternatives = trusted.uses.get(use, ())
+        alternatives = known.uses.get(use, ())
         if alternatives is None:
             return Verdict(name, use, Level.TRUSTED, Source.ALLOWLIST)
-        why = trusted.pinned_for or _WHY_GENERATED[use]
-        if use not in trusted.uses:
+        why = known.pinned_for or _WHY_GENERATED[use]
+        if use not in known.uses:
             return _dangerous(exact, Source.ARGUMENTS, f"it {why}, and is not trusted to be {use}")
         if arguments is None:
             text = f"it {why}, and its arguments are not on record, or too many to tell apart"
             return _dangerous(exact, Source.ARGUMENTS, text)._replace(lacks_arguments=True)
         # What a person wrote down is meant as it stands. Where the list was generated, a site's own
         # class may stand where a class of the same package stood.
-        is_free = self._is_unknown if trusted.pinned_for is None else _never
+        is_free = self._is_unknown if known.pinned_for is None else never
         if fits(alternatives, arguments, is_free):
             return self._by_named_arguments(exact, why, arguments)
         return _dangerous(exact, Source.ARGUMENTS, f"it {why}, and these arguments are not trusted")
@@ -212,19 +225,6 @@ class Policy:
         return self._built_in(Entry(name), None).level is Level.UNKNOWN
 
 
-@functools.cache
-def _plain_uses() -> Mapping[str, frozenset[str]]:
-    """What most statements list: names with the uses that are trusted with any arguments.
-
-    Names that must not be handed on are not among them: these take a look at the other imports.
-    """
-    return {
-        name: frozenset(use for use, lists in trusted.uses.items() if lists is None)
-        for name, trusted in policy_data().trusted.items()
-        if NAMED in trusted.uses
-    }
-
-
 _REMEMBERED_VERDICTS: Final = 2_048
 
 _WHY_GENERATED: Final = {
@@ -233,7 +233,6 @@ _WHY_GENERATED: Final = {
 }
 """Why the arguments of a use matter, where the allowlist was generated with them."""
 
-_ANOTHER_TEMPLATE: Final = (WITH_ANOTHER_TEMPLATE,)
 _LIFTED_WITH_THE_USE_ONLY: Final = frozenset((Source.DENYLIST, Source.ARGUMENTS))
 
 
@@ -255,5 +254,111 @@ def _dangerous(entry: Entry, source: Source, reason: str) -> Verdict:
     return Verdict(entry.name, entry.use or NAMED, Level.DANGEROUS, source, reason)
 
 
-def _never(_name: str) -> bool:
-    return False
+# ── policy.toml, and the settings that are signed ─────────────────────────────
+
+
+def read_policy_file(path: Path) -> Policy:
+    """The policy in a ``policy.toml``.
+
+    Raises:
+        PolicyFileError: it does not decode strictly.
+        ConfigurationError: it cannot be read, or others can write it.
+    """
+    try:
+        data = files.read(
+            path,
+            limits.MAX_POLICY_BYTES,
+            follow_links=True,
+            judge=lambda status: _refuse_foreign(path, status),
+        )
+    except files.NotRegularFileError as error:
+        raise ConfigurationError("The policy is not a regular file.", path=path) from error
+    except files.FileTooLargeError as error:
+        raise PolicyFileError(f"The policy is too long ({error.strerror}).", path=path) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"The policy cannot be read ({error.strerror}).", path=path, hint="check {path}."
+        ) from error
+    try:
+        return decode_policy(data)
+    except PolicyFileError as error:
+        error.path = os.fspath(path)
+        raise
+
+
+def _refuse_foreign(path: Path, status: os.stat_result) -> None:
+    if status.st_mode & _WRITABLE_BY_OTHERS or status.st_uid not in (0, os.geteuid()):
+        raise ConfigurationError(
+            "Others can write the policy.", path=path, hint="chmod go-w {path}, and own it."
+        )
+
+
+def read_site_policy(path: Path, root: Path) -> Policy:
+    """The policy in a site's ``policy.toml``, which must not lie in the repository.
+
+    Raises:
+        PolicyFileError: it does not decode strictly.
+        ConfigurationError: it cannot be read, lies below ``root``, or others can write it.
+    """
+    if path.resolve().is_relative_to(root.resolve()):
+        raise ConfigurationError(
+            "The site's policy lies inside the repository: whoever can write there could replace"
+            " it.",
+            path=path,
+            hint="move {path} out of the repository, and set MODEL_REPO_POLICY to its new place.",
+        )
+    return read_policy_file(path)
+
+
+def decode_policy(data: bytes) -> Policy:
+    """The policy that the content of a ``policy.toml`` says.
+
+    Raises:
+        PolicyFileError: too long, not TOML, an unknown key, a value of another type, or an entry
+            that is no exact name.
+    """
+    if len(data) > limits.MAX_POLICY_BYTES:
+        raise PolicyFileError(
+            f"The policy has {len(data)} bytes; {limits.MAX_POLICY_BYTES} are allowed."
+        )
+    try:
+        settings = msgspec.convert(tomllib.loads(data.decode("utf-8")), PolicySettings)
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
+        # TOMLDecodeError and UnicodeDecodeError are ValueErrors.
+        raise PolicyFileError(f"The policy is not valid: {error}.") from error
+    return policy_of(settings)
+
+
+def policy_of(settings: PolicySettings) -> Policy:
+    """The policy that ``settings`` say.
+
+    Raises:
+        PolicyFileError: an entry that is no exact name, or one that is there twice.
+    """
+    return Policy(
+        settings.mode,
+        allow=_entries("allow", settings.allow),
+        deny=_entries("deny", settings.deny),
+    )
+
+
+def settings_of(policy: Policy) -> PolicySettings:
+    """``policy`` as settings, its entries sorted."""
+    return PolicySettings(
+        mode=policy.mode.value,
+        allow=tuple(sorted(map(str, policy.allow))),
+        deny=tuple(sorted(map(str, policy.deny))),
+    )
+
+
+def _entries(key: str, texts: tuple[str, ...]) -> list[Entry]:
+    entries: list[Entry] = []
+    for text in texts:
+        try:
+            entry = Entry.parse(text)
+        except ValueError as error:
+            raise PolicyFileError(f"In {key}, {text[:100]!a} is no entry: {error}.") from error
+        if entry in entries:
+            raise PolicyFileError(f"In {key}, {entry} stands twice.")
+        entries.append(entry)
+    return entries

@@ -11,18 +11,26 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, TypeVar
 
 import msgspec
 
-from sealstore.formats.pickling.policy_entry import NAMED
+from sealstore.signed.statement import Import
 
 Alternatives = tuple[tuple[str, ...], ...]
 """Argument lists of which one must fit. Each argument is a text as inspection shows it, or only its
 first word, which fits whatever follows: ``str``, ``global``."""
 
+NAMED: Final = "named"
+"""The use of a name that the object only refers to, for which a statement lists no use."""
+
+ANOTHER_TEMPLATE: Final = ("dict with another template",)
+"""How an inspection shows a state that brings code of its own along; see `instance_states`."""
+
+_REMEMBERED_NAMES: Final = 2_048
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "data")
 
 
@@ -70,19 +78,17 @@ class Trusted:
 
 @dataclass(frozen=True, slots=True)
 class PolicyData:
-    """The built-in lists.
+    """The built-in lists, but for the trusted names: see `trusted`.
 
     Attributes:
         made_with: the versions of Python and packages whose objects the allowlist is made of.
         covered: top-level modules of which every name that is not trusted is dangerous.
-        trusted: trusted names.
         denied_modules: why a module, with everything beneath it, is dangerous.
         denied_names: why a name, or one use of it (``numpy:memmap called``), is dangerous.
     """
 
     made_with: tuple[str, ...]
     covered: frozenset[str]
-    trusted: Mapping[str, Trusted]
     denied_modules: Mapping[str, str]
     denied_names: Mapping[str, str]
 
@@ -107,18 +113,79 @@ class PolicyData:
 @functools.cache
 def policy_data() -> PolicyData:
     """The built-in lists, read from their files the first time."""
-    allowlist = _read("allowlist.json", _AllowlistFile)
-    pinned = _read("pinned.json", _PinnedFile)
     denylist = _read("denylist.json", _DenylistFile)
-    trusted = {name: Trusted({NAMED: None, **uses}) for name, uses in allowlist.names.items()}
-    trusted.update((name, _trusted(entry)) for name, entry in pinned.names.items())
     return PolicyData(
-        made_with=allowlist.made_with,
-        covered=allowlist.covered | sys.stdlib_module_names,
-        trusted=trusted,
+        made_with=_allowlist().made_with,
+        covered=_allowlist().covered | sys.stdlib_module_names,
         denied_modules=denylist.modules,
         denied_names=denylist.names,
     )
+
+
+@functools.lru_cache(_REMEMBERED_NAMES)
+def trusted(name: str) -> Trusted | None:
+    """What is known of ``name``, None where it is not trusted."""
+    pinned = _pinned().get(name)
+    if pinned is not None:
+        return _trusted(pinned)
+    uses = _allowlist().names.get(name)
+    return None if uses is None else Trusted({NAMED: None, **uses})
+
+
+def trusted_names() -> Iterator[str]:
+    """All names of which something is known."""
+    return chain(_pinned(), _allowlist().names)
+
+
+def are_trusted(imports: Sequence[Import]) -> bool:
+    """Whether the built-in lists trust all of ``imports``, with all of their uses and arguments.
+
+    What is true of nearly every payload, and takes the least to find out. Where it is not, a
+    `policy.Policy` judges: it knows why, and what else may be accepted.
+    """
+    return all(_is_trusted(entry, imports) for entry in imports)
+
+
+def _is_trusted(entry: Import, imports: Sequence[Import]) -> bool:
+    known = trusted(entry.name)
+    if known is None:
+        return False
+    if not _may_be_named(known) and (
+        not entry.uses or entry.name in names_among_arguments(imports)
+    ):
+        return False
+    return all(_is_trusted_use(known.uses.get(use.use, ()), use.arguments) for use in entry.uses)
+
+
+def _is_trusted_use(lists: Alternatives | None, arguments: tuple[str, ...] | None) -> bool:
+    if lists is None:
+        return arguments != ANOTHER_TEMPLATE
+    return (
+        arguments is not None
+        and fits(lists, arguments, never)
+        and all(map(_may_be_argument, arguments))
+    )
+
+
+def _may_be_argument(argument: str) -> bool:
+    if not argument.startswith(GLOBAL):
+        return True
+    known = trusted(argument[len(GLOBAL) :])
+    return known is not None and _may_be_named(known)
+
+
+def _may_be_named(known: Trusted) -> bool:
+    return known.uses.get(NAMED, ()) is None
+
+
+@functools.cache
+def _allowlist() -> _AllowlistFile:
+    return _read("allowlist.json", _AllowlistFile)
+
+
+@functools.cache
+def _pinned() -> Mapping[str, _PinnedName]:
+    return _read("pinned.json", _PinnedFile).names
 
 
 def _trusted(entry: _PinnedName) -> Trusted:
@@ -137,3 +204,54 @@ def _trusted(entry: _PinnedName) -> Trusted:
 def _read(file: str, kind: type[_File]) -> _File:
     with open(os.path.join(_FOLDER, file), "rb") as opened:
         return msgspec.json.decode(opened.read(), type=kind)
+
+
+_KINDS: Final = frozenset(("str", "int", "bool", "global", "made", "result"))
+"""First words of arguments that are shown with a value."""
+
+GLOBAL: Final = "global "
+"""Stands before a ``module:qualname`` that is an argument."""
+
+
+def fits(
+    alternatives: Alternatives, arguments: tuple[str, ...], is_free: Callable[[str], bool]
+) -> bool:
+    """Whether ``arguments`` are one of ``alternatives``.
+
+    Args:
+        alternatives: argument lists; see `Alternatives`.
+        arguments: as an inspection shows them.
+        is_free: whether a name may stand where an alternative has another one.
+    """
+    return any(
+        len(pattern) == len(arguments)
+        and all(
+            expected == shown or _fits_one(expected, shown, is_free)
+            for expected, shown in zip(pattern, arguments, strict=True)
+        )
+        for pattern in alternatives
+    )
+
+
+def _fits_one(expected: str, shown: str, is_free: Callable[[str], bool]) -> bool:
+    if expected in _KINDS:
+        return shown.startswith(f"{expected} ")
+    return (
+        expected.startswith(GLOBAL) and shown.startswith(GLOBAL) and is_free(shown[len(GLOBAL) :])
+    )
+
+
+def never(_name: str) -> bool:
+    """For `fits`: no name may stand for another one."""
+    return False
+
+
+def names_among_arguments(imports: Iterable[Import]) -> frozenset[str]:
+    """The names that some use of ``imports`` has for an argument."""
+    return frozenset(
+        argument[len(GLOBAL) :]
+        for entry in imports
+        for use in entry.uses
+        for argument in use.arguments or ()
+        if argument.startswith(GLOBAL)
+    )

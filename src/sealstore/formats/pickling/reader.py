@@ -1,14 +1,51 @@
-"""Loading: the object of a payload, from verified memory."""
+"""Loading: the object of a payload, from verified memory.
+
+Hazardous on purpose: `SignedImports` is the one place where what a payload names is really
+imported, and `load_object` has it called.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
 
-from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.arrays import ArrayMaker, MmapMode
-from sealstore.formats.pickling.inspection import inspect_memory
+from sealstore.errors import SealstoreError, UnsignedImportError
 from sealstore.formats.pickling.refusals import refused
 from sealstore.formats.pickling.unpickler import FindClass, Reader, open_stream, read_whole
+
+if TYPE_CHECKING:
+    from sealstore.formats.pickling.arrays import ArrayMaker
+
+MmapMode = Literal["r", "c"]
+
+
+class SignedImports:
+    """The ``find_class`` of a load.
+
+    Args:
+        names: the ``module:qualname`` of every import that the statement lists.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+
+    def resolve(self, module: str, qualname: str) -> object:
+        """What ``module`` and ``qualname`` stand for.
+
+        Raises:
+            UnsignedImportError: the statement does not list it.
+            Exception: whatever importing it raises.
+        """
+        if f"{module}:{qualname}" not in self._names:
+            raise UnsignedImportError(
+                "The payload asked for an import that its signed statement does not list."
+            )
+        __import__(module)
+        found: object = sys.modules[module]
+        for part in qualname.split("."):
+            found = getattr(found, part)
+        return found
 
 
 def load_object(
@@ -34,6 +71,8 @@ def load_object(
     stream, compression = open_stream(memory)
 
     def make_arrays() -> ArrayMaker:
+        from sealstore.formats.pickling.arrays import ArrayMaker
+
         mapped = mmap_mode if compression is None else None  # joblib maps no compressed file
         return ArrayMaker(stream.memory, mapped, asked_to_map=mmap_mode is not None)
 
@@ -44,6 +83,8 @@ def load_object(
     except Exception as error:
         # What the stream says, and what the objects' own classes say, fails in the same ways. An
         # inspection of the same bytes tells them apart.
+        from sealstore.formats.pickling.inspection import inspect_memory
+
         for finding in inspect_memory(memory).findings:
             raise refused(finding.reason, finding.text) from error
         raise

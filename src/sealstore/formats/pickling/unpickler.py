@@ -12,6 +12,7 @@ second parser can disagree with the first.
 
 from __future__ import annotations
 
+import _compat_pickle
 import codecs
 import copyreg
 import pickle
@@ -21,8 +22,6 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol, cast
 
 from sealstore.errors import PayloadFormatError
-from sealstore.formats.pickling.compression import compression_of, decompress
-from sealstore.formats.pickling.python2_names import FIRST_PROTOCOL_OF_PYTHON_3, canonical_name
 from sealstore.formats.pickling.refusals import Reason, extension, old_joblib, refused
 from sealstore.formats.pickling.stream import (
     FIRST_FRAMED_PROTOCOL,
@@ -45,6 +44,7 @@ from sealstore.formats.pickling.wrapper import (
 FindClass = Callable[[str, str], object]
 
 _POP_NONE_BINPERSID: Final = b"0NQ"
+_PROTO: Final = b"\x80"
 _NO_ARRAY: Final = object()
 _MAPPED_ARRAYS: Final = frozenset(
     (f"numpy{inner}", "memmap") for inner in ("", ".core.memmap", "._core.memmap")
@@ -140,6 +140,10 @@ class Reader(pickle.Unpickler):
             raise refused(Reason.PERSISTENT_ID, "The payload uses persistent ids.")
         return array
 
+    def forget_memo(self) -> None:
+        """Drop the references that the stream put down for itself."""
+        cast(Any, self).memo.clear()
+
     def _wrapper(self) -> type:
         if self._wrapper_class is None:
             if not isinstance(self._stream, ArrayStream):
@@ -178,7 +182,7 @@ class Reader(pickle.Unpickler):
         # Wrappers are gone by now, so that what still holds the stand-in is part of the object.
         held = weakref.ref(self._mapped_class)
         self._mapped_class = None
-        cast(Any, self).memo.clear()
+        self.forget_memo()
         if held() is not None:
             raise refused(
                 Reason.ARRAY, "The payload uses numpy.memmap, which opens files, but for an array."
@@ -199,9 +203,14 @@ def open_stream(memory: memoryview) -> tuple[PickleStream, str | None]:
         UnsupportedPayloadError: a form that joblib wrote before 0.10.
         LimitExceededError: it becomes too large when it is decompressed.
     """
-    compression = compression_of(memory)
-    if compression is not None:
-        memory = decompress(memory, compression)
+    compression = None
+    # Every stream since protocol 2 begins with PROTO, and no compressed file does.
+    if bytes(memory[:1]) != _PROTO:
+        from sealstore.formats.pickling.compression import compression_of, decompress
+
+        compression = compression_of(memory)
+        if compression is not None:
+            memory = decompress(memory, compression)
     if stream_protocol(memory) < FIRST_FRAMED_PROTOCOL and not holds(memory, WRAPPER_NAME.encode()):
         # Without frames each opcode would be a read of its own, for the sake of arrays not there.
         return PlainStream(memory), compression
@@ -228,3 +237,14 @@ def _refuse_ambiguous_protocol(stream: PickleStream) -> None:
 
 def _goes_on() -> PayloadFormatError:
     return refused(Reason.TRAILING_BYTES, "The payload has bytes behind its STOP opcode.")
+
+
+FIRST_PROTOCOL_OF_PYTHON_3: Final = 3
+
+
+def canonical_name(module: str, qualname: str) -> tuple[str, str]:
+    """The name that Python 3 imports where a stream of protocol 0, 1 or 2 says this one."""
+    mapped: tuple[str, str] | None = _compat_pickle.NAME_MAPPING.get((module, qualname))
+    if mapped is not None:
+        return mapped
+    return _compat_pickle.IMPORT_MAPPING.get(module, module), qualname

@@ -51,10 +51,16 @@ class Import(NamedTuple):
 
 
 class ArgumentBudget:
-    """How many argument lists may still be kept, over all names of one payload."""
+    """How many argument lists may still be noted, over all names of one payload.
+
+    Attributes:
+        kept: what was handed to names and may hold a buffer of an array, until the stream has
+            ended. A load, which makes real objects of it, keeps it too.
+    """
 
     def __init__(self) -> None:
         self.left = limits.MAX_ARGUMENT_LISTS
+        self.kept: list[object] = []
 
 
 SHOWN_AS: Final = "_sealstore_shown_as"
@@ -76,6 +82,7 @@ _OPAQUE_KINDS: Final[dict[type, str]] = {
 
 
 _OPAQUE: Final = frozenset(_OPAQUE_KINDS)
+_MAY_HOLD_BUFFERS: Final = frozenset((bytearray, tuple, list, dict))
 QUICK_TO_HASH: Final = {str, int, bool, type(None), float}
 """Types of arguments that are hashed in no time, whatever a stream made of them."""
 
@@ -103,6 +110,8 @@ class Uses:
     def note(self, use: UseKind, arguments: tuple[object, ...]) -> None:
         """Note ``use`` with ``arguments``, unless they look the same as some noted before."""
         kinds = (use, *map(type, arguments))
+        if not _MAY_HOLD_BUFFERS.isdisjoint(kinds):
+            self._budget.kept.append(arguments)
         if kinds in self._kinds or self._counts.get(use) == _CLOSED:
             return
         if len(arguments) > limits.MAX_SHOWN_ARGUMENTS:
@@ -135,6 +144,10 @@ class Uses:
     def note_plain(self, use: UseKind) -> None:
         """Note ``use``, which has no arguments."""
         self._lists[use, None] = None
+
+    def keep(self, value: object) -> None:
+        """Keep ``value``, which may hold a buffer, until the stream has ended."""
+        self._budget.kept.append(value)
 
     def all(self) -> tuple[Use, ...]:
         """All uses, by kind and in the order in which they were met."""
