@@ -16,7 +16,7 @@ from sealstore.formats.pickling import framing, writer
 from sealstore.formats.pickling.framing import FramedOutput
 from sealstore.formats.pickling.writer import DumpReport, dump_object, fallback_counts
 from sealstore.formats.pickling.writer_arrays import ArrayPickler
-from sealstore.formats.pickling.writer_trial import trial
+from sealstore.formats.pickling.writer import trial
 from tests.joblib_files import (
     METHODS,
     MemorySink,

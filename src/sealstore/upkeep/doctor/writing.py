@@ -7,7 +7,7 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.writer_trial import trial
+from sealstore.formats.pickling.writer import trial
 from sealstore.ledger import decode_history_entry
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings
