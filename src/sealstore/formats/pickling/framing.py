@@ -20,9 +20,10 @@ of it is the chunk before, and what follows is the next chunk. Three replacement
 form; by the last, the array takes its wrapper's place in the memo, so that an array that occurs
 again is the same one::
 
-    … GET <number>  BINBYTES 00 00 01 00      becomes   … BININT1 16  MEMOIZE × 2  SETITEMS  BUILD
-    <64 KiB of zeros>                         becomes   <the padding and the bytes>
-    MEMOIZE  TUPLE2  MEMOIZE  SETITEMS  BUILD …   becomes   LONG_BINPUT <number> …
+    … BINBYTES 00 00 01 00                  becomes   … BININT1 16  MEMOIZE × 2  SETITEMS  BUILD
+    <64 KiB of zeros>                       becomes   <the padding and the array's bytes>
+    MEMOIZE  GET <number>  TUPLE2  MEMOIZE
+    SETITEMS  BUILD …                       becomes   LONG_BINPUT <number> …
 
 Each expectation is checked when the chunk is there. The first that does not hold raises
 ``UnexpectedStream``, and the caller writes the object in another way.
@@ -55,10 +56,8 @@ sink hashes them."""
 # As large as the C pickler needs to end its frame and hand the buffer itself to write().
 _SENTINEL_BYTES: Final = bytes(64 * limits.KIB)
 _SENTINEL_HEAD: Final = b"B" + len(_SENTINEL_BYTES).to_bytes(4, "little")
-# What stands in front of a number of one byte never makes it look like one of four.
-_GET_AT_END: Final = re.compile(rb"(?:j(....)|h(.))\Z", re.DOTALL)
 _END_OF_WRAPPER: Final = bytes((ord("K"), ALIGNMENT)) + b"\x94\x94ub"
-_BEHIND_SENTINEL: Final = b"\x94\x86\x94ub"
+_BEHIND_SENTINEL: Final = re.compile(rb"\x94(?:h(.)|j(....))\x86\x94ub", re.DOTALL)
 
 _PROTO: Final = bytes((0x80, PROTOCOL))
 _FRAME: Final = b"\x95"
@@ -114,11 +113,10 @@ class FramedOutput:
         self._held: bytes | None = None
         self._at_start = True
         self._content: Content = b""
-        # What is to follow the array that was just written; None where the last chunk was none.
-        self._behind: bytes | None = None
+        self._is_behind_array = False
 
     def expect(self, content: Content) -> PickleBuffer:
-        """Await a sentinel, which will be pickled next, behind its array's number in the memo.
+        """Await a sentinel, which will be pickled next, in a tuple with its array.
 
         Args:
             content: the bytes of the array, which get their padding here; or what writes anything,
@@ -146,7 +144,7 @@ class FramedOutput:
         self._release()
         if type(data) is bytes:
             self._held = data
-        elif self._behind is not None:
+        elif self._is_behind_array:
             raise UnexpectedStream("a payload right behind a sentinel")
         else:
             # Not held: whoever owns it may change it as soon as this returns.
@@ -159,7 +157,7 @@ class FramedOutput:
             UnexpectedStream: something is missing.
         """
         self._release()
-        if self.sentinel is not None or self._behind is not None:
+        if self.sentinel is not None or self._is_behind_array:
             raise UnexpectedStream("the stream ends too early")
         self._write_collected()
 
@@ -180,14 +178,11 @@ class FramedOutput:
 
     def _place(self) -> None:
         proto, opcodes = self._in_front_of_sentinel()
-        found = _GET_AT_END.search(opcodes)
-        if found is None:
-            raise UnexpectedStream("an array's number is not in front of its sentinel")
-        self._collect(proto + _frame(opcodes[: found.start()] + _END_OF_WRAPPER))
         content, self._content = self._content, b""
         self._held = self.sentinel = None
         self._at_start = False
-        self._behind = b"r" + (found[1] or found[2]).ljust(4, b"\0")
+        self._is_behind_array = True
+        self._collect(proto + _frame(opcodes + _END_OF_WRAPPER))
         if isinstance(content, bytes):
             self.align()
             self._collect(content)
@@ -200,26 +195,27 @@ class FramedOutput:
         proto = _PROTO if self._at_start else b""
         if held is None or not (held.startswith(proto) and held.endswith(_SENTINEL_HEAD)):
             raise UnexpectedStream("no head in front of a sentinel")
-        opcodes = held[len(proto) : -len(_SENTINEL_HEAD)]
+        opcodes = self._with_number(held[len(proto) : -len(_SENTINEL_HEAD)])
         if len(opcodes) >= _SMALLEST_FRAME_BYTES:
             length = len(opcodes) - _FRAME_HEAD.size
             if length < 0 or not opcodes.startswith(_FRAME_HEAD.pack(_FRAME, length)):
                 raise UnexpectedStream("no frame in front of a sentinel")
-            opcodes = self._with_number(opcodes)[_FRAME_HEAD.size :]
-        elif self._behind is not None:
-            raise UnexpectedStream("other opcodes behind a sentinel")
+            opcodes = opcodes[_FRAME_HEAD.size :]
         return proto, opcodes
 
     def _with_number(self, chunk: bytes) -> bytes:
         """``chunk``; behind an array, with its number for what the pickler wrote there."""
-        behind, self._behind = self._behind, None
-        if behind is None:
+        if not self._is_behind_array:
             return chunk
-        start = _FRAME_HEAD.size
-        end = start + len(_BEHIND_SENTINEL)
-        if not chunk.startswith(_FRAME) or chunk[start:end] != _BEHIND_SENTINEL:
+        self._is_behind_array = False
+        found = _BEHIND_SENTINEL.match(chunk, _FRAME_HEAD.size)
+        if found is None or not chunk.startswith(_FRAME):
             raise UnexpectedStream("other opcodes behind a sentinel")
-        return b"".join((chunk[:start], behind, chunk[end:]))
+        end = _FRAME_HEAD.size + _FRAME_HEAD.unpack_from(chunk)[1]
+        if not found.end() <= end <= len(chunk):
+            raise UnexpectedStream("a frame of another length behind a sentinel")
+        put = b"r" + (found[1] or found[2]).ljust(4, b"\0")
+        return _frame(put + chunk[found.end() : end]) + chunk[end:]
 
     def _release(self) -> None:
         """Write out the held chunk, which no sentinel follows."""

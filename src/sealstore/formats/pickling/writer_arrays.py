@@ -132,7 +132,7 @@ class ArrayReducers:
         return bytearray(array.tobytes(order))
 
     def _wrapped(self, array: numpy.ndarray[Any, Any], subclass: type) -> _Reduced:
-        """Joblib's wrapper, taken apart, with the array and a sentinel for its alignment."""
+        """Joblib's wrapper, taken apart, with a sentinel and the array for its alignment."""
         from joblib.numpy_pickle import NumpyArrayWrapper
 
         dtype = array.dtype
@@ -147,7 +147,7 @@ class ArrayReducers:
             order,
             dtype,
             allow_mmap=not dtype.hasobject,
-            numpy_array_alignment_bytes=(array, sentinel),
+            numpy_array_alignment_bytes=(sentinel, array),
         )
         if tuple(vars(wrapper)) != _ATTRIBUTES:
             raise UnexpectedStream("this joblib describes arrays by other attributes")
