@@ -10,8 +10,12 @@ from typing import Any
 
 import joblib
 import numpy as np
+from joblib.numpy_pickle import NumpyPickler
 
 from sealstore.formats.pickling.writer import DumpReport, dump_object
+
+LARGE = 64 * 1024
+"""Bytes from which on an array does not travel inside the pickle stream."""
 
 METHODS = ["zlib", "gzip", "bz2", "lzma", "xz"]
 if importlib.util.find_spec("lz4") is not None:
@@ -89,6 +93,29 @@ def joblib_dumped(obj: object, compress: Any = 0, protocol: int | None = None) -
     return file.getvalue()
 
 
+def reference_dumped(obj: object, protocol: int | None = None) -> bytes:
+    """The file that joblib would make of ``obj`` if its pickler kept arrays in its memo.
+
+    The same as ``joblib_dumped`` for an object in which no array occurs twice.
+    """
+    file = io.BytesIO()
+    _Remembering(file, protocol).dump(obj)
+    return file.getvalue()
+
+
+class _Remembering(NumpyPickler):  # type: ignore[misc] # joblib has no types
+    """joblib's pickler; an array that occurs again is the same one."""
+
+    def save(self, obj: Any) -> None:
+        if type(obj) not in (np.ndarray, np.memmap, np.matrix):
+            super().save(obj)
+        elif id(obj) in self.memo:
+            self.write(self.get(self.memo[id(obj)][0]))
+        else:
+            super().save(obj)
+            self.memoize(obj)
+
+
 def stock_loaded(content: bytes) -> Any:
     """What stock joblib loads from a file with this content."""
     return joblib.load(io.BytesIO(content))
@@ -107,26 +134,39 @@ def array_of_objects(*objects: object) -> np.ndarray[Any, Any]:
     return array
 
 
-def fingerprint(obj: object) -> bytes:
+def fingerprint(obj: object, *, is_mapped: bool = False) -> bytes:
     """Equal for equal objects only: types, values, dtypes, order, writability, what is shared.
 
     The pickle of the object. It holds NaNs bit by bit, and each reference to what occurred before.
+
+    Args:
+        obj: the object.
+        is_mapped: whether it was loaded with ``mmap_mode``. Then it is left out whether a small
+            array is mapped and writable: that is for the writer to choose.
     """
     content = io.BytesIO()
-    _WithoutGaps(content, 5).dump(obj)
+    pickler = _Fingerprint(content, 5)
+    pickler.is_mapped = is_mapped
+    pickler.dump(obj)
     return content.getvalue()
 
 
-class _WithoutGaps(pickle.Pickler):
+class _Fingerprint(pickle.Pickler):
     """Leaves out the bytes between the fields of records: ``joblib.load`` does not set them."""
 
+    is_mapped = False
+
     def reducer_override(self, obj: Any) -> Any:
-        if type(obj) not in (np.ndarray, np.memmap) or not _has_gaps(obj.dtype):
+        if type(obj) not in (np.ndarray, np.memmap):
             return NotImplemented
-        values = np.zeros(obj.shape, obj.dtype)
-        values[...] = obj
-        flags = obj.flags.fnc, obj.flags.writeable
-        return tuple, ((str(type(obj)), obj.dtype, obj.shape, flags, values.tobytes()),)
+        is_small = obj.nbytes < LARGE and not obj.dtype.hasobject
+        array = np.array(obj, order="K") if self.is_mapped and is_small else obj
+        if not _has_gaps(obj.dtype):
+            return NotImplemented if array is obj else array.__reduce_ex__(5)
+        values = np.zeros(array.shape, array.dtype)
+        values[...] = array
+        flags = array.flags.fnc, array.flags.writeable
+        return tuple, ((str(type(array)), array.dtype, array.shape, flags, values.tobytes()),)
 
 
 def _has_gaps(dtype: np.dtype[Any]) -> bool:

@@ -14,16 +14,20 @@ import pytest
 from sealstore.formats.pickling import framing
 from sealstore.formats.pickling.writer import dump_object, fallback_counts
 from tests.joblib_files import (
+    LARGE,
     FullSink,
     MemorySink,
     array_of_objects,
     c_dumped,
     fingerprint,
     joblib_dumped,
+    reference_dumped,
     stock_loaded,
 )
 
-LARGE = 64 * 1024
+WRAPPED: Any = ">f8"
+"""A dtype whose arrays are not written inside the stream, however small they are."""
+
 SIZES = [0, 1, 255, 256, LARGE - 1, LARGE, LARGE + 1, 300_000]
 
 
@@ -39,8 +43,13 @@ class OnlyOnce(MemorySink):
 
 def around(thing: object) -> list[object]:
     """``thing`` in every place that the framing knows."""
-    array = np.arange(7.0)
-    return [thing, [array, thing], [thing, array], [array, array, array, thing, array, thing]]
+    small, array, other = np.arange(7.0), np.arange(7, dtype=WRAPPED), np.arange(6, dtype=WRAPPED)
+    return [
+        thing,
+        [array, thing],
+        [thing, array],
+        [array, other, array, thing, other.copy(), thing, small, thing, small],
+    ]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -89,10 +98,10 @@ def test_a_users_buffer_with_the_sentinels_content_is_no_sentinel(
 def test_a_users_buffer_over_the_sentinels_very_bytes_is_no_sentinel() -> None:
     """Not even whoever gets hold of the memory can put an array in a wrong place."""
     stolen = pickle.PickleBuffer(framing.new_sentinel().raw().obj)
-    array = np.arange(3.0)
-    loaded = stock_loaded(c_dumped([array, stolen, array]))
+    array, other = np.arange(3, dtype=WRAPPED), np.arange(4, dtype=WRAPPED)
+    loaded = stock_loaded(c_dumped([array, stolen, other]))
     assert loaded[1] == bytes(LARGE)
-    assert np.array_equal(loaded[2], array)
+    assert np.array_equal(loaded[2], other)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -125,7 +134,7 @@ def test_long_strings_and_bytes_stand_beside_arrays(
     """Where the pickler ends a frame of its own accord, arrays keep their place."""
     for obj in around(make(size)):
         assert fingerprint(stock_loaded(c_dumped(obj))) == fingerprint(
-            stock_loaded(joblib_dumped(obj))
+            stock_loaded(reference_dumped(obj))
         )
 
 
@@ -267,9 +276,8 @@ def nested(depth: int, innermost: object) -> list[object]:
     [
         lambda: nested(100_000, np.arange(3)),
         lambda: [np.arange(3), array_of_objects(nested(100_000, 1))],
-        lambda: np.zeros(3, np.dtype("f8", metadata={"deep": nested(100_000, 1)})),
     ],
-    ids=["lists", "in an array of objects", "in the description of an array"],
+    ids=["lists", "in an array of objects"],
 )
 def test_an_object_that_is_nested_too_deeply_is_reported_and_not_tried_again(
     make: Callable[[], object],
@@ -307,7 +315,7 @@ def test_a_full_disk_in_the_midst_of_an_arrays_description_is_reported() -> None
         pass
 
     # Its description alone fills more than one frame.
-    array = np.zeros(2, [(f"a field with a long name, number {n}", "f4") for n in range(5000)])
+    array = np.zeros(5, [(f"a field with a long name, number {n}", "f4") for n in range(5000)])
     assert len(c_dumped(array)) > 3 * LARGE
     with pytest.raises(OSError, match="No space left"):
         dump_object([array], Full(1000))

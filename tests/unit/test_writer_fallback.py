@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import pickle
 import subprocess
 import sys
@@ -12,12 +13,10 @@ import joblib.numpy_pickle
 import numpy as np
 import pytest
 
-from sealstore.formats.pickling import framing, writer
-from sealstore.formats.pickling.framing import FramedOutput
-from sealstore.formats.pickling.writer import DumpReport, dump_object, fallback_counts
-from sealstore.formats.pickling.writer_arrays import ArrayPickler
-from sealstore.formats.pickling.writer_trial import trial
+from sealstore.formats.pickling import framing
+from sealstore.formats.pickling.writer import DumpReport, dump_object, fallback_counts, trial
 from tests.joblib_files import (
+    LARGE,
     METHODS,
     MemorySink,
     array_of_objects,
@@ -27,7 +26,8 @@ from tests.joblib_files import (
     stock_loaded,
 )
 
-LARGE = 64 * 1024
+WRAPPED: Any = ">f8"
+"""A dtype whose arrays are not written inside the stream, however small they are."""
 
 
 class Reduced:
@@ -52,7 +52,7 @@ def test_joblib_writes_what_the_c_pickler_cannot(
     inner = array_of_objects(
         np.asfortranarray(np.zeros((200, 300))), np.zeros(20_000, "M8[s]"), np.zeros(9_000, "i4,f8")
     )
-    obj = {"arrays": [np.arange(5.0), np.zeros(100_000)], "objects": inner}
+    obj = {"arrays": [np.arange(5.0), np.zeros(10_000), np.zeros(100_000)], "objects": inner}
     before = fallback_counts().get(other_c_pickler, 0)
     caplog.clear()
     content, report = dumped(obj, compress)
@@ -73,7 +73,7 @@ def test_a_users_buffer_in_any_order_survives_the_fallback_too() -> None:
     except pickle.PicklingError:
         pytest.skip("this joblib writes arrays of objects in protocol 2, which has no buffers")
     array = np.asfortranarray(np.arange(60_000.0).reshape(200, 300))
-    obj = [np.arange(3), array_of_objects(pickle.PickleBuffer(array.data), bytearray(LARGE))]
+    obj = [np.zeros(9_000), array_of_objects(pickle.PickleBuffer(array.data), bytearray(LARGE))]
     content, report = dumped(obj)
     assert report.engine == "joblib"
     assert stock_loaded(content)[1].tolist() == [array.tobytes("A"), bytearray(LARGE)]
@@ -82,45 +82,76 @@ def test_a_users_buffer_in_any_order_survives_the_fallback_too() -> None:
 @pytest.mark.usefixtures("other_c_pickler")
 def test_a_stream_that_ends_without_the_sentinel_is_written_by_joblib() -> None:
     """An array whose place was never found is noticed at the end at the latest."""
-    content, report = dumped(np.arange(5.0))
+    content, report = dumped(np.zeros(9_000))
     assert report.engine == "joblib"
     assert report.fallback_reason == "the stream ends too early"
-    assert np.array_equal(stock_loaded(content), np.arange(5.0))
+    assert np.array_equal(stock_loaded(content), np.zeros(9_000))
 
 
-def test_an_array_inside_the_description_of_an_array_is_written_by_joblib() -> None:
-    """A dtype may carry anything in its metadata."""
-    dtype = np.dtype("f8", metadata={"calibration": np.arange(3)})
+@pytest.mark.parametrize(
+    "value",
+    [np.arange(3), [], ("unit",), {1: 2}, np.float64(2)],
+    ids=lambda value: str(type(value)),
+)
+@pytest.mark.parametrize("in_field", [False, True])
+def test_a_dtype_with_metadata_of_any_kind_is_left_to_joblib(value: object, in_field: bool) -> None:
+    """It could lead back to the array, whose number stands for its wrapper at that moment."""
+    dtype: Any = np.dtype("f8", metadata={"calibration": value})
+    if in_field:
+        dtype = np.dtype([("a", dtype, (2,))])
     content, report = dumped([np.zeros(2, dtype), np.ones(2, dtype)])
-    assert report.engine == "joblib"
-    loaded = stock_loaded(content)
-    assert np.array_equal(loaded[1].dtype.metadata["calibration"], np.arange(3))
+    assert report == DumpReport("joblib", "a dtype's metadata could lead back to the array")
+    loaded = stock_loaded(content)[1].dtype
+    metadata = (loaded["a"].base if in_field else loaded).metadata
+    assert fingerprint(metadata["calibration"]) == fingerprint(value)
 
 
 class FailsOnce:
-    """An object that can be pickled from the second time on."""
+    """What can be pickled from the second time on."""
 
-    def __init__(self) -> None:
-        self.attempts = 0
+    attempts = 0
 
-    def __reduce__(self) -> Any:
+    def __call__(self, dtype: Any) -> Any:
         self.attempts += 1
         if self.attempts == 1:
             raise ValueError("not yet")
-        return str, ("pickled",)
+        return dtype.__reduce__()
 
 
-def test_a_failure_while_an_array_is_described_is_left_to_joblib() -> None:
+def test_a_failure_while_an_array_is_described_is_left_to_joblib(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Whether it was the technique or the object: joblib's attempt tells."""
     once = FailsOnce()
-    content, report = dumped(np.zeros(2, np.dtype("f8", metadata={"m": once})))
+    array = np.arange(3, dtype=WRAPPED)
+    monkeypatch.setitem(copyreg.dispatch_table, type(array.dtype), once)
+    content, report = dumped(array)
     assert report == DumpReport("joblib", "ValueError while an array was described")
     assert once.attempts == 2
-    assert stock_loaded(content).dtype.metadata == {"m": "pickled"}
+    assert np.array_equal(stock_loaded(content), array)
 
-    never = np.zeros(2, np.dtype("f8", metadata={"m": lambda: 0}))
-    with pytest.raises((pickle.PicklingError, AttributeError)):
-        dump_object(never, MemorySink())
+    def never(_dtype: Any) -> Any:
+        raise ValueError("never")
+
+    monkeypatch.setitem(copyreg.dispatch_table, type(array.dtype), never)
+    with pytest.raises(ValueError, match="never"):
+        dump_object(array, MemorySink())
+
+
+def test_a_reducer_that_is_registered_on_the_way_is_used() -> None:
+    """As the pickler of joblib does, which looks into the registered ones each time."""
+
+    class Registering:
+        def __reduce__(self) -> Any:
+            copyreg.pickle(Reduced, lambda _: (str, ("registered",)))
+            return list, ()
+
+    try:
+        content, report = dumped([Registering(), Reduced()])
+    finally:
+        del copyreg.dispatch_table[Reduced]
+    assert report == DumpReport("joblib", "a reducer was registered while the object was pickled")
+    assert stock_loaded(content) == [[], "registered"]
 
 
 def test_a_joblib_that_describes_arrays_otherwise_writes_them_itself(
@@ -134,21 +165,21 @@ def test_a_joblib_that_describes_arrays_otherwise_writes_them_itself(
         self.checksum = 0
 
     monkeypatch.setattr(joblib.numpy_pickle.NumpyArrayWrapper, "__init__", with_more)
-    content, report = dumped([np.arange(3)])
+    content, report = dumped([np.arange(3, dtype=WRAPPED)])
     assert report == DumpReport("joblib", "this joblib describes arrays by other attributes")
     assert np.array_equal(stock_loaded(content)[0], np.arange(3))
 
 
 def test_a_c_pickler_that_does_not_memoise_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The opcodes behind an array are compared, not counted."""
+    """The number of an array is read off, never guessed."""
 
-    class Fast(ArrayPickler):
-        def __init__(self, output: FramedOutput) -> None:
-            super().__init__(output)
+    class Fast(pickle.Pickler):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
             self.fast = True
 
-    monkeypatch.setattr(writer, "ArrayPickler", Fast)
-    content, report = dumped([np.arange(3)] * 3)
+    monkeypatch.setattr(pickle, "Pickler", Fast)
+    content, report = dumped([np.arange(3, dtype=WRAPPED)] * 3)
     assert report == DumpReport("joblib", "other opcodes behind a sentinel")
     assert np.array_equal(stock_loaded(content)[2], np.arange(3))
 
@@ -163,7 +194,7 @@ def test_fallbacks_of_many_threads_are_all_counted() -> None:
     def dump_often() -> None:
         barrier.wait()
         for _ in range(50):
-            dump_object(np.arange(3), MemorySink())
+            dump_object(np.arange(3, dtype=WRAPPED), MemorySink())
 
     threads = [threading.Thread(target=dump_often) for _ in range(8)]
     for thread in threads:
@@ -218,9 +249,10 @@ def test_a_trial_tells_what_joblib_has_to_write_here(other_c_pickler: str) -> No
     found = trial()
     assert found.pop("built-in objects") is None
     assert found.pop("compressed objects") is None
-    assert len(found) == 5
+    assert found.pop("small arrays") is None
+    assert len(found) == 4
     assert None not in found.values()
-    assert found["small arrays"] == other_c_pickler
+    assert found["large arrays"] == other_c_pickler
 
 
 def test_a_trial_where_all_is_well(monkeypatch: pytest.MonkeyPatch) -> None:

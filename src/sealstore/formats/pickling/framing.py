@@ -1,4 +1,4 @@
-"""Where bytes of our own go into the stream of the C pickler.
+"""Where arrays go into the stream of the C pickler: joblib's wrappers, with bytes behind them.
 
 joblib writes an array as a pickled ``NumpyArrayWrapper`` with the array's bytes behind it: in the
 middle of the pickle, outside of any frame. Its own pickler can do that because it is written in
@@ -13,17 +13,17 @@ the buffer, and are then given to ``write()`` as they are. So a chunk is one of:
     [PROTO 5]  0 to 3 opcode bytes      <head of a payload>  (too few for a frame)
     <payload>
 
-A place is marked by a *sentinel*: a ``PickleBuffer`` over 64 KiB of zeros, put where the pickler
-will come across it. When ``write()`` gets that very object, what was pickled in front of it is the
-chunk before, and what follows is the next chunk. The sentinel and its head are dropped, and::
+A place is marked by a *sentinel*: a ``PickleBuffer`` over 64 KiB of zeros. It is pickled where the
+last attribute of a wrapper belongs, the alignment, in a tuple with the array itself, which the
+pickler has in its memo by then. When ``write()`` gets that very object, what was pickled in front
+of it is the chunk before, and what follows is the next chunk. Three replacements give joblib's
+form; by the last, the array takes its wrapper's place in the memo, so that an array that occurs
+again is the same one::
 
-    FRAME <n>  opcodes  BINBYTES 00 00 01 00    becomes   FRAME <n + i>  opcodes  <i bytes: instead>
-    <64 KiB of zeros>                           becomes   <content>
-    FRAME <m>  <b bytes: behind>  opcodes       becomes   FRAME <m - b>  opcodes
-
-where *instead* is what ends the opcodes, *content* is outside of any frame (an array's padding and
-bytes, for one), and *behind* are the opcodes that the pickler is bound to write behind the sentinel
-(its ``MEMOIZE`` at the least). ``writer_arrays`` says what the three are.
+    … BINBYTES 00 00 01 00                  becomes   … BININT1 16  MEMOIZE × 2  SETITEMS  BUILD
+    <64 KiB of zeros>                       becomes   <the padding and the array's bytes>
+    MEMOIZE  GET <number>  TUPLE2  MEMOIZE
+    SETITEMS  BUILD …                       becomes   LONG_BINPUT <number> …
 
 Each expectation is checked when the chunk is there. The first that does not hold raises
 ``UnexpectedStream``, and the caller writes the object in another way.
@@ -31,6 +31,7 @@ Each expectation is checked when the chunk is there. The first that does not hol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pickle import PickleBuffer
 from struct import Struct
@@ -45,7 +46,8 @@ ALIGNMENT: Final = 16
 """Arrays begin at multiples of this, counted from the beginning of the file, as joblib has it."""
 
 LARGE_BYTES: Final = 64 * limits.KIB
-"""Pieces from this size on go to the sink as they are: a call costs less than a copy."""
+"""The C pickler keeps what is smaller inside its frames. Pieces from this size on go to the sink as
+they are: a call costs less than a copy."""
 
 _COLLECT_BYTES: Final = 256 * limits.KIB
 """Smaller pieces are collected up to this size: few calls, and still in a core's cache when the
@@ -54,6 +56,8 @@ sink hashes them."""
 # As large as the C pickler needs to end its frame and hand the buffer itself to write().
 _SENTINEL_BYTES: Final = bytes(64 * limits.KIB)
 _SENTINEL_HEAD: Final = b"B" + len(_SENTINEL_BYTES).to_bytes(4, "little")
+_END_OF_WRAPPER: Final = bytes((ord("K"), ALIGNMENT)) + b"\x94\x94ub"
+_BEHIND_SENTINEL: Final = re.compile(rb"\x94(?:h(.)|j(....))\x86\x94ub", re.DOTALL)
 
 _PROTO: Final = bytes((0x80, PROTOCOL))
 _FRAME: Final = b"\x95"
@@ -67,7 +71,6 @@ _PADDINGS: Final = tuple(
 
 Piece: TypeAlias = bytes | bytearray | memoryview | PickleBuffer
 Content: TypeAlias = "bytes | Callable[[FramedOutput], None]"
-Instead: TypeAlias = bytes | Callable[[bytes], bytes]
 
 
 class UnexpectedStream(Exception):
@@ -88,7 +91,7 @@ def new_sentinel() -> PickleBuffer:
 
 
 class FramedOutput:
-    """What a C pickler writes to; puts content where sentinels are.
+    """What a C pickler writes to; puts arrays where sentinels are.
 
     Args:
         sink: what gets the finished bytes.
@@ -109,30 +112,24 @@ class FramedOutput:
         # The last chunk: what it was is known when the next one is there.
         self._held: bytes | None = None
         self._at_start = True
-        # What has to follow the last sentinel; None where the last chunk was none.
-        self._behind: bytes | None = None
-        self._expected: tuple[Instead, Content, bytes] = (b"", b"", b"")
+        self._content: Content = b""
+        self._is_behind_array = False
 
-    def expect(
-        self, sentinel: PickleBuffer, instead: Instead, content: Content, behind: bytes
-    ) -> None:
-        """Await ``sentinel``, which will be pickled next.
+    def expect(self, content: Content) -> PickleBuffer:
+        """Await a sentinel, which will be pickled next, in a tuple with its array.
 
         Args:
-            sentinel: the object.
-            instead: what ends the opcodes in front of it; or a function of those since the last
-                sentinel, which returns all that is to be written for them.
-            content: what to put in its place: the bytes of an array, which get their padding here;
-                or what writes anything, by ``align`` and ``append``.
-            behind: the opcodes that follow it, to be dropped.
+            content: the bytes of the array, which get their padding here; or what writes anything,
+                by ``align`` and ``append``.
 
         Raises:
             UnexpectedStream: another one is awaited.
         """
         if self.sentinel is not None:
             raise UnexpectedStream("an array inside the description of another one")
-        self.sentinel = sentinel
-        self._expected = instead, content, behind
+        self._content = content
+        self.sentinel = new_sentinel()
+        return self.sentinel
 
     def write(self, data: bytes | bytearray | PickleBuffer, /) -> None:
         """Take the pickler's next chunk.
@@ -147,7 +144,7 @@ class FramedOutput:
         self._release()
         if type(data) is bytes:
             self._held = data
-        elif self._behind is not None:
+        elif self._is_behind_array:
             raise UnexpectedStream("a payload right behind a sentinel")
         else:
             # Not held: whoever owns it may change it as soon as this returns.
@@ -160,7 +157,7 @@ class FramedOutput:
             UnexpectedStream: something is missing.
         """
         self._release()
-        if self.sentinel is not None or self._behind is not None:
+        if self.sentinel is not None or self._is_behind_array:
             raise UnexpectedStream("the stream ends too early")
         self._write_collected()
 
@@ -180,36 +177,45 @@ class FramedOutput:
         self._collect(_PADDINGS[(self._position + 1) % ALIGNMENT])
 
     def _place(self) -> None:
-        head, opcodes = self._held_in_front_of_sentinel()
-        instead, content, self._behind = self._expected
+        proto, opcodes = self._in_front_of_sentinel()
+        content, self._content = self._content, b""
         self._held = self.sentinel = None
         self._at_start = False
-        opcodes = opcodes + instead if isinstance(instead, bytes) else instead(opcodes)
-        framed = head + _frame(opcodes)
+        self._is_behind_array = True
+        self._collect(proto + _frame(opcodes + _END_OF_WRAPPER))
         if isinstance(content, bytes):
-            padding = _PADDINGS[(self._position + len(framed) + 1) % ALIGNMENT]
-            self._collect(b"".join((framed, padding, content)))
+            self.align()
+            self._collect(content)
         else:
-            self._collect(framed)
             content(self)
 
-    def _held_in_front_of_sentinel(self) -> tuple[bytes, bytes]:
+    def _in_front_of_sentinel(self) -> tuple[bytes, bytes]:
         """What goes in front of the frame (PROTO or nothing), and the opcodes."""
         held = self._held
         proto = _PROTO if self._at_start else b""
         if held is None or not (held.startswith(proto) and held.endswith(_SENTINEL_HEAD)):
             raise UnexpectedStream("no head in front of a sentinel")
-        opcodes = held[len(proto) : -len(_SENTINEL_HEAD)]
+        opcodes = self._with_number(held[len(proto) : -len(_SENTINEL_HEAD)])
         if len(opcodes) >= _SMALLEST_FRAME_BYTES:
             length = len(opcodes) - _FRAME_HEAD.size
             if length < 0 or not opcodes.startswith(_FRAME_HEAD.pack(_FRAME, length)):
                 raise UnexpectedStream("no frame in front of a sentinel")
             opcodes = opcodes[_FRAME_HEAD.size :]
-        if self._behind is not None:
-            if not opcodes.startswith(self._behind):
-                raise UnexpectedStream("other opcodes behind a sentinel")
-            opcodes = opcodes[len(self._behind) :]
         return proto, opcodes
+
+    def _with_number(self, chunk: bytes) -> bytes:
+        """``chunk``; behind an array, with its number for what the pickler wrote there."""
+        if not self._is_behind_array:
+            return chunk
+        self._is_behind_array = False
+        found = _BEHIND_SENTINEL.match(chunk, _FRAME_HEAD.size)
+        if found is None or not chunk.startswith(_FRAME):
+            raise UnexpectedStream("other opcodes behind a sentinel")
+        end = _FRAME_HEAD.size + _FRAME_HEAD.unpack_from(chunk)[1]
+        if not found.end() <= end <= len(chunk):
+            raise UnexpectedStream("a frame of another length behind a sentinel")
+        put = b"r" + (found[1] or found[2]).ljust(4, b"\0")
+        return _frame(put + chunk[found.end() : end]) + chunk[end:]
 
     def _release(self) -> None:
         """Write out the held chunk, which no sentinel follows."""
@@ -218,10 +224,7 @@ class FramedOutput:
             return
         self._held = None
         self._at_start = False
-        if self._behind is not None:
-            held = _without_first_opcodes(held, self._behind)
-            self._behind = None
-        self.append(held)
+        self.append(self._with_number(held))
 
     def _collect(self, piece: bytes) -> None:
         self._collected.append(piece)
@@ -253,19 +256,5 @@ class FramedOutput:
             raise
 
 
-def _without_first_opcodes(chunk: bytes, first: bytes) -> bytes:
-    if chunk.startswith(first):
-        return chunk[len(first) :]
-    start = _FRAME_HEAD.size + len(first)
-    if not chunk.startswith(_FRAME) or chunk[_FRAME_HEAD.size : start] != first:
-        raise UnexpectedStream("other opcodes behind a sentinel")
-    end = _FRAME_HEAD.size + _FRAME_HEAD.unpack_from(chunk)[1]
-    if not start <= end <= len(chunk):
-        raise UnexpectedStream("a frame of another length behind a sentinel")
-    return _frame(chunk[start:end]) + chunk[end:]
-
-
 def _frame(opcodes: bytes) -> bytes:
-    if len(opcodes) < _SMALLEST_FRAME_BYTES:
-        return opcodes
     return _FRAME_HEAD.pack(_FRAME, len(opcodes)) + opcodes

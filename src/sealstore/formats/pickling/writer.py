@@ -1,8 +1,8 @@
 """Writing an object as a joblib file with the C pickler.
 
 What is written is a pickle of protocol 5 that plain ``joblib.load`` reads, memory-mapping included,
-with a result equal to that of a file by ``joblib.dump``. ``framing`` describes its bytes, and how
-the arrays get into the stream of a pickler that knows nothing of them.
+with a result equal to that of a file by ``joblib.dump``. ``writer_arrays`` says how arrays are
+written.
 
 Protocol 5 rather than joblib's default (the interpreter's: 4 on Python 3.11 to 3.13): the technique
 needs its buffers, objects that bring buffers of their own cannot be pickled with less, every Python
@@ -12,20 +12,22 @@ pickler.
 
 The technique rests on how CPython's pickler behaves. Where it behaves differently, the sink begins
 anew and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
-time. Such fallbacks are counted (``fallback_counts``) and logged; ``writer_trial`` foretells them.
+time. Such fallbacks are counted (``fallback_counts``) and logged; ``trial`` foretells them.
 """
 
 from __future__ import annotations
 
 import logging
 import pickle
+import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from sealstore.formats.pickling.framing import PROTOCOL, FramedOutput, UnexpectedStream
-from sealstore.formats.pickling.writer_arrays import ArrayPickler, is_numpy_loaded
+from sealstore.formats.pickling.writer_arrays import ArrayReducers
 from sealstore.formats.pickling.writer_compression import CompressedSink, Compression
 
 
@@ -126,11 +128,16 @@ def _dump_with_c_pickler(obj: object, sink: Sink, compression: Compression | Non
     compressed = None if compression is None else CompressedSink(sink, compression.compressor())
     # Compressed, positions count from the beginning of what is compressed.
     output = FramedOutput(sink, sink.tell()) if compressed is None else FramedOutput(compressed)
-    had_numpy = is_numpy_loaded()
-    pickler = ArrayPickler(output) if had_numpy else pickle.Pickler(output, PROTOCOL)
+    pickler = pickle.Pickler(output, PROTOCOL)
+    # Without numpy, the object holds no arrays.
+    reducers = ArrayReducers(output) if _is_numpy_loaded() else None
+    if reducers is not None:
+        pickler.dispatch_table = reducers.dispatch_table()
     try:
         pickler.dump(obj)
         output.finish()
+        if reducers is not None:
+            reducers.check_table()
     except UnexpectedStream as unexpected:
         raise _CPicklerUnusable(str(unexpected)) from None
     except (RecursionError, MemoryError):
@@ -141,11 +148,15 @@ def _dump_with_c_pickler(obj: object, sink: Sink, compression: Compression | Non
         if output.sink_failed or output.sentinel is None:
             raise
         raise _CPicklerUnusable(f"{type(error).__name__} while an array was described") from None
-    if not had_numpy and is_numpy_loaded():
+    if reducers is None and _is_numpy_loaded():
         # Arrays may have been pickled as numpy does, whole and not mappable.
         raise _CPicklerUnusable("numpy was first imported by the object's own reducers")
     if compressed is not None:
         compressed.finish()
+
+
+def _is_numpy_loaded() -> bool:
+    return sys.modules.get("numpy") is not None
 
 
 def _dump_with_joblib(obj: object, sink: Sink, compression: Compression | None) -> None:
@@ -166,3 +177,52 @@ class _PlainBytes:
     def write(self, data: bytes | bytearray | memoryview | pickle.PickleBuffer, /) -> int:
         with pickle.PickleBuffer(data).raw() as view:
             return self._sink.write(view)
+
+
+# ── what the writer does here ──────────────────────────────────────────────────
+
+
+class _Nowhere:
+    """A sink that keeps nothing."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> int:
+        size = memoryview(data).nbytes
+        self._size += size
+        return size
+
+    def tell(self) -> int:
+        return self._size
+
+    def flush(self) -> None:
+        """See ``Sink.flush``: nothing is buffered."""
+
+    def restart(self) -> None:
+        self._size = 0
+
+
+def trial() -> dict[str, str | None]:
+    """For each kind of object why joblib has to write it here; None where it has not."""
+    return {
+        kind: dump_object(obj, _Nowhere(), compress=compress).fallback_reason
+        for kind, obj, compress in _objects()
+    }
+
+
+def _objects() -> Iterator[tuple[str, object, int]]:
+    plain = {"text": ["a", b"b", None, True], 1: (2.5, {3, 4}), "long": "x" * 100_000}
+    yield "built-in objects", plain, 0
+    yield "compressed objects", plain, 3
+    try:
+        import numpy
+    except ImportError:
+        return
+    numbers: Any = numpy.arange(20_000.0).reshape(100, 200)
+    small = [numpy.arange(length) for length in range(5)]
+    yield "small arrays", {"first": small, "again": small, "text": "x"}, 0
+    yield "large arrays", [numbers, numbers.T, numbers[::2, ::2]], 0
+    yield "arrays of objects", [numpy.array(["a", None, numbers], dtype=object)], 0
+    yield "structured arrays", numpy.zeros(3, dtype=[("a", "<i4"), ("b", ">f8", (2,))]), 0
+    yield "compressed arrays", [numbers, small], 3

@@ -1,81 +1,47 @@
-"""Arrays as joblib writes them: a wrapper that describes the array, and its bytes behind it.
+"""How arrays are pickled: small ones inside the stream, all others as joblib writes them.
 
-What is wrapped is decided as joblib decides it: objects whose type is exactly ``ndarray``,
-``matrix`` or ``memmap``. Arrays of other subclasses are pickled as they pickle themselves. An array
-that occurs twice is written twice, since joblib does not keep arrays in the pickle's memo.
+*Small arrays*, of up to 65,535 bytes and of a plain dtype, are a call of the public constructor:
+``numpy.ndarray(shape, dtype, bytearray)``, or ``numpy.ndarray(shape, dtype, bytearray, 0, None,
+"F")`` for Fortran's order. Their bytes stay inside the pickler's frames, so that nobody who reads
+them has to leave C.
 
-The pickler asks for each object's persistent id, and for an array it gets one with a sentinel in it
-(see ``framing``). Arrays of the same type, order and dtype (the same object) make a *kind*.
+*All others* get joblib's wrapper, and behind it their bytes, or, where they hold objects, a pickle
+of their own: what is larger, so that it can be mapped; and what ``joblib.load`` changes, such as
+bytes in the other order. ``framing`` says how these get into the stream.
 
-The first array of a kind: the id is joblib's own wrapper, whose last attribute is the sentinel. The
-pickler describes it in full, and what is left is what joblib writes, but for one ``MEMOIZE`` that
-the pickler has counted::
-
-    ... "numpy_array_alignment_bytes" MEMOIZE
-    [BINBYTES 00 00 01 00]<BININT1 16, MEMOIZE, SETITEMS, BUILD>
-    [sentinel]<padding and bytes>
-    [MEMOIZE, SETITEMS, BUILD, BINPERSID] ...
-
-The second one: the id is ``(sentinel, (the class, "subclass", the type, "shape", …), sentinel)``.
-The pickler has all of these in its memo by now and writes the numbers under which it has them.
-They are read off, and the wrapper is written with them from here; the ``MEMOIZE`` of the two
-sentinels and the two tuples are counted::
-
-    ... [BINBYTES 00 00 01 00]
-    [sentinel]
-    [MEMOIZE, MARK, GET × 10, TUPLE, MEMOIZE, BINBYTES 00 00 01 00]<the wrapper, with 4 MEMOIZE>
-    [sentinel]<padding and bytes>
-    [MEMOIZE, TUPLE3, MEMOIZE, BINPERSID] ...
-
-All others: the id is the sentinel, and the wrapper is the second's with another shape::
-
-    ... [BINBYTES 00 00 01 00]<the wrapper, with 1 MEMOIZE>
-    [sentinel]<padding and bytes>
-    [MEMOIZE, BINPERSID] ...
-
-That wrapper is ``GET class, EMPTY_TUPLE, NEWOBJ, MEMOIZE…, EMPTY_DICT, MARK, GET "subclass", GET
-type, GET "shape", the shape, GET "order", …, BININT1 16, SETITEMS, BUILD``: the opcodes of a
-described one, without the ``MEMOIZE`` of what nothing refers to.
+An array that occurs twice is one array again, of either kind. ``joblib.dump`` makes it two.
 """
 
 from __future__ import annotations
 
+import copyreg
 import pickle
-import re
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
+from pickle import PickleBuffer
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from sealstore import limits
 from sealstore.formats.pickling.framing import (
-    ALIGNMENT,
     LARGE_BYTES,
     PROTOCOL,
     Content,
     FramedOutput,
     UnexpectedStream,
-    new_sentinel,
 )
 
 if TYPE_CHECKING:
     import numpy
 
+_COPIED_AT_ONCE_BYTES: Final = 256
+"""Up to this size, a copy of an array takes less time and memory than a view of it."""
+
+_MAX_COPIED_BYTES: Final = 16 * limits.MIB
+"""Bytes of larger arrays that a dump may copy: the pickler's memo keeps each copy until the end."""
+
 _SCATTERED_CHUNK_BYTES: Final = 16 * limits.MIB
 """Bytes of a large non-contiguous array that are gathered at a time."""
-
-_CACHED_SHAPES: Final = 1024
-"""Shapes whose opcodes are remembered: many small arrays have few shapes."""
-
-_BEHIND_WRAPPER: Final = b"\x94ubQ"
-_BEHIND_FIRST_OF_TWO: Final = b"\x94"
-_BEHIND_SECOND_OF_TWO: Final = b"\x94\x87\x94Q"
-_BEHIND_BARE_SENTINEL: Final = b"\x94Q"
-
-_ALIGNMENT_OPCODES: Final = bytes((ord("K"), ALIGNMENT))
-_END_OF_DESCRIBED: Final = _ALIGNMENT_OPCODES + b"\x94ub"
 
 _ATTRIBUTES: Final = (
     "subclass",
@@ -85,146 +51,108 @@ _ATTRIBUTES: Final = (
     "allow_mmap",
     "numpy_array_alignment_bytes",
 )
-_GET: Final = rb"(h.|j....)"
-_GETS: Final = re.compile(rb"\(" + 10 * _GET + rb"t\x94", re.DOTALL)
+_LAST_BUILT_IN_DTYPE: Final = 23  # NPY_HALF; other packages' dtypes are numbered behind it
+_METADATA_TYPES: Final = (type(None), bool, int, float, str, bytes, type)
 
 _Order: TypeAlias = Literal["C", "F"]
+_Reduced: TypeAlias = tuple[Any, ...] | str
 
 
-def is_numpy_loaded() -> bool:
-    """Whether this process has numpy; an object cannot hold arrays otherwise."""
-    return sys.modules.get("numpy") is not None
+class ArrayReducers:
+    """How a pickler that writes to ``output`` reduces the arrays that it meets.
 
-
-class _Kind:
-    """What is known of the arrays of one type, order and dtype.
-
-    Attributes:
-        dtype: the dtype; held, since kinds are found by its id.
-        template: their wrapper in opcodes; None until its memo numbers are known.
+    As in joblib, these are the objects whose type is exactly ``ndarray``, ``matrix`` or ``memmap``.
+    Arrays of other subclasses are pickled as they pickle themselves.
     """
-
-    __slots__ = ("dtype", "template")
-
-    def __init__(self, dtype: numpy.dtype[Any]) -> None:
-        self.dtype = dtype
-        self.template: _Template | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Template:
-    """The opcodes of a wrapper: making it, then, around the shape, setting its attributes."""
-
-    make: bytes
-    front: bytes
-    back: bytes
-
-    @classmethod
-    def of(cls, opcodes: bytes, dtype: numpy.dtype[Any]) -> _Template:
-        """The template that a described tuple of the attributes gives.
-
-        Raises:
-            UnexpectedStream: it does not consist of references to the memo.
-        """
-        found = _GETS.fullmatch(opcodes)
-        if found is None:
-            raise UnexpectedStream("an array's attributes are not in the memo")
-        wrapper, subclass_key, subclass, shape_key, *rest, alignment_key = found.groups()
-        allow_mmap = b"\x89" if dtype.hasobject else b"\x88"
-        return cls(
-            wrapper + b")\x81",
-            b"}(" + subclass_key + subclass + shape_key,
-            b"".join((*rest, allow_mmap, alignment_key, _ALIGNMENT_OPCODES, b"ub")),
-        )
-
-    def opcodes(self, shape: tuple[int, ...], memoizes: int) -> bytes:
-        """A wrapper for an array of this shape, memoised this often."""
-        return b"".join(
-            (self.make, b"\x94" * memoizes, self.front, _shape_opcodes(shape), self.back)
-        )
-
-
-class ArrayPickler(pickle.Pickler):
-    """The C pickler, with arrays written as joblib does.
-
-    Args:
-        output: what it writes to.
-
-    Only where numpy is loaded; the plain C pickler is faster, and does the same without arrays.
-    """
-
-    # Slots for speed: persistent_id reads them for each object that is pickled.
-    __slots__ = ("_kinds", "_matrix", "_memmap", "_ndarray", "_numpy", "_output", "_wrapper_class")
 
     def __init__(self, output: FramedOutput) -> None:
         import numpy
-        from joblib.numpy_pickle import NumpyArrayWrapper
 
-        super().__init__(output, PROTOCOL)
         self._output = output
         self._numpy = numpy
         self._ndarray = numpy.ndarray
-        self._matrix = numpy.matrix
-        self._memmap = numpy.memmap
-        self._wrapper_class: Callable[..., object] = NumpyArrayWrapper
-        self._kinds: dict[tuple[type, str, int], _Kind] = {}
+        # By their ids, which stay theirs while they are kept: equality overlooks metadata.
+        self._dtypes: dict[int, tuple[numpy.dtype[Any], bool]] = {}
+        self._copied_bytes = 0
+        self._registered = copyreg.dispatch_table.copy()
 
-    def persistent_id(self, obj: object) -> object:
-        """What stands for an array, None for anything else. Called for each object."""
+    def dispatch_table(self) -> dict[type, Callable[[Any], _Reduced]]:
+        """The table for a pickler: what the program has registered, and arrays."""
+        numpy = self._numpy
+        arrays = dict.fromkeys((numpy.ndarray, numpy.memmap, numpy.matrix), self._reduce)
+        return {**self._registered, **arrays}
+
+    def check_table(self) -> None:
+        """Check that a finished pickle was written with all that the program has registered.
+
+        Raises:
+            UnexpectedStream: the object's own code registered a reducer on the way.
+        """
+        if copyreg.dispatch_table != self._registered:
+            raise UnexpectedStream("a reducer was registered while the object was pickled")
+
+    def _reduce(self, array: Any) -> _Reduced:
         # By identity: a metaclass may say anything when it is compared or hashed.
-        kind = type(obj)
-        if kind is self._ndarray or kind is self._matrix or kind is self._memmap:
-            return self._id_of_array(obj)
-        return None
+        kind = type(array)
+        if kind is self._ndarray or kind is self._numpy.memmap:
+            return self._small(array) or self._wrapped(array, self._ndarray)
+        if kind is self._numpy.matrix:
+            return self._wrapped(array, kind)
+        reduced: _Reduced = array.__reduce_ex__(PROTOCOL)
+        return reduced
 
-    def _id_of_array(self, array: Any) -> object:
+    def _small(self, array: numpy.ndarray[Any, Any]) -> _Reduced | None:
+        """A call of numpy's constructor; None for an array that needs the wrapper."""
+        size = array.nbytes
+        if size >= LARGE_BYTES:
+            return None
         dtype = array.dtype
+        known = self._dtypes.get(id(dtype))
+        if known is None:
+            known = self._dtypes[id(dtype)] = dtype, _is_plain(dtype)
+        if not known[1]:
+            return None
+        shape = array.shape
         # fnc: F-contiguous and not C-contiguous.
-        order: _Order = "F" if array.flags.fnc else "C"
-        content = self._content(array, order)
-        key = type(array), order, id(dtype)
-        kind = self._kinds.get(key)
-        if kind is None:
-            self._kinds[key] = _Kind(dtype)
-            return self._described(array, order, content)
-        if kind.template is None:
-            return self._numbered(array, order, content, kind)
-        sentinel = new_sentinel()
-        opcodes = kind.template.opcodes(array.shape, 1)
-        self._output.expect(sentinel, opcodes, content, _BEHIND_BARE_SENTINEL)
-        return sentinel
+        order: _Order = "F" if len(shape) > 1 and array.flags.fnc else "C"
+        if size <= _COPIED_AT_ONCE_BYTES:
+            buffer: object = bytearray(array.tobytes(order))
+        else:
+            buffer = _own_memory(array) or self._copy(array, order)
+            if buffer is None:
+                return None
+        if order == "F":
+            return self._ndarray, (shape, dtype, buffer, 0, None, "F")
+        return self._ndarray, (shape, dtype, buffer)
 
-    def _described(self, array: Any, order: _Order, content: Content) -> object:
-        sentinel = new_sentinel()
-        # First of all: what fails from here on is the technique.
-        self._output.expect(sentinel, _END_OF_DESCRIBED, content, _BEHIND_WRAPPER)
-        wrapper = self._wrapper_class(
-            type(array),
+    def _copy(self, array: numpy.ndarray[Any, Any], order: _Order) -> bytearray | None:
+        if self._copied_bytes + array.nbytes > _MAX_COPIED_BYTES:
+            return None
+        self._copied_bytes += array.nbytes
+        return bytearray(array.tobytes(order))
+
+    def _wrapped(self, array: numpy.ndarray[Any, Any], subclass: type) -> _Reduced:
+        """Joblib's wrapper, taken apart, with a sentinel and the array for its alignment."""
+        from joblib.numpy_pickle import NumpyArrayWrapper
+
+        dtype = array.dtype
+        if not _is_self_contained(dtype):
+            raise UnexpectedStream("a dtype's metadata could lead back to the array")
+        order: _Order = "F" if array.flags.fnc else "C"
+        # From here on, what fails before the sentinel is met is the technique.
+        sentinel = self._output.expect(self._content(array, order))
+        wrapper = NumpyArrayWrapper(
+            subclass,
             array.shape,
             order,
-            array.dtype,
-            allow_mmap=not array.dtype.hasobject,
-            numpy_array_alignment_bytes=sentinel,
+            dtype,
+            allow_mmap=not dtype.hasobject,
+            numpy_array_alignment_bytes=(sentinel, array),
         )
         if tuple(vars(wrapper)) != _ATTRIBUTES:
             raise UnexpectedStream("this joblib describes arrays by other attributes")
-        return wrapper
-
-    def _numbered(self, array: Any, order: _Order, content: Content, kind: _Kind) -> object:
-        shape = array.shape
-        first, second = new_sentinel(), new_sentinel()
-
-        def wrapper_opcodes(opcodes: bytes) -> bytes:
-            kind.template = _Template.of(opcodes, kind.dtype)
-            return kind.template.opcodes(shape, 4)
-
-        def expect_second(output: FramedOutput) -> None:
-            output.expect(second, wrapper_opcodes, content, _BEHIND_SECOND_OF_TWO)
-
-        self._output.expect(first, b"", expect_second, _BEHIND_FIRST_OF_TWO)
-        subclass_key, shape_key, order_key, dtype_key, *keys = _ATTRIBUTES
-        attributes = subclass_key, type(array), shape_key, order_key, order, dtype_key, kind.dtype
-        return first, (self._wrapper_class, *attributes, *keys), second
+        make = copyreg._reconstructor  # type: ignore[attr-defined] # as pickles of protocol 0 do
+        return make, (NumpyArrayWrapper, object, None), vars(wrapper)
 
     def _content(self, array: numpy.ndarray[Any, Any], order: _Order) -> Content:
         if array.dtype.hasobject:
@@ -242,6 +170,42 @@ class ArrayPickler(pickle.Pickler):
             # As bytes: datetimes and records do not offer themselves as buffers.
             return partial(_append_contiguous, array.reshape(-1).view(self._numpy.uint8))
         return partial(_append_scattered, array, self._numpy)
+
+
+def _is_plain(dtype: numpy.dtype[Any]) -> bool:
+    """Whether numpy's constructor makes of an array's bytes what ``joblib.load`` makes of them."""
+    if dtype.num > _LAST_BUILT_IN_DTYPE or dtype.metadata is not None or not dtype.itemsize:
+        return False
+    if dtype.hasobject or not dtype.isnative:
+        return False
+    if dtype.subdtype is not None:
+        return _is_plain(dtype.base)
+    if dtype.names is None:
+        return True
+    # A class of records beside numpy.void is one more name to import, and rare.
+    return dtype.type.__name__ == "void" and all(_is_plain(dtype[name]) for name in dtype.names)
+
+
+def _is_self_contained(dtype: numpy.dtype[Any]) -> bool:
+    """Whether no array can be reached from what a dtype is pickled with.
+
+    Where the array itself occurs within its own description, its number stands for the wrapper.
+    """
+    held = [*(dtype.metadata or {}).values(), getattr(dtype, "na_object", None)]
+    if not all(type(value) in _METADATA_TYPES for value in held):
+        return False
+    parts = [dtype.base] if dtype.subdtype else [dtype[name] for name in dtype.names or ()]
+    return all(map(_is_self_contained, parts))
+
+
+def _own_memory(array: Any) -> PickleBuffer | None:
+    """The array's memory as it is; None if it has gaps, or would not come back writable."""
+    try:
+        buffer = PickleBuffer(array)
+        view = buffer.raw()
+    except (BufferError, ValueError):  # gaps; or a dtype that buffers do not know, such as dates
+        return None
+    return None if view.readonly else buffer
 
 
 class _Appending:
@@ -271,12 +235,3 @@ def _append_scattered(
         order="C",
     ):
         output.append(chunk.tobytes())
-
-
-@lru_cache(maxsize=_CACHED_SHAPES)
-def _shape_opcodes(shape: tuple[int, ...]) -> bytes:
-    # In protocol 2 an integer is its opcode between PROTO and STOP, without a frame.
-    numbers = b"".join(pickle.dumps(number, 2)[2:-1] for number in shape)
-    if len(shape) > 3:
-        return b"(" + numbers + b"t"
-    return numbers + (b")", b"\x85", b"\x86", b"\x87")[len(shape)]

@@ -12,7 +12,7 @@ from typing import Final
 
 from sealstore import limits
 from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.writer_trial import trial
+from sealstore.formats.pickling.writer import trial
 from sealstore.hetida.legacy_folder import LATEST_SUFFIX, splits
 from sealstore.ledger.entries import decode_history_entry
 from sealstore.repository.assembly import open_catalogue
