@@ -103,7 +103,7 @@ def reference_dumped(obj: object, protocol: int | None = None) -> bytes:
     return file.getvalue()
 
 
-class _Remembering(NumpyPickler):  # type: ignore[misc] # joblib has no types
+class _Remembering(NumpyPickler):
     """joblib's pickler; an array that occurs again is the same one."""
 
     def save(self, obj: Any) -> None:

@@ -384,7 +384,7 @@ def test_a_large_contiguous_array_is_not_copied(dtype: str, order: str) -> None:
     """The sink reads the array's own memory."""
     array = np.zeros((300, 400), dtype, order=order)  # type: ignore[call-overload] # a variable
     sink = RememberingSink()
-    other = array[::-1].copy(order)  # type: ignore[arg-type] # a variable
+    other = array[::-1].copy(order)
     dump_object([array, "text", other, array], sink)
     assert [np.shares_memory(piece, array) for piece in sink.large] == [True, False]
     assert np.shares_memory(sink.large[1], other)

@@ -141,9 +141,12 @@ def test_a_failure_while_an_array_is_described_is_left_to_joblib(
 def test_a_reducer_that_is_registered_on_the_way_is_used() -> None:
     """As the pickler of joblib does, which looks into the registered ones each time."""
 
+    def registered(_: Any) -> tuple[Any, ...]:
+        return str, ("registered",)
+
     class Registering:
         def __reduce__(self) -> Any:
-            copyreg.pickle(Reduced, lambda _: (str, ("registered",)))
+            copyreg.pickle(Reduced, registered)
             return list, ()
 
     try:

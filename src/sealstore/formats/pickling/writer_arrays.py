@@ -104,7 +104,8 @@ class ArrayReducers:
     def _small(self, array: numpy.ndarray[Any, Any]) -> _Reduced | None:
         """A call of numpy's constructor; None for an array that needs the wrapper."""
         size = array.nbytes
-        if size >= LARGE_BYTES:
+        # Of an array without items, numpy's constructor gives other strides than it had.
+        if not 0 < size < LARGE_BYTES:
             return None
         dtype = array.dtype
         known = self._dtypes.get(id(dtype))
