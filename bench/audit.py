@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
 from sealstore.audit.chains import ChainName, open_ledger
@@ -24,7 +23,7 @@ from sealstore.ledger.points import AccessCheckpoint
 from sealstore.repository.access_log import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage.catalogue.tables import access
+from sealstore.storage.catalogue import EntryRow, NodeRow
 
 SIZE = 1_000_000
 OLDER_SIZE = 654_321
@@ -121,31 +120,21 @@ def _fill(settings: Settings, key: Key, size: int) -> AccessCheckpoint:
             root=tree.root().hex(),
             frontier=tuple(root.hex() for root in tree.roots),
         )
-        with rows.engine.execution_options(sealstore_write=True).begin() as batch:
-            batch.execute(insert(access.entry), list(map(_row, entries, data)))
-            batch.execute(
-                insert(access.node),
-                [
-                    {"level": run.level, "node_index": index, "digest": digest}
-                    for run in runs
-                    for index, digest in enumerate(run.digests, run.first)
-                ],
-            )
-            batch.execute(access.head.update().values(envelope=seal_access_head(head, key)))
+        nodes = [
+            NodeRow(run.level, index, digest)
+            for run in runs
+            for index, digest in enumerate(run.digests, run.first)
+        ]
+        with rows.write() as log:
+            log.append(map(_row, entries, data), nodes, seal_access_head(head, key))
     rows.engine.dispose()
     return AccessCheckpoint.of(head)
 
 
-def _row(entry: AccessEntry, data: bytes) -> dict[str, object]:
+def _row(entry: AccessEntry, data: bytes) -> EntryRow:
     about = entry.artifact or entry.request
-    return {
-        "sequence": entry.sequence,
-        "entry": data,
-        "event": f"{entry.act} {entry.outcome}",
-        "at": entry.at,
-        "name": about.name,
-        "tag": about.tag,
-    }
+    event = f"{entry.act} {entry.outcome}"
+    return EntryRow(entry.sequence, data, event, entry.at, about.name, about.tag)
 
 
 def _older(settings: Settings, newer: AccessCheckpoint, size: int) -> AccessCheckpoint:

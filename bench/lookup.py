@@ -5,11 +5,10 @@ from __future__ import annotations
 import random
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-from sqlalchemy import insert
 
 from bench.timing import Figure, median_seconds
 from sealstore.keys.algorithms import HmacSha256
@@ -22,7 +21,6 @@ from sealstore.names import LATEST_TAG, Name, Tag
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue import ListFilter, WriteTransaction
-from sealstore.storage.catalogue.tables import artifact
 
 SIZES = (1, 1_000, 10_000, 1_000_000)
 TARGET_RATIO = 1.5
@@ -103,14 +101,10 @@ def _fill_rows(repository: Repository, rows: int) -> None:
     """Add rows of the size of real ones; none of them is ever loaded."""
     [template] = repository.catalogue.list_rows(ListFilter(), limit=1)
     for begin in range(0, rows, _BATCH):
-        with repository.catalogue.engine.execution_options(sealstore_write=True).begin() as batch:
-            batch.execute(
-                insert(artifact),
-                [
-                    asdict(template) | {"sequence": 1_000 + i, "name": f"model {i}", "tag": "1"}
-                    for i in range(begin, min(begin + _BATCH, rows))
-                ],
-            )
+        with repository.catalogue.write() as transaction:
+            for i in range(begin, min(begin + _BATCH, rows)):
+                row = replace(template, sequence=1_000 + i, name=f"model {i}", tag="1")
+                transaction.insert_artifact(row)
 
 
 def _fill_map(transaction: WriteTransaction, repository: Repository, names: int) -> None:

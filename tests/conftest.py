@@ -20,6 +20,7 @@ pytest_plugins = [
     "tests.sealstore_fixtures",
     "tests.audited",
     "tests.bundle_sites",
+    "tests.older_release",
 ]
 
 INVARIANTS = range(1, 8)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from sealstore.audit.verifying import audit_aliases
 from sealstore.errors import ArtifactInUseError, NotApprovedError
@@ -14,6 +13,7 @@ from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from tests.alias_moves import approvals, approver, public_part
+from tests.catalogue_sql import run_in
 from tests.sealstore_fixtures import hmac_key
 
 ADA, BOB = approver(1), approver(2)
@@ -57,12 +57,10 @@ def test_approvals_are_kept_and_counted(repository: Repository) -> None:
         repository.apply_move(move, approvals=approvals(move, ADA, BOB))
         assert repository.load("churn", "production") == tag
     assert audit_aliases(repository) == []
-    with repository.catalogue.engine.begin() as connection:
-        connection.execute(text("UPDATE approval SET name = 'fraud' WHERE move = 2"))
-        connection.execute(
-            text("INSERT INTO approval VALUES ('0', 'churn', 'production', 2, :junk)"),
-            {"junk": b"junk"},
-        )
+    engine = repository.catalogue.engine
+    run_in(engine, "UPDATE approval SET name = 'fraud' WHERE move = 2")
+    planted = "INSERT INTO approval VALUES ('0', 'churn', 'production', 2, :junk)"
+    run_in(engine, planted, junk=b"junk")
     with pytest.raises(NotApprovedError, match="and 0 hold"):
         repository.load("churn", "production")
     assert len(audit_aliases(repository)) == 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -25,9 +27,9 @@ from sealstore.storage.catalogue import (
     ListFilter,
     NodeRow,
     catalogue_engine,
-    upgrade,
 )
-from sealstore.storage.catalogue.chains import HASH_BYTES
+from sealstore.storage.catalogue.ledger_rows import HASH_BYTES
+from sealstore.storage.catalogue.migrations import upgrade
 from tests.sealstore_fixtures import hmac_key, sealed
 
 
@@ -383,7 +385,6 @@ def test_an_empty_history_has_neither_head_nor_entries(catalogue: Catalogue) -> 
     with catalogue.write() as transaction:
         look(transaction.history)
         assert transaction.highest_sequence() is None
-        assert transaction.count_artifacts() == 0
 
 
 def test_nodes_come_back_by_level_and_index(catalogue: Catalogue) -> None:
@@ -459,13 +460,14 @@ def test_what_can_be_read_is_made_durable(
 
     monkeypatch.setattr(os, "fsync", note)
     filled.sync()
-    if filled.engine.dialect.name == "postgresql":
+    if not filled.engine.is_sqlite:
         assert synced == []
         return
     log, folder = synced
     assert (log, folder) == ("catalogue.sqlite3-wal", tmp_path.name)
-    with filled.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=delete")
+    filled.engine.dispose()
+    with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as database:
+        database.execute("PRAGMA journal_mode=delete")
     filled.sync()
     # Without a log, the journal's removal is the commit.
     assert synced[2:] == [tmp_path.name]
@@ -482,7 +484,8 @@ def test_removing_an_artifact_takes_that_row_only(filled: Catalogue) -> None:
         transaction.delete_artifacts("CHURN", "a", 1)
         assert transaction.artifact(4) is None
         assert transaction.artifact(1) == ROWS[0]
-        assert (transaction.highest_sequence(), transaction.count_artifacts()) == (7, 6)
+        assert transaction.highest_sequence() == 7
+    assert filled.count(ListFilter()) == 6
     assert find(filled, "churn", "a") == ROWS[0]
     with filled.read() as rows:
         assert len(list(rows.history.rows(0, 7))) == 7

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from sealstore import limits
@@ -25,10 +26,11 @@ from sealstore.repository.access_log import open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import Scope
-from sealstore.storage.catalogue import engine as catalogue_engines
+from sealstore.storage.catalogue.sqlite import SqliteEngine
 from sealstore.trust.store import TrustStore
 from sealstore.upkeep.migration import migrate
 from sealstore.upkeep.trust import accept_trust, current_point
+from tests.older_release import be_the_next_release
 
 FIRST_DAY = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -243,13 +245,13 @@ def store_without_syncs(root: Path, done: Done) -> None:
 
 def store_in_a_lazy_database(root: Path, done: Done) -> None:
     """The same of SQLite."""
-    configure = catalogue_engines._configure_sqlite
+    configure = SqliteEngine._configure
 
-    def configure_lazily(connection: sqlite3.Connection, *arguments: Any, **keywords: Any) -> None:
-        configure(connection, *arguments, **keywords)
+    def configure_lazily(engine: SqliteEngine, connection: sqlite3.Connection) -> None:
+        configure(engine, connection)
         connection.execute("PRAGMA synchronous=OFF")
 
-    vars(catalogue_engines)["_configure_sqlite"] = configure_lazily
+    setattr(SqliteEngine, "_configure", configure_lazily)  # noqa: B010 (mypy knows it for a method)
     store(root, done)
 
 
@@ -335,6 +337,7 @@ def migration_client(place: Path) -> Settings:
 
 
 def migrate_repository(place: Path, done: Done) -> None:
-    """Bring the repository of an older release to this release's schema, with its first ledger."""
+    """Bring the repository of an older release to this release's schema."""
+    be_the_next_release(SimpleNamespace(setattr=setattr), place / "migrations")
     migrate(migration_client(place))
     done.add("migrated")

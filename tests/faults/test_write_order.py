@@ -7,16 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue.connections import Connection
 from tests.faults.operations import (
     CHANGES,
     KEYRING,
@@ -76,13 +77,17 @@ def record(monkeypatch: pytest.MonkeyPatch) -> Record:
 
 
 def note_commits(repository: Repository, record: Record) -> None:
-    """Have the catalogue's commits recorded; those of snapshots commit nothing."""
+    """Have the catalogue's commits recorded."""
+    engine = repository.catalogue.engine
+    writing = engine.writing
 
-    def note(connection: Any) -> None:
-        if connection.get_execution_options().get("sealstore_write"):
-            record.steps.append(COMMIT)
+    @contextmanager
+    def writing_noted(**options: Any) -> Iterator[Connection]:
+        with writing(**options) as connection:
+            yield connection
+        record.steps.append(COMMIT)
 
-    event.listen(repository.catalogue.engine, "commit", note)
+    vars(engine)["writing"] = writing_noted
 
 
 @pytest.mark.parametrize("is_nameless", [True, False], ids=["nameless", "named"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import event
 
 from sealstore import limits
 from sealstore.errors import (
@@ -40,7 +40,9 @@ from sealstore.repository import environment
 from sealstore.repository.access_log import AccessLog, access_rows, open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage.catalogue import AccessRows, upgrade
+from sealstore.storage.catalogue import AccessRows
+from sealstore.storage.catalogue.migrations import upgrade
+from sealstore.storage.catalogue.sqlite import SqliteEngine
 from sealstore.trust.store import TrustStore, folder_location
 from sealstore.upkeep.access_log import create_access_log
 from tests import ledger_trees
@@ -462,9 +464,11 @@ def test_without_a_log_nothing_is_granted_and_none_is_made(tmp_path: Path) -> No
         (tmp_path / "access.sqlite3").touch()
 
 
-def test_another_releases_tables_are_refused(tmp_path: Path, log: AccessLog) -> None:
+def test_another_releases_tables_are_refused(
+    tmp_path: Path, log: AccessLog, older_release: str
+) -> None:
     """Older or newer: neither read nor written."""
-    for revision in ("0001", "9999"):
+    for revision in (older_release, "9999"):
         run_sql(tmp_path, "UPDATE alembic_version SET version_num = ?", revision)
         for use in (grant, audited):
             with pytest.raises(SchemaVersionError):
@@ -629,15 +633,10 @@ def test_what_is_remembered_is_synced_before(
     memory = Memory()
     make_log(tmp_path)
     log = open_log(tmp_path, memory=memory)
-    with log._rows.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+    with log._rows.engine.reading() as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
     log.close()
-    statements: list[str] = []
-    event.listen(
-        log._rows.engine,
-        "connect",
-        lambda connection, _: connection.set_trace_callback(statements.append),
-    )
+    statements = traced(monkeypatch)
     grant(log, 2)
     assert levels(statements) == ["COMMIT", "COMMIT"]
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 0)
@@ -646,9 +645,21 @@ def test_what_is_remembered_is_synced_before(
     monkeypatch.setattr(limits, "REMEMBER_ACCESS_SECONDS", 1000)
     grant(log)
     log.close()
-    # The last one is of the snapshot that the memory's proof is made from.
-    assert levels(statements) == ["COMMIT", "EXTRA", "COMMIT", "NORMAL", "COMMIT"]
+    assert levels(statements) == ["COMMIT", "EXTRA", "COMMIT", "NORMAL"]
     assert [point.size for point in memory.written] == [3, 4]
+
+
+def traced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The statements of every connection that is opened from now on."""
+    statements: list[str] = []
+    configure = SqliteEngine._configure
+
+    def configure_and_trace(engine: SqliteEngine, connection: sqlite3.Connection) -> None:
+        configure(engine, connection)
+        connection.set_trace_callback(statements.append)
+
+    monkeypatch.setattr(SqliteEngine, "_configure", configure_and_trace)
+    return statements
 
 
 def levels(statements: list[str]) -> list[str]:
@@ -673,24 +684,19 @@ def test_postgresql_syncs_what_is_remembered_or_everything(
         found = []
         for durable in (False, True):
             with log._rows.write(durable=durable) as rows:
-                connection: Any = vars(rows)["_connection"]
-                found.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar())
+                shown = rows._connection.execute("SHOW synchronous_commit").fetchone()
+                found.append(shown[0])
         assert found == expected
 
 
 @pytest.mark.parametrize("options", [{"access_sync": "full"}, {"journal": "delete"}])
 def test_every_append_is_synced_where_that_is_asked_for_or_needed(
-    tmp_path: Path, options: dict[str, Any]
+    tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """MODEL_REPO_ACCESS_SYNC=full; and a rollback journal, which must be synced to be one."""
     make_log(tmp_path, **options)
     with closing(open_log(tmp_path, **options)) as log:
-        statements: list[str] = []
-        event.listen(
-            log._rows.engine,
-            "connect",
-            lambda connection, _: connection.set_trace_callback(statements.append),
-        )
+        statements = traced(monkeypatch)
         grant(log, 2)
         assert levels(statements) == ["EXTRA", "COMMIT", "NORMAL"] * 2
 

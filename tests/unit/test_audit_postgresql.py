@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import catalogue_engine
+from tests.catalogue_sql import run_in
 from tests.command_line import Site
 from tests.postgresql_cluster import Cluster
 from tests.sealstore_fixtures import hmac_key
@@ -42,8 +42,7 @@ def site(tmp_path: Path, postgresql_cluster: Cluster, request: pytest.FixtureReq
 def attack(site: Site, statement: str) -> None:
     """What an attacker does who may write to the database."""
     engine = catalogue_engine(site.repository, site.settings.database_url)
-    with engine.begin() as connection:
-        connection.execute(text(statement))
+    run_in(engine, statement)
     engine.dispose()
 
 

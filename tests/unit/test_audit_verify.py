@@ -150,7 +150,7 @@ def test_an_audit_hears_every_entry_and_says_how_far_it_is(audited: Audited) -> 
 def test_many_entries_come_in_several_fetches(audited: Audited) -> None:
     """What is read piece by piece is one tree."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sealstore.storage.catalogue.chains._ENTRIES_A_FETCH", 4)
+        patch.setattr("sealstore.storage.catalogue.ledger_rows._ENTRIES_A_FETCH", 4)
         for chain in CHAINS:
             assert audited.verified(chain)["storedHashes"] == 2 * SIZE - SIZE.bit_count()
         audited.sql("access", "DELETE FROM {}_entry WHERE sequence IN (3, 4, 9)")

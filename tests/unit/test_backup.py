@@ -36,7 +36,7 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Key, Role, State
 from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.facade import Repository
-from sealstore.storage.catalogue import copying
+from sealstore.storage.catalogue import sqlite_files
 from sealstore.upkeep import backup, restore
 from sealstore.upkeep.backup import folder as folder_module
 from sealstore.upkeep.backup.folder import BackupRecord, last_backup, remember_backup
@@ -348,7 +348,7 @@ def test_others_store_and_remove_meanwhile(site: Backed) -> None:
 @pytest.fixture
 def collected(site: Backed, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
     """Something is removed and collected right after the database was copied, so often."""
-    real = copying.copy_database
+    real = sqlite_files.copy_database
     done: list[int] = []
 
     def often(times: int) -> list[int]:

@@ -22,16 +22,15 @@ from sealstore.storage.catalogue import (
     Catalogue,
     ListFilter,
     catalogue_engine,
-    migrations_path,
     require_current_schema,
-    schema_revision,
-    shown_url,
-    upgrade,
 )
-from sealstore.storage.catalogue.engine import SQLITE_FILE, filesystem_type, refuse_wal_on_network
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.lookup import PROOF_ROWS
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.storage.catalogue.artifacts import PROOF_ROWS
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.migrations import migrations_path, upgrade
+from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE, filesystem_type, refuse_wal_on_network
+from sealstore.storage.catalogue.tables import metadata
+from tests.catalogue_sql import by_sqlalchemy, run_in
 
 DRIVER = "psycopg2" if sqlalchemy.__version__.startswith("1.") else "psycopg"
 
@@ -44,10 +43,8 @@ def engine(tmp_path: Path) -> Iterator[Any]:
     made.dispose()
 
 
-def execute(engine: Any, statement: str, *parameters: object) -> list[Any]:
-    with engine.connect() as connection:
-        result = connection.exec_driver_sql(statement, parameters)
-        return list(result) if result.returns_rows else []
+def execute(engine: Any, statement: str) -> list[Any]:
+    return run_in(engine, statement)
 
 
 # ── what may be asked for ────────────────────────────────────────────────────
@@ -84,8 +81,8 @@ def test_a_shown_url_has_no_password(tmp_path: Path, url: str) -> None:
     """What the doctor prints can be pasted into a ticket."""
     pytest.importorskip(DRIVER)
     engine = catalogue_engine(tmp_path, url)
-    assert "host/db" in shown_url(engine)
-    assert "s3cret" not in shown_url(engine)
+    assert "host/db" in engine.place
+    assert "s3cret" not in engine.place
 
 
 def test_an_unknown_journal_mode_is_refused(tmp_path: Path) -> None:
@@ -106,7 +103,7 @@ def test_connections_are_durable_and_distrust_the_schema(tmp_path: Path, journal
     assert execute(engine, "PRAGMA cell_size_check") == [(1,)]
     assert execute(engine, "PRAGMA foreign_keys") == [(1,)]
     assert execute(engine, f"SELECT length(zeroblob({limits.MAX_ROW_BYTES}))")
-    with pytest.raises(sqlalchemy.exc.SQLAlchemyError, match="too big"):
+    with pytest.raises(sqlite3.DataError, match="too big"):
         execute(engine, f"SELECT zeroblob({limits.MAX_ROW_BYTES + 1})")
     engine.dispose()
 
@@ -136,7 +133,7 @@ def test_wal_on_a_network_file_system_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The write-ahead log needs memory that all writers share."""
-    monkeypatch.setattr("sealstore.storage.catalogue.engine.filesystem_type", lambda _: kind)
+    monkeypatch.setattr("sealstore.storage.catalogue.sqlite.filesystem_type", lambda _: kind)
     with pytest.raises(CatalogueError, match="MODEL_REPO_JOURNAL=delete"):
         catalogue_engine(tmp_path)
     catalogue_engine(tmp_path, journal="delete")
@@ -178,10 +175,10 @@ def test_the_migrations_make_the_tables_that_the_code_knows(engine: Any) -> None
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    assert schema_revision(engine) == SCHEMA_REVISIONS[-1]
+    assert engine.revision() == SCHEMA_REVISIONS[-1]
     require_current_schema(engine)
 
 
@@ -205,7 +202,7 @@ def test_a_newer_schema_is_refused_and_left_alone(engine: Any) -> None:
         with pytest.raises(SchemaVersionError, match="newer schema") as refusal:
             use(engine)
         assert "9999" not in str(refusal.value)
-    assert schema_revision(engine) == "9999"
+    assert engine.revision() == "9999"
 
 
 def test_an_older_schema_names_the_command(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +217,7 @@ def test_an_older_schema_names_the_command(engine: Any, monkeypatch: pytest.Monk
 def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
     """An emptied file is not an empty repository."""
     engine = catalogue_engine(tmp_path, create=True)
-    assert schema_revision(engine) is None
+    assert engine.revision() is None
     with pytest.raises(SchemaVersionError, match="has no tables"):
         require_current_schema(engine)
     execute(engine, "CREATE TABLE alembic_version (version_num VARCHAR)")

@@ -19,9 +19,8 @@ from sealstore.keys.keyring import Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Variable
 from sealstore.repository.storing import FALLBACK
-from sealstore.storage.catalogue import Catalogue, engine
-from sealstore.storage.catalogue.copying import copy_database
-from sealstore.storage.catalogue.inspection import database_place, journal_mode
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, sqlite
+from sealstore.storage.catalogue.sqlite_files import copy_database
 from sealstore.upkeep import migration
 from sealstore.upkeep.doctor import repository as there
 from tests.command_line import FORBIDDEN, HOSTILE, Site
@@ -437,7 +436,7 @@ def test_a_journal_that_is_not_the_configured_one_is_noted(
 
 def test_wal_on_a_network_file_system_is_wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way out is told: the rollback journal, or PostgreSQL."""
-    monkeypatch.setattr(engine, "filesystem_type", lambda _: "nfs4")
+    monkeypatch.setattr(sqlite, "filesystem_type", lambda _: "nfs4")
     assert "MODEL_REPO_JOURNAL=delete" in wrong(site)["fix"]
 
 
@@ -533,11 +532,11 @@ def test_files_that_vanish_meanwhile_are_no_trouble(
 
 def test_only_sqlite_has_a_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another database nothing is said about files."""
-    elsewhere = engine.catalogue_engine(site.repository, "postgresql://ada:pw@db/models?password=x")
-    assert journal_mode(elsewhere) is None
-    assert database_place(elsewhere).endswith("://ada:***@db/models")
+    elsewhere = catalogue_engine(site.repository, "postgresql://ada:pw@db/models?password=x")
+    assert elsewhere.journal_mode() is None
+    assert elsewhere.place.endswith("://ada:***@db/models")
     assert migration.place(site.settings, Catalogue(elsewhere, lock_file=None)).startswith(
-        "the files catalogue.sqlite3*"
+        "the files *.sqlite3*"
     )
     site.variables["MODEL_REPO_DATABASE_URL"] = "postgresql://db/models"
     said = migration.place(site.settings, Catalogue(elsewhere, lock_file=None))

@@ -128,8 +128,8 @@ def test_a_statement_is_no_settings() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"layout": 1},
-        {"layout": 3},
+        {"layout": 2},
+        {"layout": 0},
         {"revokedKeys": ["x"]},
         {"revokedKeys": ["0" * 32] * 2},
         {"protectedAliases": {"production": 0}},

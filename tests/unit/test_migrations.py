@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +17,21 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
-from sqlalchemy.engine import Engine
 
 from sealstore.errors import CatalogueError, SchemaVersionError
+from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Keyring, new_key
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage.catalogue import (
-    catalogue_engine,
-    migrations_path,
-    require_current_schema,
-    schema_revision,
-    upgrade,
-)
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.storage.catalogue import Engine, catalogue_engine, require_current_schema
+from sealstore.storage.catalogue.migrations import migrations_path, upgrade
+from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
+from sealstore.storage.catalogue.tables import metadata
 from sealstore.upkeep.migration import migrate
+from tests.catalogue_sql import by_sqlalchemy, run_in
 from tests.faults.children import run_all
-from tests.vectors.catalogue.generate import KEY, STORED, VECTORS
+from tests.older_release import make_older
 
 PROJECT = Path(__file__).resolve().parents[2]
 BROKEN = """
@@ -83,9 +78,9 @@ def plainly(row: Iterable[Any]) -> str:
 
 def description(engine: Engine) -> dict[str, Any]:
     """Everything in a database: tables, columns, constraints, indices, rows."""
-    inspector = inspect(engine)
     found = {}
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
+        inspector = inspect(connection)
         for table in inspector.get_table_names():
             rows = connection.execute(text(f'SELECT * FROM "{table}"')).all()
             found[table] = [
@@ -98,69 +93,37 @@ def description(engine: Engine) -> dict[str, Any]:
 # ── released schemas ─────────────────────────────────────────────────────────
 
 
-def released_repository(revision: str, root: Path, url: str | None) -> None:
-    """What a release with this schema left: in SQLite's file, or moved to PostgreSQL."""
-    shutil.copytree(VECTORS / revision, root)
-    access = root / "access.sql"
-    if access.exists():
-        with closing(sqlite3.connect(root / "access.sqlite3")) as database:
-            database.executescript(access.read_text(encoding="utf-8"))
-        access.unlink()
-    dump = root / "catalogue.sql"
-    with closing(sqlite3.connect(root / "catalogue.sqlite3")) as database:
-        database.executescript(dump.read_text(encoding="utf-8"))
-        dump.unlink()
-        if url is None:
-            return
-        engine = catalogue_engine(root, url)
-        upgrade(engine, revision)
-        with engine.begin() as connection:
-            for (table,) in database.execute(TABLES).fetchall():
-                cursor = database.execute(f"SELECT * FROM {table}")
-                names = [column[0] for column in cursor.description]
-                values = ", ".join(f":{name}" for name in names)
-                statement = text(f"INSERT INTO {table} VALUES ({values})")
-                for row in cursor:
-                    connection.execute(statement, dict(zip(names, row, strict=True)))
-        engine.dispose()
-    (root / "catalogue.sqlite3").unlink()
-
-
-@pytest.mark.filterwarnings("ignore::sealstore.errors.EnvironmentMismatchWarning")
-@pytest.mark.parametrize("revision", SCHEMA_REVISIONS)
-def test_the_repository_of_every_released_schema_is_migrated(
-    revision: str, tmp_path: Path, database_url: str | None, monkeypatch: pytest.MonkeyPatch
+def test_an_older_repository_is_migrated(
+    tmp_path: Path, older_release: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After migrating, everything that was stored loads, and storing goes on where it was."""
-    root = tmp_path / "repository"
-    released_repository(revision, root, database_url)
-    write_keyring_file(tmp_path / "keyring.json", Keyring.of([new_key(KEY)]))
-    monkeypatch.setenv("MODEL_REPO_PATH", str(root))
+    monkeypatch.setenv("MODEL_REPO_PATH", str(tmp_path / "repository"))
     monkeypatch.setenv("MODEL_REPO_KEYRING", str(tmp_path / "keyring.json"))
-    engine = catalogue_engine(root, database_url)
-    assert schema_revision(engine) == revision
-    if revision != SCHEMA_REVISIONS[-1]:
-        with pytest.raises(SchemaVersionError, match="sealstore migrate"):
-            require_current_schema(engine)
-    migrate(Settings.from_environment())
-    require_current_schema(engine)
-    engine.dispose()
+    write_keyring_file(tmp_path / "keyring.json", Keyring.of([new_key(HmacSha256(bytes(32)))]))
+    with Repository.create(tmp_path / "repository") as repository:
+        for tag in ("1", "2"):
+            repository.store({"tag": tag}, "churn", tag)
+        assert repository.load("churn") == {"tag": "2"}
+    make_older(tmp_path / "repository")
+    with pytest.raises(SchemaVersionError, match="sealstore migrate"):
+        Repository.open()
+    done = migrate(Settings.from_environment())
+    assert (done.old, done.new) == (older_release, SCHEMA_REVISIONS[-1])
     with Repository.open() as repository:
-        assert repository.list().refused == []
-        assert len(repository.list().artifacts) == len(STORED)
-        for (name, tag, number), value in STORED.items():
-            assert repository.load(name, tag, revision=number) == value
-            assert repository.verify(name, tag, revision=number).metadata == {"revision": number}
-        assert repository.load("churn") == STORED["churn", "2026-10", 2]
+        assert [repository.load("churn", tag) for tag in ("1", "2")] == [{"tag": "1"}, {"tag": "2"}]
         newest = repository.history(limit=1)[0].sequence
-        stored = repository.store("new", "fraud", "v1")
-        assert (stored.revision, stored.sequence) == (3, newest + 1)
+        assert repository.store("new", "churn", "2").sequence == newest + 1
 
 
-def test_every_released_schema_has_its_vector() -> None:
-    """A schema is not released without the repository that later releases are tested with."""
-    folders = {path.name for path in VECTORS.iterdir() if (path / "catalogue.sql").is_file()}
-    assert folders == set(SCHEMA_REVISIONS)
+def test_an_older_database_is_migrated(engine: Engine, older_release: str) -> None:
+    """On both databases the next schema is made of the one before, and is the shipped one."""
+    upgrade(engine, older_release)
+    assert engine.revision() == older_release
+    with pytest.raises(SchemaVersionError, match="sealstore migrate"):
+        require_current_schema(engine)
+    upgrade(engine)
+    assert engine.revision() == SCHEMA_REVISIONS[-1]
+    require_current_schema(engine)
 
 
 def test_the_migrations_are_one_line() -> None:
@@ -179,7 +142,7 @@ def test_the_migrations_are_one_line() -> None:
 def test_the_migrations_make_the_tables_that_the_code_knows(engine: Engine) -> None:
     """Columns, types, constraints, indices and defaults are the same in both descriptions."""
     upgrade(engine)
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
         )
@@ -196,10 +159,11 @@ def test_all_text_is_compared_by_its_bytes(engine: Engine) -> None:
         " WHERE table_schema = 'public' AND table_name != 'alembic_version'"
         " AND data_type IN ('text', 'character varying')"
     )
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         found = list(connection.execute(columns).scalars())
+        dialect = connection.dialect
     assert found == ["C"] * sum(
-        column.type.compile(dialect=engine.dialect).startswith(("VARCHAR", "TEXT"))
+        column.type.compile(dialect=dialect).startswith(("VARCHAR", "TEXT"))
         for table in metadata.tables.values()
         for column in table.c
     )
@@ -217,7 +181,7 @@ def broken_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "versions/9999_broken.py").write_text(script)
     monkeypatch.setattr("sealstore.storage.catalogue.migrations.migrations_path", lambda: folder)
     monkeypatch.setattr(
-        "sealstore.storage.catalogue.migrations.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999")
+        "sealstore.storage.catalogue.schema.SCHEMA_REVISIONS", (*SCHEMA_REVISIONS, "9999")
     )
 
 
@@ -226,18 +190,13 @@ def broken_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_migration_that_fails_changes_nothing(engine: Engine) -> None:
     """Tables, rows and the schema's revision are those from before, from any revision on."""
     upgrade(engine, SCHEMA_REVISIONS[-1])
-    with engine.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO history_entry (sequence, entry, event, at)"
-                " VALUES (1, '', 'create', '')"
-            )
-        )
+    entry = "INSERT INTO history_entry (sequence, entry, event, at) VALUES (1, '', 'create', '')"
+    run_in(engine, entry)
     before = description(engine)
     with pytest.raises(CatalogueError, match="cannot be migrated"):
         upgrade(engine)
     assert description(engine) == before
-    assert schema_revision(engine) == SCHEMA_REVISIONS[-1]
+    assert engine.revision() == SCHEMA_REVISIONS[-1]
 
 
 @pytest.mark.invariant(3)
@@ -261,7 +220,7 @@ def test_processes_that_migrate_at_the_same_time_migrate_once(
     engine: Engine, tmp_path: Path, database_url: str | None
 ) -> None:
     """The second waits for the first, and finds nothing to do."""
-    engine.connect().close()
+    assert engine.revision() is None
     run_all([(upgrade_from_here, (tmp_path, database_url))] * 4)
     require_current_schema(engine)
 
@@ -271,9 +230,8 @@ def test_processes_that_migrate_at_the_same_time_migrate_once(
 USE = """
 import sys
 from pathlib import Path
-from sealstore.storage.catalogue import (
-    catalogue_engine, migrations_path, require_current_schema, upgrade
-)
+from sealstore.storage.catalogue import catalogue_engine, require_current_schema
+from sealstore.storage.catalogue.migrations import migrations_path, upgrade
 engine = catalogue_engine(Path(sys.argv[1]), create=True)
 upgrade(engine)
 require_current_schema(engine)
@@ -335,7 +293,7 @@ def test_no_migration_goes_back(engine: Engine) -> None:
     config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
 
     def downgrade(target: str) -> None:
-        with engine.begin() as connection:
+        with by_sqlalchemy(engine) as connection:
             config.attributes["connection"] = connection
             command.downgrade(config, target)
 

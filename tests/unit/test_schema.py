@@ -6,33 +6,31 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.migration import MigrationContext
-from sqlalchemy import text
-from sqlalchemy.engine import Engine
-from sqlalchemy.schema import CreateTable
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
-from sealstore.storage.catalogue import (
-    catalogue_engine,
-    require_current_schema,
-    schema_revision,
-    upgrade,
-)
-from sealstore.storage.catalogue.engine import reading, writing
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.migrations import upgrading
+from sealstore.storage.catalogue import Engine, catalogue_engine, require_current_schema, schema
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import (
-    alembic_version,
+    SCHEMA_REVISIONS,
     bounded_parsing,
     expected_sqlite_schema,
     normalised,
-    require_checked_schema,
-    require_shipped_schema,
+    require_shipped_sqlite,
 )
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, access, metadata
+from sealstore.storage.catalogue.schema_postgresql import (
+    require_checked_postgresql,
+    require_shipped_postgresql,
+)
+from sealstore.storage.catalogue.tables import access, alembic_version, metadata
+from tests.catalogue_sql import by_sqlalchemy, run_in
 
 FILE = "catalogue.sqlite3"
 TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"
@@ -69,9 +67,20 @@ def test_every_table_and_index_is_expected() -> None:
     assert all(len(sql) < limits.MAX_SCHEMA_SQL_BYTES / 8 for sql in kinds.values())
 
 
+def test_the_shipped_schema_is_what_sqlalchemy_makes_of_the_tables() -> None:
+    """The text that a load checks with, and the tables that migrations make, cannot drift."""
+    dialect = sqlite.dialect()
+    with closing(sqlite3.connect(":memory:")) as database:
+        for table in (*metadata.sorted_tables, alembic_version):
+            database.execute(str(CreateTable(table).compile(dialect=dialect)))
+            for index in table.indexes:
+                database.execute(str(CreateIndex(index).compile(dialect=dialect)))
+        assert schema._read_sqlite(database) == expected_sqlite_schema()
+
+
 def test_the_table_of_the_revision_is_alembics(engine: Engine) -> None:
     """No release of Alembic makes another one."""
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         theirs = MigrationContext.configure(connection)._version
     ours = normalised(str(CreateTable(alembic_version)))
     assert normalised(str(CreateTable(theirs))) == ours
@@ -88,9 +97,10 @@ def test_every_way_to_this_schema_gives_the_shipped_one(engine: Engine) -> None:
 def test_looking_often_is_not_taken_for_a_large_schema(engine: Engine) -> None:
     """What is counted is one look, also on one connection."""
     upgrade(engine)
-    with writing(engine) as connection:
+    with engine.writing() as connection:
+        assert isinstance(connection, sqlite3.Connection)
         for _ in range(200):
-            require_shipped_schema(connection)
+            require_shipped_sqlite(connection)
 
 
 def test_other_errors_than_the_bound_are_their_own() -> None:
@@ -155,17 +165,17 @@ def test_a_newer_schema_is_told_before_its_tables_are_compared(
 ) -> None:
     """A process that runs while somebody migrates says what to do."""
     upgrade(engine)
-    with reading(engine):
+    with engine.reading():
         pass
     run(
         tmp_path,
         "UPDATE alembic_version SET version_num = '9999'",
         "ALTER TABLE artifact ADD COLUMN later TEXT",
     )
-    for use in (reading, writing):
-        with pytest.raises(SchemaVersionError, match="newer schema"), use(engine):
+    for use in (engine.reading, engine.writing):
+        with pytest.raises(SchemaVersionError, match="newer schema"), use():
             pass
-    assert schema_revision(engine) == "9999"
+    assert engine.revision() == "9999"
 
 
 def test_a_revision_that_is_missing(engine: Engine, tmp_path: Path) -> None:
@@ -179,30 +189,32 @@ def test_a_revision_that_is_missing(engine: Engine, tmp_path: Path) -> None:
         require_current_schema(engine)
 
 
-@pytest.mark.parametrize("revision", SCHEMA_REVISIONS)
 def test_what_is_planted_in_an_older_schema_is_not_migrated(
-    engine: Engine, tmp_path: Path, revision: str
+    engine: Engine, tmp_path: Path, older_release: str
 ) -> None:
     """The migration is refused as a whole."""
-    upgrade(engine, revision)
+    upgrade(engine, older_release)
     run(tmp_path, TRIGGER)
     with pytest.raises(CatalogueTamperedError, match="trigger 'planted'"):
         upgrade(engine)
-    assert schema_revision(engine) == revision
+    assert engine.revision() == older_release
 
 
-def test_a_migration_that_was_rolled_back_is_not_remembered(engine: Engine, tmp_path: Path) -> None:
+def test_a_migration_that_was_rolled_back_is_not_remembered(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What another process makes under the cookie that it would have had is looked at."""
     cookies: list[int] = []
 
-    def give_up() -> None:
-        with upgrading(engine) as begun:
-            version = begun.transaction._connection.exec_driver_sql("PRAGMA schema_version")
-            cookies.append(version.scalar_one())
-            raise LookupError
+    def give_up(connection: sqlite3.Connection) -> None:
+        require_shipped_sqlite(connection)
+        cookies.extend(connection.execute("PRAGMA schema_version").fetchone())
+        raise LookupError
 
-    with pytest.raises(LookupError):
-        give_up()
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "require_shipped_sqlite", give_up)
+        with pytest.raises(LookupError):
+            upgrade(engine)
     other = catalogue_engine(tmp_path, create=True)
     upgrade(other)
     other.dispose()
@@ -225,9 +237,8 @@ def test_many_differences_are_counted(engine: Engine, tmp_path: Path) -> None:
 def test_sqlite_is_told_to_defend_itself(engine: Engine) -> None:
     """Defensive, and no triggers and views at all, where Python offers it."""
     upgrade(engine)
-    with engine.connect() as connection:
-        database = connection.connection.dbapi_connection
-        assert isinstance(database, sqlite3.Connection)
+    with engine.reading() as connection:
+        database: Any = connection
         options = {
             name: database.getconfig(getattr(sqlite3, name))
             for name in dir(sqlite3)
@@ -247,8 +258,7 @@ def test_a_database_of_postgresql_without_tables(tmp_path: Path, postgresql_url:
         require_current_schema(engine)
     upgrade(engine)
     require_current_schema(engine)
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    run_in(engine, "UPDATE alembic_version SET version_num = '9999'")
     # For reading, each connection is asked once.
     engine.dispose()
     with pytest.raises(SchemaVersionError, match="newer schema"):
@@ -261,7 +271,7 @@ def test_a_user_of_postgresql_without_privileges(tmp_path: Path, postgresql_url:
     """Who may not write to a table is told that, and not that somebody changed it."""
     engine = catalogue_engine(tmp_path, postgresql_url)
     upgrade(engine)
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         for statement in (
             "CREATE ROLE loader",
             "GRANT USAGE ON SCHEMA public TO loader",
@@ -269,10 +279,10 @@ def test_a_user_of_postgresql_without_privileges(tmp_path: Path, postgresql_url:
             "GRANT INSERT ON access_entry TO loader",
             "SET LOCAL ROLE loader",
         ):
-            connection.execute(text(statement))
-        require_checked_schema(connection, [access.entry])
+            connection.exec_driver_sql(statement)
+        require_checked_postgresql(connection, [access.entry])
         with pytest.raises(CatalogueError, match="lacks a privilege"), catalogue_errors("Writing"):
-            require_checked_schema(connection, metadata.sorted_tables)
+            require_checked_postgresql(connection, metadata.sorted_tables)
     engine.dispose()
 
 
@@ -281,13 +291,13 @@ def test_a_type_with_the_name_of_postgresqls_own(tmp_path: Path, postgresql_url:
     """Whatever the search path is, a type of somebody else's is told from the shipped one."""
     engine = catalogue_engine(tmp_path, postgresql_url)
     upgrade(engine)
-    with engine.connect() as connection:
+    with by_sqlalchemy(engine) as connection:
         for statement in (
             "CREATE DOMAIN public.text AS pg_catalog.text",
             'ALTER TABLE artifact ALTER actor TYPE public.text COLLATE "C"',
             "SET LOCAL search_path = public, pg_catalog",
         ):
-            connection.execute(text(statement))
+            connection.exec_driver_sql(statement)
         with pytest.raises(CatalogueTamperedError, match=r"column 'artifact\.actor'"):
-            require_shipped_schema(connection)
+            require_shipped_postgresql(connection, metadata.sorted_tables)
     engine.dispose()

@@ -18,11 +18,9 @@ from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.signed.drafting import make_statement
 from sealstore.signed.envelope import (
-    SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,
     Scope,
     pre_authentication_encoding,
-    seal,
     seal_statement,
 )
 from sealstore.signed.settings import PolicySettings, RepositorySettings, seal_settings
@@ -95,14 +93,6 @@ SETTINGS: Final = RepositorySettings(
 SETTINGS_2: Final = msgspec.structs.replace(
     SETTINGS, version=2, revoked_keys=(KEYS[1].key_id,), protected_aliases={"production": 2}
 )
-LAYOUT_1: Final = seal(
-    SETTINGS_PAYLOAD_TYPE,
-    b'{"layout":1,"repository":"8c2f1a90b7d3465e9f0123456789abcd","version":1,'
-    b'"created":"2026-01-01T00:00:00.000000Z","immutableTags":false,'
-    b'"policy":{"mode":"strict","allow":["mine.models:Churn"],"deny":[]}}',
-    HMAC_KEY,
-)
-"""The same as ``SETTINGS``, as they were written before layout 2."""
 
 
 def files() -> dict[str, bytes]:
@@ -117,7 +107,7 @@ def files() -> dict[str, bytes]:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        written[REPOSITORY_FILE] = LAYOUT_1 + b"\n"
+        written[REPOSITORY_FILE] = seal_settings(SETTINGS, HMAC_KEY) + b"\n"
         written["repository-2.json"] = seal_settings(SETTINGS_2, HMAC_KEY) + b"\n"
         write_keyring_file(folder / "keyring.json", Keyring.of(KEYS))
         written["keyring.json"] = (folder / "keyring.json").read_bytes()

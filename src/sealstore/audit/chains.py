@@ -30,7 +30,7 @@ from sealstore.repository.history_entries import searched_columns
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue import ChainReader, EntryRow, MapRows
-from sealstore.storage.catalogue.chains import EntryValues
+from sealstore.storage.catalogue.ledger_rows import EntryValues
 from sealstore.trust.record import TrustRecord
 
 Entry = HistoryEntry | AccessEntry

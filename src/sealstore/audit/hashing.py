@@ -16,7 +16,7 @@ from sealstore.errors import LedgerFormatError, LedgerTamperedError, SealstoreEr
 from sealstore.ledger.merkle import Frontier, NodeRun
 from sealstore.ledger.proofs import find_alteration
 from sealstore.repository.progress import Progress
-from sealstore.storage.catalogue.chains import EntryValues
+from sealstore.storage.catalogue.ledger_rows import EntryValues
 
 _NODES_HINT: Final = (
     "every entry is right, and nothing is believed because of a stored hash; but proofs are made"

@@ -19,7 +19,7 @@ from sealstore.storage.catalogue import (
     catalogue_engine,
     require_current_schema,
 )
-from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 

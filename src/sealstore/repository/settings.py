@@ -16,7 +16,7 @@ from typing import Final
 from sealstore.errors import ConfigurationError
 from sealstore.keys.sources import KeyringSource, default_keyring_path
 from sealstore.storage.blobs.payload_hash import DigestName
-from sealstore.storage.catalogue.engine import JOURNALS
+from sealstore.storage.catalogue.sqlite import JOURNALS
 from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"

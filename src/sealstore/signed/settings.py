@@ -63,9 +63,9 @@ class RepositorySettings(
     rename="camel",
     kw_only=True,
     tag_field="layout",
-    tag=2,
+    tag=1,
 ):
-    """What the settings say. ``layout``, the version of the layout on disk, is 2.
+    """What the settings say. ``layout``, the version of the layout on disk, is 1.
 
     Attributes:
         repository: the repository's id.
@@ -108,37 +108,7 @@ class RepositorySettings(
         return self.rebuilt_from.epoch + 1
 
 
-class _Layout1(
-    msgspec.Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    rename="camel",
-    kw_only=True,
-    tag_field="layout",
-    tag=1,
-):
-    """Settings as they were before keys could be revoked, and aliases protected, by them."""
-
-    repository: RepositoryId
-    version: Positive
-    created: UtcTime
-    immutable_tags: bool
-    policy: PolicySettings
-
-    def brought_up(self) -> RepositorySettings:
-        """The same in today's form."""
-        return RepositorySettings(
-            repository=self.repository,
-            version=self.version,
-            created=self.created,
-            immutable_tags=self.immutable_tags,
-            policy=self.policy,
-        )
-
-
-_decoder: Final[msgspec.json.Decoder[RepositorySettings | _Layout1]] = msgspec.json.Decoder(
-    RepositorySettings | _Layout1
-)
+_decoder: Final[msgspec.json.Decoder[RepositorySettings]] = msgspec.json.Decoder(RepositorySettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,13 +149,12 @@ def open_settings(data: bytes, verifier: Verifier) -> VerifiedSettings:
         )
         raise
     try:
-        decoded = decode_canonical(opened.payload, _decoder, "settings document")
+        document = decode_canonical(opened.payload, _decoder, "settings document")
     except StatementFormatError as error:
         raise RepositoryLayoutError(
             f"{error.message} A newer release of sealstore may have written it.",
             hint="install the newest release of sealstore.",
         ) from error
-    document = decoded.brought_up() if isinstance(decoded, _Layout1) else decoded
     opened.scope.require(document.repository)
     digest = sha256(opened.payload).hexdigest()
     return VerifiedSettings(document, digest, opened.key_id, data)

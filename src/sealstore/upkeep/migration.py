@@ -1,26 +1,18 @@
-"""Bringing a repository's catalogue to this release's schema."""
+"""Bringing a repository's databases to this release's schema."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealstore.errors import AccessLogExistsError
+from sealstore.repository.access_log import access_rows
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import (
-    Catalogue,
-    require_current_schema,
-    schema_revision,
-    upgrading,
-)
-from sealstore.storage.catalogue.inspection import database_place
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS
-from sealstore.upkeep.access_log import create_access_log
-from sealstore.upkeep.first_ledger import begin_ledger
+from sealstore.storage.catalogue import Catalogue, require_current_schema, schema
+from sealstore.storage.catalogue.migrations import upgrade
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,36 +36,39 @@ def pending_migration(settings: Settings) -> Migration:
     Raises:
         SealstoreError: as ``migrate``.
     """
+    newest = schema.SCHEMA_REVISIONS[-1]
     with _catalogue(settings) as catalogue:
-        return Migration(_old_revision(catalogue), SCHEMA_REVISIONS[-1], place(settings, catalogue))
+        return Migration(_old_revision(catalogue), newest, place(settings, catalogue))
 
 
 def migrate(settings: Settings) -> Migration:
-    """Bring the catalogue of the configured repository to this release's schema.
+    """Bring catalogue and access log of the configured repository to this release's schema.
 
     Raises:
         RepositoryNotFoundError, VerificationError, KeyringError: there is no repository that these
             keys know; nothing was changed.
-        NoSigningKeyError: the catalogue has no ledger yet, and no active key may sign its head.
-        CatalogueTamperedError: its history and its artifacts do not fit together.
         SchemaVersionError: the schema is newer, or there is none: empty tables would hide that the
             artifacts are gone.
+        CatalogueTamperedError: what came out is not the shipped schema; nothing was changed.
         CatalogueError: the database failed.
     """
     with _catalogue(settings) as catalogue:
         old = _old_revision(catalogue)
-        with upgrading(catalogue.engine) as upgraded:
-            if upgraded.legacy_history is not None:
-                begin_ledger(settings, upgraded)
-        _make_access_log(settings)
-        new = schema_revision(catalogue.engine) or old
+        _upgrade_access_log(settings)
+        # Last: as long as it is the older one, whoever repeats a migration that failed is let in.
+        upgrade(catalogue.engine)
+        new = catalogue.engine.revision() or old
         return Migration(old, new, place(settings, catalogue))
 
 
-def _make_access_log(settings: Settings) -> None:
-    """Make the access log that repositories of schema 0001 did not have, unless there is one."""
-    with suppress(AccessLogExistsError):
-        create_access_log(settings)
+def _upgrade_access_log(settings: Settings) -> None:
+    rows = access_rows(settings, settings.path.absolute())
+    try:
+        # Loaders elsewhere may have logs of their own, and there may be none here.
+        if rows.exists() and rows.engine.revision() is not None:
+            upgrade(rows.engine)
+    finally:
+        rows.engine.dispose()
 
 
 @contextmanager
@@ -88,8 +83,8 @@ def _catalogue(settings: Settings) -> Iterator[Catalogue]:
 
 
 def _old_revision(catalogue: Catalogue) -> str:
-    old = schema_revision(catalogue.engine)
-    if old is None or old not in SCHEMA_REVISIONS:
+    old = catalogue.engine.revision()
+    if old is None or old not in schema.SCHEMA_REVISIONS:
         require_current_schema(catalogue.engine)
     return str(old)
 
@@ -97,5 +92,5 @@ def _old_revision(catalogue: Catalogue) -> str:
 def place(settings: Settings, catalogue: Catalogue) -> str:
     """What to back up, for people: no password in it."""
     if settings.database_url is None:
-        return f"the files catalogue.sqlite3* in {settings.path.absolute()}"
-    return f"the database {database_place(catalogue.engine)}"
+        return f"the files *.sqlite3* in {settings.path.absolute()}"
+    return f"the database {catalogue.engine.place}"

@@ -19,7 +19,7 @@ from sealstore.ledger.merkle import leaf_hash
 from sealstore.repository import environment
 from sealstore.repository.access_log.heads import SeenHead, next_head
 from sealstore.signed.envelope import Signer
-from sealstore.storage.catalogue import AccessWriter, EntryRow, NodeRow
+from sealstore.storage.catalogue import ChainWriter, EntryRow, NodeRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Event:
     context: str | None
 
 
-def append(rows: AccessWriter, seen: SeenHead, signer: Signer, event: Event, by: Actor) -> SeenHead:
+def append(rows: ChainWriter, seen: SeenHead, signer: Signer, event: Event, by: Actor) -> SeenHead:
     """Write the entry of an event, and return the head that has it.
 
     Args:

@@ -44,11 +44,9 @@ from sealstore.repository.access_log.heads import (
 from sealstore.repository.access_log.reading import AccessReading
 from sealstore.storage.catalogue import (
     AccessRows,
-    AccessWriter,
+    ChainWriter,
     no_fork,
     require_current_schema,
-    schema_revision,
-    upgrade,
 )
 
 Prove = Callable[[int, int], Sequence[bytes]]
@@ -120,7 +118,7 @@ class AccessLog:
         log_id = secrets.token_hex(_LOG_ID_BYTES)
         head = first_head(self._repository, log_id, environment.now())
         with _access_log_errors():
-            upgrade(self._rows.engine)
+            self._rows.make_tables()
             with self._rows.write(durable=True) as rows:
                 if rows.head() is not None or rows.newest_sequence():
                     raise AccessLogExistsError("The database already holds an access log.")
@@ -292,7 +290,7 @@ class AccessLog:
 
     def _verified(
         self,
-        rows: AccessWriter,
+        rows: ChainWriter,
         keyring: Keyring,
         remembered: AccessCheckpoint | None,
         accepted: tuple[State, ...],
@@ -330,7 +328,7 @@ class AccessLog:
         return seen
 
     def _require_log(self) -> None:
-        if not self._rows.exists() or schema_revision(self._rows.engine) is None:
+        if not self._rows.exists() or self._rows.engine.revision() is None:
             raise AccessLogNotFoundError("There is no access log.")
         require_current_schema(self._rows.engine)
 

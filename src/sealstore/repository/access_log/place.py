@@ -21,13 +21,6 @@ from sealstore.trust.store import TrustStore
 
 ACCESS_FILE: Final = "access.sqlite3"
 _SQLITE: Final = "sqlite:///"
-_PRAGMAS: Final = (
-    # What survives a crash of the process only; where more is asked for, the transaction says so.
-    "synchronous=NORMAL",
-    # Pages of the write-ahead log (16 MiB). Copying it into the file, with two fsyncs, is what most
-    # of the time of many appends goes into; of SQLite's 1,000 pages it would be every 130th.
-    "wal_autocheckpoint=4000",
-)
 
 
 def open_access_log(
@@ -89,7 +82,7 @@ def access_rows(settings: Settings, root: Path, *, create: bool = False) -> Acce
         journal=settings.journal,
         create=create,
         file_name=ACCESS_FILE if file is None else file.name,
-        pragmas=_PRAGMAS,
+        relaxed=True,
     )
     # Where a rollback journal is not synced, a power loss can damage SQLite's file itself
     # (sqlite.org/pragma.html, synchronous).

@@ -1,24 +1,32 @@
 """The catalogue: the SQL index over the artifacts. Quick to search, and not trusted."""
 
-from sealstore.storage.catalogue.access_rows import AccessRows, AccessWriter
-from sealstore.storage.catalogue.approvals import ApprovalRow, ApprovalRows
-from sealstore.storage.catalogue.chains import ChainReader, ChainWriter, EntryRow, MapRows, NodeRow
-from sealstore.storage.catalogue.engine import catalogue_engine, shown_url
-from sealstore.storage.catalogue.forking import no_fork
-from sealstore.storage.catalogue.lookup import Answer
-from sealstore.storage.catalogue.migrations import (
-    migrations_path,
-    require_current_schema,
-    schema_revision,
-    upgrade,
-    upgrading,
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealstore.storage.catalogue.access_rows import AccessRows
+from sealstore.storage.catalogue.artifacts import (
+    Answer,
+    ArtifactRow,
+    Catalogue,
+    ListFilter,
+    Reading,
+    WriteTransaction,
 )
-from sealstore.storage.catalogue.queries import Catalogue, Reading, WriteTransaction
-from sealstore.storage.catalogue.rows import ArtifactRow, LegacyHistoryRow, ListFilter
+from sealstore.storage.catalogue.connections import Engine, no_fork, require_current_schema
+from sealstore.storage.catalogue.ledger_rows import (
+    ApprovalRow,
+    ApprovalRows,
+    ChainReader,
+    ChainWriter,
+    EntryRow,
+    MapRows,
+    NodeRow,
+)
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE, SqliteEngine
 
 __all__ = [
     "AccessRows",
-    "AccessWriter",
     "Answer",
     "ApprovalRow",
     "ApprovalRows",
@@ -26,19 +34,46 @@ __all__ = [
     "Catalogue",
     "ChainReader",
     "ChainWriter",
+    "Engine",
     "EntryRow",
-    "LegacyHistoryRow",
     "ListFilter",
     "MapRows",
     "NodeRow",
     "Reading",
     "WriteTransaction",
     "catalogue_engine",
-    "migrations_path",
     "no_fork",
     "require_current_schema",
-    "schema_revision",
-    "shown_url",
-    "upgrade",
-    "upgrading",
 ]
+
+
+def catalogue_engine(
+    repository: Path,
+    url: str | None = None,
+    *,
+    journal: str = "wal",
+    create: bool = False,
+    file_name: str = SQLITE_FILE,
+    relaxed: bool = False,
+) -> Engine:
+    """The database of a repository's catalogue, or of its access log.
+
+    Args:
+        repository: the folder where SQLite's file lies.
+        url: ``postgresql://…``; None for SQLite.
+        journal: SQLite's journal mode, ``wal`` or ``delete``.
+        create: whether a missing SQLite file is made; otherwise it is an error.
+        file_name: SQLite's file in the folder.
+        relaxed: whether SQLite syncs only the commits that are asked to be durable.
+
+    Raises:
+        ConfigurationError: an URL of another database, or none at all.
+        MissingExtraError: the driver for PostgreSQL is not installed.
+        CatalogueError: WAL on a network file system.
+    """
+    if url is None:
+        file = repository.absolute() / file_name
+        return SqliteEngine(file, journal, create=create, relaxed=relaxed)
+    from sealstore.storage.catalogue.postgresql import PostgresqlEngine
+
+    return PostgresqlEngine(url)

@@ -2,32 +2,23 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-from sqlalchemy import inspect, text
-from sqlalchemy.engine import Connection, Engine
+from typing import TYPE_CHECKING, Any, cast
 
 from sealstore.errors import ConfigurationError
-from sealstore.storage.catalogue.engine import reading, reading_any_schema, writing
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.queries import WriteTransaction
-from sealstore.storage.catalogue.rows import LegacyHistoryRow
-from sealstore.storage.catalogue.schema import (
-    forget_checked_schema,
-    require_checked_schema,
-    require_current_revision,
-)
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
+from sealstore.storage.catalogue import schema
+from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
+from sealstore.storage.catalogue.schema import require_current_revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from sqlalchemy.engine import Connection as SqlalchemyConnection
 
-_READ_REVISION: Final = text("SELECT version_num FROM alembic_version")
+    from sealstore.storage.catalogue.postgresql import PostgresqlConnection
 
 
 def migrations_path() -> Path:
@@ -41,65 +32,12 @@ def migrations_path() -> Path:
         if (candidate / "env.py").is_file():
             return candidate
     raise ConfigurationError(
-        "The catalogue's migrations are not installed.", hint="install sealstore anew."
+        "The catalogue's migrations are not installed.", hint="install sealstore again."
     )
 
 
-def schema_revision(engine: Engine) -> str | None:
-    """The revision that the catalogue's schema has; None for an empty database.
-
-    Raises:
-        CatalogueError: the database failed.
-    """
-    with reading_any_schema(engine) as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        revision = connection.execute(_READ_REVISION).scalar()
-        return None if revision is None else str(revision)
-
-
-def require_current_schema(engine: Engine) -> None:
-    """Return if the schema is this release's, and nothing was planted in it.
-
-    Raises:
-        SchemaVersionError: it is older or newer.
-        CatalogueTamperedError: it is not the shipped one.
-        CatalogueError: the database failed.
-    """
-    with reading(engine):
-        # It was checked before the block.
-        return
-
-
-@dataclass(frozen=True, slots=True)
-class Upgrade:
-    """An upgrade in its transaction.
-
-    Attributes:
-        transaction: on the new schema.
-        legacy_history: the history of schema 0001, oldest first, which had no ledger; None where
-            the schema was another one.
-    """
-
-    transaction: WriteTransaction
-    legacy_history: list[LegacyHistoryRow] | None
-
-
 def upgrade(engine: Engine, revision: str = "head") -> None:
-    """Create the tables, or bring them to ``revision``.
-
-    Raises:
-        SchemaVersionError: the schema is newer than this release.
-        CatalogueTamperedError: what came out is not the shipped schema; nothing was changed.
-        CatalogueError: the database failed.
-    """
-    with upgrading(engine, revision):
-        pass
-
-
-@contextmanager
-def upgrading(engine: Engine, revision: str = "head") -> Iterator[Upgrade]:
-    """Bring the tables to ``revision``, and the rows in the block; all of it, or nothing.
+    """Create the tables, or bring them to ``revision``; all of it, or nothing.
 
     Raises:
         SchemaVersionError: the schema is newer than this release.
@@ -108,31 +46,21 @@ def upgrading(engine: Engine, revision: str = "head") -> Iterator[Upgrade]:
     """
     from alembic import command
 
-    found = schema_revision(engine)
-    if found is not None and found not in SCHEMA_REVISIONS:
+    found = engine.revision()
+    if found is not None and found not in schema.SCHEMA_REVISIONS:
         require_current_revision(found)
     what = "The catalogue cannot be migrated"
     with (
-        catalogue_errors(what, reading=False),
-        writing(engine, any_schema=True) as connection,
+        catalogue_errors(what),
+        engine.writing(any_schema=True) as connection,
+        for_alembic(connection) as handed_over,
     ):
-        with catalogue_errors(what):
-            legacy = _legacy_history(connection) if found == SCHEMA_REVISIONS[0] else None
-            config = _alembic_config()
-            config.attributes["connection"] = connection
-            command.upgrade(config, revision)
-            # What was planted in an older schema is still there now.
-            if revision in ("head", SCHEMA_REVISIONS[-1]):
-                require_checked_schema(connection, metadata.sorted_tables)
-                # What is not committed yet must not be remembered.
-                forget_checked_schema(connection)
-        yield Upgrade(WriteTransaction(connection), legacy)
-
-
-def _legacy_history(connection: Connection) -> list[LegacyHistoryRow]:
-    columns = ", ".join(LegacyHistoryRow.__slots__)
-    statement = text(f"SELECT {columns} FROM history ORDER BY sequence")  # noqa: S608 (our names)
-    return [LegacyHistoryRow(*row) for row in connection.execute(statement)]
+        config = _alembic_config()
+        config.attributes["connection"] = handed_over
+        command.upgrade(config, revision)
+        # What was planted in an older schema is still there now.
+        if revision in ("head", schema.SCHEMA_REVISIONS[-1]):
+            _require_shipped(connection)
 
 
 def _alembic_config() -> Config:
@@ -142,3 +70,44 @@ def _alembic_config() -> Config:
     # Alembic interpolates '%' in its options.
     config.set_main_option("script_location", str(migrations_path()).replace("%", "%%"))
     return config
+
+
+@contextmanager
+def for_alembic(connection: Connection) -> Iterator[SqlalchemyConnection]:
+    """The connection as Alembic takes it; its transaction stays the engine's."""
+    if not isinstance(connection, sqlite3.Connection):
+        yield cast("PostgresqlConnection", connection).sqlalchemy
+        return
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import StaticPool
+
+    lent: Any = _Lent(connection)
+    engine = create_engine("sqlite://", creator=lambda: lent, poolclass=StaticPool, future=True)
+    with engine.begin() as handed_over:
+        yield handed_over
+
+
+class _Lent:
+    """A connection whose transaction SQLAlchemy neither ends nor begins."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def commit(self) -> None:
+        """Nothing: who lent it commits."""
+
+    rollback = close = commit
+
+
+def _require_shipped(connection: Connection) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        schema.require_shipped_sqlite(connection)
+        return
+    from sealstore.storage.catalogue.schema_postgresql import require_shipped_postgresql
+    from sealstore.storage.catalogue.tables import metadata
+
+    theirs = cast("PostgresqlConnection", connection).sqlalchemy
+    require_shipped_postgresql(theirs, metadata.sorted_tables)

@@ -3,6 +3,9 @@
 Whoever may write to a database may give it a program: a trigger that edits what is stored, a view
 in a table's place, a default, a check that refuses. Rows are proven when they are read; that the
 statements of a change do what they say is to be seen here, before the first of them runs.
+
+What is shipped stands here as SQLite's own text. Alembic's migrations make it, and ``tables``
+describes it for PostgreSQL: tests hold the three against each other.
 """
 
 from __future__ import annotations
@@ -10,27 +13,99 @@ from __future__ import annotations
 import re
 import sqlite3
 import string
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from typing import Any, Final, cast
-
-from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table
-from sqlalchemy.dialects import sqlite
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from typing import Final
 
 from sealstore import limits
 from sealstore.errors import CatalogueTamperedError, SchemaVersionError, printable
-from sealstore.storage.catalogue.schema_postgresql import lock_tables, postgresql_schemas
-from sealstore.storage.catalogue.tables import SCHEMA_REVISIONS, metadata
+
+SCHEMA_REVISIONS: Final = ("0001",)
+"""Every revision of the schema that a release had, oldest first; the last is this release's."""
 
 Schema = Mapping[tuple[str, str], str]
 """What a database consists of: the definition of each object by its kind and name."""
 
-_CHECKED: Final = "sealstore_schema"
-"""Where a connection of the pool keeps which schema it was found to have."""
+_ARTIFACTS: Final = """
+CREATE TABLE artifact (
+    sequence BIGINT NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    tag VARCHAR(128) NOT NULL,
+    revision BIGINT NOT NULL,
+    created VARCHAR(27) NOT NULL,
+    format VARCHAR(64) NOT NULL,
+    size BIGINT NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    actor TEXT NOT NULL,
+    user_metadata TEXT NOT NULL,
+    key_id VARCHAR(32) NOT NULL,
+    statement_digest VARCHAR(64) NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (sequence),
+    CONSTRAINT uq_artifact_name_tag_revision UNIQUE (name, tag, revision)
+);
+CREATE INDEX ix_artifact_name_sequence ON artifact (name, sequence);
+CREATE INDEX ix_artifact_tag_sequence ON artifact (tag, sequence);
+CREATE INDEX ix_artifact_sha256 ON artifact (sha256);
+CREATE INDEX ix_artifact_key_id ON artifact (key_id);
+"""
+_CHAIN: Final = """
+CREATE TABLE {chain}_entry (
+    sequence INTEGER NOT NULL,
+    entry BLOB NOT NULL,
+    event VARCHAR(32) NOT NULL,
+    at VARCHAR(27) NOT NULL,
+    name VARCHAR(128),
+    tag VARCHAR(128),
+    PRIMARY KEY (sequence)
+);
+CREATE INDEX ix_{chain}_entry_name_sequence ON {chain}_entry (name, sequence);
+CREATE TABLE {chain}_node (
+    level SMALLINT NOT NULL,
+    node_index BIGINT NOT NULL,
+    digest BLOB NOT NULL,
+    PRIMARY KEY (level, node_index)
+) WITHOUT ROWID;
+CREATE TABLE {chain}_head (
+    id INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (id)
+);
+"""
+_OTHERS: Final = """
+CREATE TABLE origin (
+    sequence INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (sequence)
+);
+CREATE TABLE map_row (
+    position INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (position)
+);
+CREATE TABLE approval (
+    digest VARCHAR(64) NOT NULL,
+    name VARCHAR(128) NOT NULL,
+    alias VARCHAR(128) NOT NULL,
+    move BIGINT NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (digest)
+);
+CREATE INDEX ix_approval_name_alias_move ON approval (name, alias, move);
+CREATE TABLE settings (
+    version INTEGER NOT NULL,
+    envelope BLOB NOT NULL,
+    PRIMARY KEY (version)
+);
+"""
+# As every release of Alembic since 0.7 makes it: a test holds both against each other.
+_REVISION: Final = """
+CREATE TABLE alembic_version (
+    version_num VARCHAR(32) NOT NULL,
+    CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+"""
 
 _STEPS_A_CALL: Final = 1_000
 _SHOWN_DIFFERENCES: Final = 3
@@ -39,14 +114,6 @@ _KINDS: Final = (
     "trigger", "rule", "view", "table", "inheritance", "column", "constraint", "index",
 )  # fmt: skip
 """What there can be, the worst first."""
-
-alembic_version: Final = Table(
-    "alembic_version",
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
-)
-"""As every release of Alembic since 0.7 makes it: a test holds both against each other."""
 
 # What ANALYZE leaves, which operators run, and PRAGMA optimize. Allowed in exactly this form: it
 # says to SQLite which index is likely to be quick, so a planted one may cost time, and no answer.
@@ -66,56 +133,23 @@ _READ_SQLITE: Final = (
     " WHEN sql IS NOT NULL THEN x'00' END"
     " FROM main.sqlite_master LIMIT :rows"
 )
-_READ_REVISION: Final = "SELECT version_num FROM alembic_version LIMIT 1"
+READ_REVISION: Final = "SELECT version_num FROM alembic_version LIMIT 1"
 
 
-def require_shipped_schema(connection: Connection) -> None:
-    """Return if the database's schema equals this release's.
+class SqliteConnection(sqlite3.Connection):
+    """A connection to SQLite that knows which schema it was found to have.
 
-    Args:
-        connection: in a transaction, so that the schema stays what it is found to be.
-
-    Raises:
-        SchemaVersionError: it is an older or a newer release's.
-        CatalogueTamperedError: there is more, less or something else than there should be.
-        SQLAlchemyError, sqlite3.Error: the database failed.
+    Attributes:
+        checked: the schema cookie of the file when its schema was checked; None where it was not.
+        state: of the file when it was opened.
     """
-    if connection.dialect.name == "sqlite":
-        _require_shipped_sqlite(sqlite_connection(connection))
-        return
-    _require_shipped_postgresql(connection, metadata.sorted_tables)
+
+    checked: int | None = None
+    state: tuple[int, ...] | None = None
 
 
-def require_checked_schema(connection: Connection, to_write: Sequence[Table] = ()) -> None:
-    """``require_shipped_schema``, where this connection might see another schema than before.
-
-    SQLite's file is asked each time, which takes some microseconds; see
-    ``require_checked_sqlite``. PostgreSQL is asked once for each connection, and before each write
-    about the tables that it is for: what is read there is proven afterwards, and asking takes
-    longer than reading.
-
-    Args:
-        connection: before its first statement. On SQLite, a transaction begins here if none has.
-        to_write: the tables that the transaction may write to. On PostgreSQL, nobody changes them
-            from now on until its end.
-
-    Raises:
-        As ``require_shipped_schema``.
-    """
-    if connection.dialect.name == "sqlite":
-        require_checked_sqlite(sqlite_connection(connection), connection.info)
-        return
-    if _CHECKED not in connection.info:
-        require_shipped_schema(connection)
-        connection.info[_CHECKED] = True
-    if to_write:
-        lock_tables(connection, to_write)
-        # Of the other tables, which are read at most, this connection has been told.
-        _require_shipped_postgresql(connection, to_write)
-
-
-def require_checked_sqlite(database: sqlite3.Connection, info: MutableMapping[str, Any]) -> None:
-    """``require_shipped_schema`` on a connection of SQLite, if its file's schema cookie changed.
+def require_checked_sqlite(database: SqliteConnection) -> None:
+    """Return if the schema is the shipped one; it is read where it may have changed.
 
     SQLite parses the schema once, and again only where the cookie in the file's header is another
     one than that of what it parsed. What somebody plants without changing the cookie is not seen by
@@ -124,29 +158,20 @@ def require_checked_sqlite(database: sqlite3.Connection, info: MutableMapping[st
     as the comparison did: the connection never parsed a schema that was not checked.
 
     Args:
-        database: a transaction begins here if none has.
-        info: what the pool keeps for this connection, and for no longer than it lives.
+        database: before its first statement. A transaction begins here if none has.
 
     Raises:
-        As ``require_shipped_schema``.
+        SchemaVersionError: the schema is an older or a newer release's.
+        CatalogueTamperedError: there is more, less or something else than there should be.
+        sqlite3.Error: the database failed.
     """
     if not database.in_transaction:
         database.execute("BEGIN")
     [cookie] = database.execute("PRAGMA main.schema_version").fetchone()
-    if info.get(_CHECKED) != cookie:
-        info.pop(_CHECKED, None)
-        _require_shipped_sqlite(database)
-        info[_CHECKED] = cookie
-
-
-def forget_checked_schema(connection: Connection) -> None:
-    """Let ``connection`` be checked anew: it is going to be used on any schema."""
-    connection.info.pop(_CHECKED, None)
-
-
-def sqlite_connection(connection: Connection) -> sqlite3.Connection:
-    """The driver's own connection, for statements that must cost little."""
-    return cast(sqlite3.Connection, connection.connection.dbapi_connection)
+    if database.checked != cookie:
+        database.checked = None
+        require_shipped_sqlite(database)
+        database.checked = cookie
 
 
 @contextmanager
@@ -171,9 +196,8 @@ def bounded_parsing(database: sqlite3.Connection) -> Iterator[None]:
     database.set_progress_handler(give_up, _STEPS_A_CALL)
     try:
         yield
-    except (sqlite3.OperationalError, DBAPIError) as error:
-        code = getattr(getattr(error, "orig", error), "sqlite_errorcode", None)
-        if code != sqlite3.SQLITE_INTERRUPT:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
         raise _tampered("it is far larger than it should be") from error
     finally:
@@ -190,16 +214,21 @@ def expected_sqlite_schema() -> Schema:
 
     An empty text stands for the indices that SQLite makes by itself, for keys.
     """
-    dialect = sqlite.dialect()
     with closing(sqlite3.connect(":memory:")) as database:
-        for table in (*metadata.sorted_tables, alembic_version):
-            database.execute(str(CreateTable(table).compile(dialect=dialect)))
-            for index in table.indexes:
-                database.execute(str(CreateIndex(index).compile(dialect=dialect)))
+        chains = (_CHAIN.format(chain=chain) for chain in ("history", "access"))
+        database.executescript("".join((_ARTIFACTS, *chains, _OTHERS, _REVISION)))
         return _read_sqlite(database)
 
 
-def _require_shipped_sqlite(database: sqlite3.Connection) -> None:
+def require_shipped_sqlite(database: sqlite3.Connection) -> None:
+    """Return if the schema of SQLite's file is this release's.
+
+    Args:
+        database: in a transaction, so that the schema stays what it is found to be.
+
+    Raises:
+        As ``require_checked_sqlite``.
+    """
     expected = expected_sqlite_schema()
     with bounded_parsing(database):
         # What is parsed again here is what is read below, in one transaction: a schema that was
@@ -211,10 +240,10 @@ def _require_shipped_sqlite(database: sqlite3.Connection) -> None:
             del found[key]
 
     def read_revision() -> object:
-        row = database.execute(_READ_REVISION).fetchone()
+        row = database.execute(READ_REVISION).fetchone()
         return None if row is None else row[0]
 
-    _require_equal(expected, found, read_revision)
+    require_equal(expected, found, read_revision)
 
 
 def _read_sqlite(database: sqlite3.Connection) -> Schema:
@@ -266,24 +295,21 @@ def normalised(sql: str) -> str:
     return " ".join(tokens)
 
 
-# ── PostgreSQL ───────────────────────────────────────────────────────────────
-
-
-def _require_shipped_postgresql(connection: Connection, tables: Sequence[Table]) -> None:
-    expected, found = postgresql_schemas(connection, (*tables, alembic_version))
-    _require_equal(expected, found, lambda: connection.exec_driver_sql(_READ_REVISION).scalar())
-
-
 # ── both databases ───────────────────────────────────────────────────────────
 
 
-def _require_equal(expected: Schema, found: Schema, read_revision: Any) -> None:
+def require_equal(expected: Schema, found: Schema, read_revision: Callable[[], object]) -> None:
+    """Return if the definitions that were found are the expected ones, all of them.
+
+    Raises:
+        SchemaVersionError, CatalogueTamperedError: as ``require_checked_sqlite``.
+    """
     versions = {key: text for key, text in expected.items() if key[1].startswith("alembic_version")}
     # Whoever migrates changes both, so the revision is the first thing to look at; where it stands
     # must itself be as shipped.
     if all(found.get(key) == text for key, text in versions.items()):
         require_current_revision(read_revision())
-    elif not any(("table", table.name) in found for table in metadata.sorted_tables):
+    elif not any(key in found for key in expected if key[0] == "table" and key not in versions):
         require_current_revision(None)
     if expected == found:
         return

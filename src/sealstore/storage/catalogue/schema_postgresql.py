@@ -1,4 +1,4 @@
-"""What PostgreSQL's catalogs tell about the tables of the catalogue.
+"""What PostgreSQL tells about the tables of the catalogue, and whether they are as shipped.
 
 Who owns the tables, and which privileges there are, is the site's; other tables and views of the
 database are none of ours, as long as no statement of ours reaches them.
@@ -11,11 +11,17 @@ from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import Column, PrimaryKeyConstraint, Table, UniqueConstraint, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ProgrammingError
 
 from sealstore import limits
 from sealstore.errors import CatalogueTamperedError
+from sealstore.storage.catalogue.schema import READ_REVISION, require_equal
+from sealstore.storage.catalogue.tables import alembic_version, metadata
+
+_CHECKED: Final = "sealstore_schema"
+"""Where a connection of the pool keeps that its schema was found to be the shipped one."""
 
 _NO_SUCH_TABLE: Final = ("42P01", "42809")
 """undefined_table and wrong_object_type."""
@@ -76,6 +82,46 @@ _READ: Final = text(
 )
 
 
+def require_checked_postgresql(connection: Connection, to_write: Sequence[Table] = ()) -> None:
+    """Return if the schema is the shipped one.
+
+    It is asked for once for each connection, and before each write about the tables that it is for:
+    what is read is proven afterwards, and asking takes longer than reading.
+
+    Args:
+        connection: before its first statement.
+        to_write: the tables that the transaction may write to. Nobody changes their definitions
+            from now on until its end.
+
+    Raises:
+        SchemaVersionError, CatalogueTamperedError: as ``schema.require_checked_sqlite``.
+        SQLAlchemyError: the database failed.
+    """
+    if _CHECKED not in connection.info:
+        require_shipped_postgresql(connection, metadata.sorted_tables)
+        connection.info[_CHECKED] = True
+    if to_write:
+        lock_tables(connection, to_write)
+        # Of the other tables, which are read at most, this connection has been told.
+        require_shipped_postgresql(connection, to_write)
+
+
+def require_shipped_postgresql(connection: Connection, tables: Sequence[Table]) -> None:
+    """Return if ``tables`` are as they are shipped, and the schema's revision with them.
+
+    Raises:
+        SchemaVersionError, CatalogueTamperedError, SQLAlchemyError: as
+            ``require_checked_postgresql``.
+    """
+    expected, found = _schemas(connection, (*tables, alembic_version))
+    require_equal(expected, found, lambda: connection.exec_driver_sql(READ_REVISION).scalar())
+
+
+def forget_checked_schema(connection: Connection) -> None:
+    """Let ``connection`` be checked again: it is going to be used on any schema."""
+    connection.info.pop(_CHECKED, None)
+
+
 def lock_tables(connection: Connection, tables: Sequence[Table]) -> None:
     """Keep all others from changing the definition of ``tables`` until the transaction ends.
 
@@ -100,7 +146,7 @@ def lock_tables(connection: Connection, tables: Sequence[Table]) -> None:
         ) from error
 
 
-def postgresql_schemas(
+def _schemas(
     connection: Connection, tables: Sequence[Table]
 ) -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
     """The definitions that ``tables`` should have, and those that the database has.
@@ -153,9 +199,6 @@ def _expected(table: Table) -> dict[tuple[str, str], str]:
 
 
 def _column(column: Column[Any]) -> str:
-    # A tenth of the time in which the command line starts, which SQLite's users need not spend.
-    from sqlalchemy.dialects import postgresql
-
     sql = column.type.compile(dialect=postgresql.dialect())  # type: ignore[no-untyped-call]
     kind, _, collation = sql.partition(" COLLATE ")
     name, bracket, length = kind.partition("(")

@@ -1,4 +1,8 @@
-"""The tables. Alembic's migrations make them; a test holds both against each other."""
+"""The tables as SQLAlchemy describes them: for PostgreSQL, for migrations, and for the tests.
+
+A load from SQLite does not import this: ``schema`` and the statements are texts, and tests hold
+each of them against these tables.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     String,
     Table,
@@ -20,9 +25,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
-
-SCHEMA_REVISIONS: Final = ("0001", "0002")
-"""Every revision of the schema that a release had, oldest first; the last is this release's."""
 
 metadata: Final = MetaData()
 
@@ -161,3 +163,11 @@ settings: Final = Table(
     Column("envelope", _Bytes, nullable=False),
 )
 """Every version of the signed settings: a change of them is in the head's transaction this way."""
+
+alembic_version: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
+"""As every release of Alembic since 0.7 makes it: a test holds both against each other."""

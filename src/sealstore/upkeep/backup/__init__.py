@@ -54,8 +54,8 @@ from sealstore.storage.catalogue import (
     catalogue_engine,
     require_current_schema,
 )
-from sealstore.storage.catalogue.copying import copy_database
-from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
+from sealstore.storage.catalogue.sqlite_files import copy_database
 from sealstore.upkeep.backup.folder import (
     BackupRecord,
     exclusive_backup_folder,

@@ -13,7 +13,7 @@ import sealstore
 from sealstore.keys.backend import openssl_version
 from sealstore.repository import environment as running
 from sealstore.repository.settings import Variable
-from sealstore.storage.catalogue.inspection import sqlite_version
+from sealstore.storage.catalogue.sqlite import sqlite_version
 from sealstore.storage.layout import REPOSITORY_FILE
 from sealstore.upkeep.doctor.check import Check, Level
 from sealstore.upkeep.doctor.client import (

@@ -24,7 +24,6 @@ from sealstore.repository.access_log import access_rows
 from sealstore.repository.settings import PREFIX, Settings, Variable, unknown_variables
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue import catalogue_engine
-from sealstore.storage.catalogue.inspection import database_place
 from sealstore.upkeep.doctor.check import Check, quoted
 
 # ── configuration ─────────────────────────────────────────────────────────────
@@ -94,7 +93,7 @@ def _database(settings: Settings) -> str | None:
         return None
     engine = catalogue_engine(settings.path, settings.database_url)
     engine.dispose()
-    return database_place(engine)
+    return engine.place
 
 
 def _access_log(settings: Settings) -> str | None:

@@ -21,9 +21,8 @@ from sealstore.repository.state import StateKeeper
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import ListFilter, require_current_schema, schema_revision
-from sealstore.storage.catalogue.engine import SQLITE_FILE, filesystem_type
-from sealstore.storage.catalogue.inspection import journal_mode
+from sealstore.storage.catalogue import ListFilter, require_current_schema
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE, filesystem_type
 from sealstore.upkeep.backup.folder import last_backup
 from sealstore.upkeep.doctor.check import Check, quoted
 from sealstore.upkeep.doctor.client import check_settings_key
@@ -196,9 +195,9 @@ def check_catalogue(settings: Settings, *, writing: bool) -> list[Check]:
         catalogue = open_catalogue(root, settings)
         try:
             require_current_schema(catalogue.engine)
-            revision = schema_revision(catalogue.engine)
+            revision = catalogue.engine.revision()
             count = catalogue.count(ListFilter())
-            mode = journal_mode(catalogue.engine)
+            mode = catalogue.engine.journal_mode()
         finally:
             catalogue.engine.dispose()
     except CatalogueError as error:

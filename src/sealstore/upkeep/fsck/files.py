@@ -30,7 +30,7 @@ from sealstore.storage import mirror as mirror_files
 from sealstore.storage.blobs.contract import BlobStore, FileKind, StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile, walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
-from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.upkeep.fsck.report import (
     FOREIGN_FILE,
     MIRROR,

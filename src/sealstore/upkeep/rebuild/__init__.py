@@ -24,8 +24,8 @@ from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
 from sealstore.storage import creation, layout
 from sealstore.storage.blobs.local import LocalBlobStore
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.writers_queue import writers_queue
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.sqlite import writers_queue
 from sealstore.upkeep.rebuild.plan import Plan, RebuildReport, plan
 from sealstore.upkeep.rebuild.sources import OldCatalogue, Sources, gather, old_catalogue
 from sealstore.upkeep.rebuild.write import Work, write

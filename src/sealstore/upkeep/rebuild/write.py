@@ -39,10 +39,9 @@ from sealstore.storage.catalogue import (
     ArtifactRow,
     Catalogue,
     WriteTransaction,
-    schema_revision,
-    upgrade,
 )
-from sealstore.storage.catalogue.replacing import replaced_catalogue
+from sealstore.storage.catalogue.migrations import upgrade
+from sealstore.storage.catalogue.sqlite_files import replaced_catalogue
 from sealstore.upkeep.rebuild.plan import Plan, RebuildReport
 from sealstore.upkeep.rebuild.sources import Candidate, OldCatalogue, Sources
 from sealstore.verification import verify_head
@@ -114,7 +113,7 @@ def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
         return
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if schema_revision(catalogue.engine) is not None:
+        if catalogue.engine.revision() is not None:
             raise database_in_use()
         upgrade(catalogue.engine)
         yield catalogue

@@ -1,7 +1,4 @@
-"""A new SQLite catalogue in the place of a lost or damaged one.
-
-The old file is never removed: it is set aside, as evidence, with what its own log held.
-"""
+"""Whole files of SQLite: a copy of one that is in use, and a new one in the place of a lost one."""
 
 from __future__ import annotations
 
@@ -14,20 +11,58 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from sealstore.storage.catalogue.engine import SQLITE_FILE, catalogue_engine
-from sealstore.storage.catalogue.failures import catalogue_errors
+from sealstore import limits
+from sealstore.storage.catalogue import catalogue_engine
+from sealstore.storage.catalogue.artifacts import Catalogue
+from sealstore.storage.catalogue.connections import catalogue_errors
 from sealstore.storage.catalogue.migrations import upgrade
-from sealstore.storage.catalogue.queries import Catalogue
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 
 REBUILT_FILE: Final = f"{SQLITE_FILE}.rebuilt"
-"""A catalogue that is being made anew; nobody reads it before it has its name."""
+"""A catalogue that is being made again; nobody reads it before it has its name."""
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy what is committed in ``source`` to a new file, and sync it.
+
+    By SQLite's online backup (https://sqlite.org/backup.html).
+
+    Args:
+        source: a database; nobody waits while it is read.
+        target: absent.
+
+    Raises:
+        CatalogueError: the database or the file system failed.
+    """
+    with catalogue_errors("The database cannot be copied"):
+        # SQLite would let everybody read it.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        os.close(os.open(target, flags, 0o640))
+        with (
+            closing(_opened(source)) as read,
+            closing(sqlite3.connect(target, isolation_level=None)) as written,
+        ):
+            read.backup(written)
+        _sync(target)
+
+
+def _opened(source: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{source.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=limits.DATABASE_BUSY_SECONDS,
+        isolation_level=None,
+    )
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
 
 
 @contextmanager
 def replaced_catalogue(root: Path, *, journal: str) -> Iterator[Catalogue]:
     """An empty catalogue; it takes the place of the one that is there when the block ends.
 
+    The old file is never removed: it is set aside, as evidence, with what its own log held.
     Until then, and whenever the process dies, the old one is in its place, or the new one as a
     whole. Whoever calls this has the turn in the writers' queue, from before the old one was read.
 
@@ -38,7 +73,7 @@ def replaced_catalogue(root: Path, *, journal: str) -> Iterator[Catalogue]:
     Raises:
         CatalogueError: the database or the file system refused; the old file is in its place.
     """
-    with catalogue_errors("The catalogue cannot be made anew", reading=False):
+    with catalogue_errors("The catalogue cannot be made", reading=False):
         _remove_leftovers(root)
         engine = catalogue_engine(root, journal=journal, create=True, file_name=REBUILT_FILE)
         try:

@@ -1,31 +1,29 @@
-"""Rows of the ledger's chains, of the map and of the settings. None of them is believed here.
+"""Rows of the ledger's chains, of map, settings and approvals. None of them is believed here.
 
 ``ChainReader`` is a ``ledger.Nodes``: proofs are made from what it gives, and verified like anybody
-else's.
+else's. A value that is larger than it may be is not fetched: NULL stands in its place.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import bindparam, case, func, insert, null, or_, select
-from sqlalchemy.engine import Connection
-from sqlalchemy.sql import Select
-from sqlalchemy.sql.elements import ColumnElement
-
 from sealstore import limits
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.tables import ChainTables, map_row, settings
+from sealstore.storage.catalogue import statements
+from sealstore.storage.catalogue.connections import Connection, catalogue_errors
+from sealstore.storage.catalogue.statements import CHAINS, Chain
 
-HEAD_ID: Final = 1
+HASH_BYTES: Final = 32
 _ENTRIES_A_FETCH: Final = 2_000
 _ROWS_A_STATEMENT: Final = 500
 """SQLite before 3.32 knows no more than 999 parameters."""
-HASH_BYTES: Final = 32
+
+_HEAD: Final = {"id": 1, "cap": limits.MAX_HEAD_ENVELOPE_BYTES}
+_ENTRIES: Final = {"cap": limits.MAX_ENTRY_BYTES}
+_BUCKET: Final = {"cap": limits.MAX_MAP_BUCKET_BYTES}
+_APPROVALS: Final = {"cap": limits.MAX_APPROVAL_ENVELOPE_BYTES, "most": limits.MAX_APPROVALS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,61 +59,54 @@ class NodeRow:
     digest: bytes
 
 
-def no_larger_than(column: ColumnElement[Any], cap: int) -> ColumnElement[Any]:
-    """``column`` where it has at most so many bytes; otherwise nothing is fetched."""
-    return case((func.length(column) <= cap, column), else_=null())
+@dataclass(frozen=True, slots=True)
+class ApprovalRow:
+    """An approval of a move of an alias, as it is stored.
 
+    Attributes:
+        digest: SHA-256 of the envelope, hexadecimal.
+        name, alias, move: of which move.
+        envelope: the bytes.
+    """
 
-_CONTENT: Final = no_larger_than(map_row.c.content, limits.MAX_MAP_BUCKET_BYTES)
-
-
-@cache
-def head_of(tables: ChainTables) -> Select[Any]:
-    """The statement that reads the head. Making one takes as long as its answer."""
-    column = no_larger_than(tables.head.c.envelope, limits.MAX_HEAD_ENVELOPE_BYTES)
-    return select(column).where(tables.head.c.id == HEAD_ID)
-
-
-@cache
-def node_of(tables: ChainTables) -> Select[Any]:
-    """The one that reads the node ``at_index`` of the level ``at_level``."""
-    node = tables.node
-    return select(no_larger_than(node.c.digest, HASH_BYTES)).where(
-        node.c.level == bindparam("at_level"), node.c.node_index == bindparam("at_index")
-    )
+    digest: str
+    name: str
+    alias: str
+    move: int
+    envelope: bytes
 
 
 class ChainReader:
     """One chain, as a connection sees it."""
 
-    def __init__(self, connection: Connection, tables: ChainTables) -> None:
+    def __init__(self, connection: Connection, chain: Chain) -> None:
         self._connection = connection
-        self._tables = tables
+        self._texts = CHAINS[chain]
 
     def head(self) -> bytes | None:
         """The head's envelope; None where there is none, or one that cannot be one."""
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(head_of(self._tables)).scalar())
+            return as_bytes(_value(self._connection.execute(self._texts.head, _HEAD)))
 
     def get(self, level: int, index: int) -> bytes | None:
         """See ``ledger.Nodes``."""
-        place = {"at_level": level, "at_index": index}
+        asked = {"level": level, "node_index": index, "cap": HASH_BYTES}
         with catalogue_errors("The ledger cannot be read"):
-            return as_bytes(self._connection.execute(node_of(self._tables), place).scalar())
+            return as_bytes(_value(self._connection.execute(self._texts.node, asked)))
 
     def newest_sequence(self) -> int:
         """The largest sequence that a row has; 0 where there is no row."""
         with catalogue_errors("The ledger cannot be read"):
-            found = self._connection.execute(select(func.max(self._tables.entry.c.sequence)))
-            return int(found.scalar() or 0)
+            return int(_value(self._connection.execute(self._texts.newest_sequence)) or 0)
 
     def entries(self, start: int, stop: int) -> Iterator[bytes]:
         """The bytes of the entries from index ``start`` up to ``stop``, counted from 0.
 
         Rows that are missing are passed over: whoever verifies sees that there are too few.
         """
-        for row in self.rows(start, stop):
-            yield row.entry
+        for batch in self.batches(start, stop):
+            for values in batch:
+                yield values[1]
 
     def rows(self, start: int, stop: int) -> Iterator[EntryRow]:
         """The rows of the entries from index ``start`` up to ``stop``, counted from 0."""
@@ -125,17 +116,12 @@ class ChainReader:
 
     def batches(self, start: int, stop: int) -> Iterator[list[EntryValues]]:
         """As ``rows``, with all the rows of a fetch at a time."""
-        entry = self._tables.entry
         after = start
         while after < stop:
-            statement = (
-                select(*_entry_columns(self._tables))
-                .where(entry.c.sequence > after, entry.c.sequence <= stop)
-                .order_by(entry.c.sequence)
-                .limit(_ENTRIES_A_FETCH)
-            )
+            asked = {"after": after, "last": stop, "most": _ENTRIES_A_FETCH, **_ENTRIES}
             with catalogue_errors("The ledger cannot be read"):
-                found = list(map(_entry_values, self._fetched(statement)))
+                rows = self._connection.execute(self._texts.entries, asked).fetchall()
+            found = list(map(_entry_values, rows))
             if found:
                 yield found
             if len(found) < _ENTRIES_A_FETCH:
@@ -144,38 +130,24 @@ class ChainReader:
 
     def strays(self, size: int, *, limit: int) -> list[int]:
         """Sequences of rows that are no entry of a chain of this size, the smallest first."""
-        sequence = self._tables.entry.c.sequence
-        statement = select(sequence).where(or_(sequence < 1, sequence > size))
+        asked = {"first": 1, "last": size, "most": limit}
         with catalogue_errors("The ledger cannot be read"):
-            found = self._connection.execute(statement.order_by(sequence).limit(limit))
-            return [int(value) for value in found.scalars()]
+            found = self._connection.execute(self._texts.strays, asked).fetchall()
+            return [int(value) for (value,) in found]
 
     def digests(self, level: int, start: int, stop: int) -> dict[int, bytes | None]:
         """The nodes of a level from index ``start`` up to ``stop``, by their index."""
-        node = self._tables.node
-        statement = select(node.c.node_index, no_larger_than(node.c.digest, HASH_BYTES)).where(
-            node.c.level == level, node.c.node_index >= start, node.c.node_index < stop
-        )
+        asked = {"level": level, "start": start, "stop": stop, "cap": HASH_BYTES}
         with catalogue_errors("The ledger cannot be read"):
-            found = self._fetched(statement.order_by(node.c.node_index))
+            found = self._connection.execute(self._texts.nodes, asked).fetchall()
         return {
             index: digest if type(digest) is bytes else as_bytes(digest) for index, digest in found
         }
 
-    def _fetched(self, statement: Any) -> list[tuple[Any, ...]]:
-        """All rows as the driver gives them: SQLAlchemy's own take as long again as fetching."""
-        result: Any = self._connection.execute(statement)
-        try:
-            rows: list[tuple[Any, ...]] = result.cursor.fetchall()
-            return rows
-        finally:
-            result.close()
-
     def count_nodes(self) -> int:
         """How many nodes there are."""
-        statement = select(func.count()).select_from(self._tables.node)
         with catalogue_errors("The ledger cannot be read"):
-            return int(self._connection.execute(statement).scalar_one())
+            return int(_value(self._connection.execute(self._texts.count_nodes)))
 
     def newest_rows(
         self,
@@ -197,23 +169,25 @@ class ChainReader:
             events: only these, if any are given.
             since, until: UTC times, or beginnings of one; ``until`` is not included.
         """
-        entry = self._tables.entry
-        statement = select(*_entry_columns(self._tables))
-        for column, compare, value in (
-            (entry.c.sequence, operator.lt, before_sequence),
-            (entry.c.name, operator.eq, name),
-            (entry.c.tag, operator.eq, tag),
-            (entry.c.at, operator.ge, since),
-            (entry.c.at, operator.lt, until),
-        ):
-            if value is not None:
-                statement = statement.where(compare(column, value))
+        given = {
+            "before": before_sequence,
+            "name": name,
+            "tag": tag,
+            "since": since,
+            "until": until,
+        }
+        asked = {key: value for key, value in given.items() if value is not None}
+        conditions = [statements.NEWEST_ROWS[key] for key in asked]
         if events:
-            statement = statement.where(entry.c.event.in_(list(events)))
-        rows = max(0, min(limit, limits.MAX_LIST_ROWS))
-        statement = statement.order_by(entry.c.sequence.desc()).limit(rows)
+            places, values = _listed(events)
+            conditions.append(statements.IS_EVENT.replace("WANTED", places))
+            asked |= values
+        # SQLite takes a negative limit for no limit.
+        asked |= {**_ENTRIES, "most": max(0, min(limit, limits.MAX_LIST_ROWS))}
+        statement = statements.where(self._texts.newest_rows, conditions)
         with catalogue_errors("The ledger cannot be read"):
-            return [EntryRow(*_entry_values(row)) for row in self._connection.execute(statement)]
+            rows = self._connection.execute(statement, asked).fetchall()
+        return [EntryRow(*_entry_values(row)) for row in rows]
 
 
 class ChainWriter(ChainReader):
@@ -221,18 +195,16 @@ class ChainWriter(ChainReader):
 
     def append(self, rows: Iterable[EntryRow], nodes: Iterable[NodeRow], head: bytes) -> None:
         """Add entries with the nodes that they complete, and replace the head."""
-        tables = self._tables
         with catalogue_errors("The ledger cannot be changed"):
-            _insert_all(self._connection, tables.entry, rows)
-            _insert_all(self._connection, tables.node, nodes)
+            self._connection.executemany(self._texts.add_entry, map(_fields, rows))
+            self._connection.executemany(self._texts.add_node, map(_fields, nodes))
             self.replace_head(head)
 
     def replace_head(self, head: bytes) -> None:
         """Put another head in the place of the one that is there, if any."""
-        table = self._tables.head
         with catalogue_errors("The ledger cannot be changed"):
-            self._connection.execute(table.delete())
-            self._connection.execute(insert(table), {"id": HEAD_ID, "envelope": head})
+            self._connection.execute(self._texts.remove_head)
+            self._connection.execute(self._texts.add_head, {"id": _HEAD["id"], "envelope": head})
 
 
 class MapRows:
@@ -246,15 +218,15 @@ class MapRows:
         wanted = sorted(positions)
         found: dict[int, bytes] = {}
         for start in range(0, len(wanted), _ROWS_A_STATEMENT):
-            statement = select(map_row.c.position, _CONTENT).where(
-                map_row.c.position.in_(wanted[start : start + _ROWS_A_STATEMENT])
-            )
+            places, values = _listed(wanted[start : start + _ROWS_A_STATEMENT])
+            statement = statements.MAP_ROWS.replace("WANTED", places)
             with catalogue_errors("The map cannot be read"):
-                for position, stored in self._connection.execute(statement):
-                    content = as_bytes(stored)
-                    # What is too large, or no bytes, is as good as not there: no hash is its own.
-                    if content is not None:
-                        found[position] = content
+                rows = self._connection.execute(statement, values | _BUCKET).fetchall()
+            for position, stored in rows:
+                content = as_bytes(stored)
+                # What is too large, or no bytes, is as good as not there: no hash is its own.
+                if content is not None:
+                    found[position] = content
         return found
 
     def following(self, position: int, *, limit: int) -> list[tuple[int, bytes | None]]:
@@ -264,16 +236,15 @@ class MapRows:
             position: of the first.
             limit: how many at most.
         """
-        statement = select(map_row.c.position, _CONTENT).where(map_row.c.position >= position)
+        asked = {"position": position, "most": limit, **_BUCKET}
         with catalogue_errors("The map cannot be read"):
-            found = self._connection.execute(statement.order_by(map_row.c.position).limit(limit))
+            found = self._connection.execute(statements.MAP_FROM, asked).fetchall()
             return [(at, as_bytes(stored)) for at, stored in found]
 
     def count(self) -> int:
         """How many rows of the map there are."""
         with catalogue_errors("The map cannot be read"):
-            found = self._connection.execute(select(func.count()).select_from(map_row))
-            return int(found.scalar_one())
+            return int(_value(self._connection.execute(statements.COUNT_MAP)))
 
     def get(self, position: int) -> bytes | None:
         """The content of one row."""
@@ -281,26 +252,46 @@ class MapRows:
 
     def replace(self, contents: dict[int, bytes]) -> None:
         """Set the contents of rows."""
-        changed = [{"position": at, "content": content} for at, content in contents.items()]
+        rows = ({"position": at, "content": content} for at, content in contents.items())
         with catalogue_errors("The map cannot be changed"):
-            for start in range(0, len(changed), _ROWS_A_STATEMENT):
-                rows = changed[start : start + _ROWS_A_STATEMENT]
-                positions = [row["position"] for row in rows]
-                self._connection.execute(map_row.delete().where(map_row.c.position.in_(positions)))
-                self._connection.execute(insert(map_row), rows)
+            self._connection.executemany(statements.PUT_MAP, rows)
 
     def settings(self, version: int) -> bytes | None:
         """The envelope of one version of the settings."""
-        column = no_larger_than(settings.c.envelope, limits.MAX_SETTINGS_BYTES)
-        statement = select(column).where(settings.c.version == version)
+        asked = {"version": version, "cap": limits.MAX_SETTINGS_BYTES}
         with catalogue_errors("The settings cannot be read"):
-            return as_bytes(self._connection.execute(statement).scalar())
+            return as_bytes(_value(self._connection.execute(statements.SETTINGS, asked)))
 
     def put_settings(self, version: int, envelope: bytes) -> None:
         """Keep the envelope of one version of the settings; one that is there gives way."""
         with catalogue_errors("The settings cannot be written"):
-            self._connection.execute(settings.delete().where(settings.c.version == version))
-            self._connection.execute(insert(settings), {"version": version, "envelope": envelope})
+            self._connection.execute(
+                statements.PUT_SETTINGS, {"version": version, "envelope": envelope}
+            )
+
+
+class ApprovalRows:
+    """The approvals, as a connection sees them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def of_move(self, name: str, alias: str, move: int) -> list[bytes]:
+        """The envelopes of one move, as many as a move may have."""
+        asked = {"name": name, "alias": alias, "move": move, **_APPROVALS}
+        with catalogue_errors("The approvals cannot be read"):
+            found = self._connection.execute(statements.APPROVALS, asked).fetchall()
+            # What is no bytes is no envelope: opening it says so.
+            return [as_bytes(each) or b"" for (each,) in found]
+
+    def replace(self, name: str, alias: str, move: int, rows: Sequence[ApprovalRow]) -> None:
+        """Let these be the approvals of a move; what a row in the way says is nothing."""
+        with catalogue_errors("The approvals cannot be written"):
+            of_move = {"name": name, "alias": alias, "move": move}
+            self._connection.execute(statements.REMOVE_APPROVALS, of_move)
+            digests = ({"digest": row.digest} for row in rows)
+            self._connection.executemany(statements.REMOVE_APPROVAL, digests)
+            self._connection.executemany(statements.ADD_APPROVAL, map(_fields, rows))
 
 
 def as_bytes(value: object) -> bytes | None:
@@ -310,12 +301,19 @@ def as_bytes(value: object) -> bytes | None:
     return value if isinstance(value, bytes) else None
 
 
-def _entry_columns(tables: ChainTables) -> list[ColumnElement[Any]]:
-    entry = tables.entry.c
-    return [
-        no_larger_than(column, limits.MAX_ENTRY_BYTES) if column.name == "entry" else column
-        for column in entry
-    ]
+def _value(found: Any) -> Any:
+    row = found.fetchone()
+    return None if row is None else row[0]
+
+
+def _fields(row: Any) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
+def _listed(values: Collection[Any]) -> tuple[str, dict[str, Any]]:
+    """A place for each of some values, and the values by the names of their places."""
+    named = {f"value_{number}": value for number, value in enumerate(values)}
+    return ", ".join(f":{name}" for name in named), named
 
 
 def _entry_values(row: Any) -> EntryValues:
@@ -324,9 +322,3 @@ def _entry_values(row: Any) -> EntryValues:
     if type(entry) is not bytes:
         entry = as_bytes(entry) or b""
     return sequence, entry, event, at, name, tag
-
-
-def _insert_all(connection: Connection, table: Any, rows: Iterable[Any]) -> None:
-    values = [{name: getattr(row, name) for name in row.__slots__} for row in rows]
-    if values:
-        connection.execute(insert(table), values)

@@ -1,10 +1,7 @@
-"""The ledger: chains, nodes, heads, the map, the settings' versions; approvals and origins.
+"""Artifacts, their origins and approvals; the ledger's chains, nodes and heads; map and settings.
 
-The table ``history`` of revision 0001 goes. Who migrates has read it before, and writes what it
-said into the new history in the same transaction (sealstore.upkeep.migration).
-
-Revision ID: 0002
-Revises: 0001
+Revision ID: 0001
+Revises:
 """
 
 from __future__ import annotations
@@ -14,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0001"
+down_revision = None
 branch_labels = None
 depends_on = None
 
@@ -25,12 +22,46 @@ def _string(length: int) -> sa.types.TypeEngine[Any]:
     return sa.String(length).with_variant(sa.String(length, collation="C"), "postgresql")
 
 
+def _text() -> sa.types.TypeEngine[Any]:
+    return sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+
 def _sequence() -> sa.types.TypeEngine[Any]:
     return sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
 def upgrade() -> None:
-    """Make the new tables, and drop the old one."""
+    """Make the tables."""
+    _make_artifacts()
+    _make_chains()
+    _make_others()
+
+
+def _make_artifacts() -> None:
+    op.create_table(
+        "artifact",
+        sa.Column("sequence", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("name", _string(128), nullable=False),
+        sa.Column("tag", _string(128), nullable=False),
+        sa.Column("revision", sa.BigInteger, nullable=False),
+        sa.Column("created", _string(27), nullable=False),
+        sa.Column("format", _string(64), nullable=False),
+        sa.Column("size", sa.BigInteger, nullable=False),
+        sa.Column("sha256", _string(64), nullable=False),
+        sa.Column("actor", _text(), nullable=False),
+        sa.Column("user_metadata", _text(), nullable=False),
+        sa.Column("key_id", _string(32), nullable=False),
+        sa.Column("statement_digest", _string(64), nullable=False),
+        sa.Column("envelope", sa.LargeBinary, nullable=False),
+        sa.UniqueConstraint("name", "tag", "revision", name="uq_artifact_name_tag_revision"),
+    )
+    op.create_index("ix_artifact_name_sequence", "artifact", ["name", "sequence"])
+    op.create_index("ix_artifact_tag_sequence", "artifact", ["tag", "sequence"])
+    op.create_index("ix_artifact_sha256", "artifact", ["sha256"])
+    op.create_index("ix_artifact_key_id", "artifact", ["key_id"])
+
+
+def _make_chains() -> None:
     for chain in ("history", "access"):
         op.create_table(
             f"{chain}_entry",
@@ -54,6 +85,9 @@ def upgrade() -> None:
             sa.Column("id", _sequence(), primary_key=True, autoincrement=False),
             sa.Column("envelope", sa.LargeBinary, nullable=False),
         )
+
+
+def _make_others() -> None:
     op.create_table(
         "origin",
         sa.Column("sequence", _sequence(), primary_key=True, autoincrement=False),
@@ -78,7 +112,6 @@ def upgrade() -> None:
         sa.Column("envelope", sa.LargeBinary, nullable=False),
     )
     op.create_index("ix_approval_name_alias_move", "approval", ["name", "alias", "move"])
-    op.drop_table("history")
 
 
 def downgrade() -> None:

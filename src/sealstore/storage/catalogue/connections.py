@@ -1,0 +1,298 @@
+"""What a connection is here, what its failures are called, and why none of them crosses a fork.
+
+SQLite is spoken to by ``sqlite3`` itself, PostgreSQL by way of SQLAlchemy. Statements are texts
+that both understand, with ``:name`` for each value; a test holds every one of them against what
+SQLAlchemy compiles from the tables. So what reads and writes rows knows of one kind of connection
+only, and a process that loads from SQLite imports neither SQLAlchemy nor a driver.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final, Literal, Protocol
+from weakref import WeakSet
+
+from sealstore import limits
+from sealstore.errors import CatalogueError, SealstoreError
+
+Queue = Literal["catalogue", "access"]
+"""For what writers to one database queue: who appends to the access log waits for no store."""
+
+
+class Rows(Protocol):
+    """What a statement gave."""
+
+    def fetchone(self) -> Any:
+        """The next row; None behind the last."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """All rows that are left."""
+        ...
+
+
+class Connection(Protocol):
+    """A connection in a snapshot or a transaction; ``sqlite3.Connection`` is one."""
+
+    def execute(self, statement: str, values: Mapping[str, Any] = ..., /) -> Rows:
+        """Run a statement."""
+        ...
+
+    def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> object:
+        """Run a statement for each of some values."""
+        ...
+
+
+class Engine(Protocol):
+    """A database, and the connections to it that are open."""
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of SQLite."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """The database for people: no password, and no options, which may hold one too."""
+        ...
+
+    def reading(self, *, any_schema: bool = False) -> AbstractContextManager[Connection]:
+        """A connection to read with: all that the block reads is one snapshot.
+
+        Args:
+            any_schema: to find out with which schema the database has; no row may be used.
+
+        Raises:
+            SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
+            CatalogueError: the database failed.
+        """
+        ...
+
+    def writing(
+        self, *, queue: Queue = "catalogue", durable: bool = True, any_schema: bool = False
+    ) -> AbstractContextManager[Connection]:
+        """A connection in a transaction that excludes other writers; any error rolls it back.
+
+        Args:
+            queue: which tables it is for; see ``Queue``.
+            durable: whether it is acknowledged only when it survives a crash of the machine.
+            any_schema: for who is going to change the schema, and checks it afterwards.
+
+        Raises:
+            SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
+            sqlite3.Error, SQLAlchemyError: the database failed, or stayed locked for
+                ``limits.DATABASE_BUSY_SECONDS``.
+        """
+        ...
+
+    def revision(self) -> str | None:
+        """The revision that the schema has; None for an empty database.
+
+        Raises:
+            CatalogueTamperedError: SQLite's schema is too large to be one of ours.
+            CatalogueError: the database failed.
+        """
+        ...
+
+    def journal_mode(self) -> str | None:
+        """The journal mode that SQLite's file has; None for another database.
+
+        Raises:
+            CatalogueError: the database failed.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make everything durable that can be read, whoever committed it.
+
+        Raises:
+            CatalogueError: the database or its file system failed.
+        """
+        ...
+
+    def dispose(self) -> None:
+        """Close all connections; new ones are opened when they are needed."""
+        ...
+
+    def abandon(self) -> None:
+        """Forget all connections without closing them: they are another process's."""
+        ...
+
+
+def require_current_schema(engine: Engine) -> None:
+    """Return if the schema is this release's, and nothing was planted in it.
+
+    Raises:
+        SchemaVersionError: it is older or newer.
+        CatalogueTamperedError: it is not the shipped one.
+        CatalogueError: the database failed.
+    """
+    with engine.reading():
+        # It was checked before the block.
+        return
+
+
+# ── failures ─────────────────────────────────────────────────────────────────
+
+# Drivers raise these where a damaged page holds a value of another type.
+_DAMAGE_ERRORS: Final = (UnicodeDecodeError, ValueError, TypeError, OverflowError)
+
+# The words that SQLite has for its codes: its own text may quote what stands in the tables.
+_SQLITE_WORDS: Final = {
+    sqlite3.SQLITE_ERROR: "SQL logic error",
+    sqlite3.SQLITE_PERM: "access permission denied",
+    sqlite3.SQLITE_BUSY: "database is locked",
+    sqlite3.SQLITE_LOCKED: "database table is locked",
+    sqlite3.SQLITE_READONLY: "attempt to write a readonly database",
+    sqlite3.SQLITE_IOERR: "disk I/O error",
+    sqlite3.SQLITE_CORRUPT: "database disk image is malformed",
+    sqlite3.SQLITE_FULL: "database or disk is full",
+    sqlite3.SQLITE_CANTOPEN: "unable to open database file",
+    sqlite3.SQLITE_TOOBIG: "string or blob too big",
+    sqlite3.SQLITE_CONSTRAINT: "another row stands where this one belongs",
+    sqlite3.SQLITE_NOTADB: "file is not a database",
+}
+
+
+@contextmanager
+def catalogue_errors(what: str, *, reading: bool = True) -> Iterator[None]:
+    """Turn what a driver raises, on damaged files too, into ``CatalogueError``.
+
+    The error's text is in words without data, paths and passwords.
+
+    Args:
+        what: what failed, for the error's text.
+        reading: whether the block does nothing but read, so that any error is the database's.
+    """
+    try:
+        yield
+    except SealstoreError:
+        raise
+    except _errors(reading=reading) as error:
+        raise CatalogueError(
+            f"{what}: {_reason(error)}.",
+            hint="'sealstore doctor' looks for the reason (disk full, permissions, damage, lock).",
+        ) from error
+
+
+def _errors(*, reading: bool) -> tuple[type[Exception], ...]:
+    """What the databases raise. As long as nobody imported SQLAlchemy, it raised nothing."""
+    found: tuple[type[Exception], ...] = (sqlite3.Error, OSError)
+    if "sqlalchemy.exc" in sys.modules:
+        found += (sys.modules["sqlalchemy.exc"].SQLAlchemyError,)
+    return found + _DAMAGE_ERRORS if reading else found
+
+
+def _reason(error: Exception) -> str:
+    if type(error).__module__.startswith("sqlalchemy."):
+        from sealstore.storage.catalogue import postgresql
+
+        told = postgresql.reason(error)
+        if told is not None:
+            return told
+    original = getattr(error, "orig", None) or error
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None and code & 0xFF in _SQLITE_WORDS:
+        return _SQLITE_WORDS[code & 0xFF]
+    if isinstance(original, OSError) and original.strerror:
+        return original.strerror
+    return type(original).__name__
+
+
+# ── forks ────────────────────────────────────────────────────────────────────
+#
+# SQLite keeps its locks in the process's memory. A forked child believes that it holds those which
+# its parent took, so that the parent, closing its last connection, finds nobody else and deletes
+# the write-ahead log that the child is still appending to: what the child stored afterwards is lost
+# ("How To Corrupt An SQLite Database File", section 2.7). A child that shares PostgreSQL's socket
+# confuses both. So before a fork, threads that are at the database finish what they do, and every
+# connection is closed; parent and child connect again when they next need one.
+
+_engines: Final[WeakSet[Engine]] = WeakSet()
+
+
+class _Door:
+    """Threads pass one by one to the database, and none may while a fork is going on."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition(threading.RLock())
+        self._inside: dict[int, int] = {}
+        self._forks = 0
+
+    def enter(self) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            if self._forks and thread not in self._inside:
+                # Threads that come and go without end would never let the fork begin.
+                self._changed.wait_for(self._no_fork_waits, limits.DATABASE_BUSY_SECONDS)
+            self._inside[thread] = self._inside.get(thread, 0) + 1
+
+    def leave(self) -> None:
+        thread = threading.get_ident()
+        with self._changed:
+            self._inside[thread] -= 1
+            if not self._inside[thread]:
+                del self._inside[thread]
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        self._changed.acquire()
+        self._forks += 1
+        # Not for ever: a thread that waits for a stuck database must not stop the whole process.
+        self._changed.wait_for(self._others_are_out, limits.DATABASE_BUSY_SECONDS)
+
+    def open(self) -> None:
+        self._forks -= 1
+        self._changed.notify_all()
+        self._changed.release()
+
+    def _no_fork_waits(self) -> bool:
+        return not self._forks
+
+    def _others_are_out(self) -> bool:
+        return not self._inside.keys() - {threading.get_ident()}
+
+
+_door = _Door()
+
+
+def close_at_fork(engine: Engine) -> None:
+    """Let ``engine`` have no connection whenever this process forks."""
+    _engines.add(engine)
+
+
+@contextmanager
+def no_fork() -> Iterator[None]:
+    """Hold back forks while the block uses a connection."""
+    door = _door
+    door.enter()
+    try:
+        yield
+    finally:
+        door.leave()
+
+
+def _before() -> None:
+    _door.close()
+    for engine in tuple(_engines):
+        engine.dispose()
+
+
+def _in_parent() -> None:
+    _door.open()
+
+
+def _in_child() -> None:
+    global _door  # noqa: PLW0603 (the other threads, and what they held, are not in the child)
+    _door = _Door()
+    for engine in tuple(_engines):
+        # A fork that Python did not begin (a server's own, in C) brought the parent's connections.
+        engine.abandon()
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
