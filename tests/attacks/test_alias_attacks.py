@@ -28,8 +28,8 @@ from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.ledger.map_values import TagValue
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
+from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.facade import Repository
-from sealstore.repository.history_entries import entry_artifact
 from sealstore.repository.map_changes import note_moved
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState

@@ -190,7 +190,7 @@ def test_what_a_row_names_is_kept(
 ) -> None:
     """Where history and statement name different payloads, neither goes; fsck tells."""
     from sealstore.repository import storing
-    from sealstore.repository.history_entries import entry_artifact
+    from sealstore.repository.artifact import entry_artifact
 
     def of_another(*arguments: object) -> object:
         import msgspec

@@ -26,8 +26,9 @@ from sealstore.ledger.map_values import AliasValue, RevisionValue
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
+from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import CachedNodes, Detail, entry_artifact, proven_entry
+from sealstore.repository.history_entries import CachedNodes, Detail, proven_entry
 from sealstore.repository.map_changes import (
     alias_value,
     aliases_of,

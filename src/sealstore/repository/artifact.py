@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from sealstore.errors import SealstoreError
+from sealstore.ledger.entries import EntryArtifact
 from sealstore.names import ArtifactRef
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.statement import Digests, Import, StoredBy
@@ -141,3 +142,16 @@ class Page:
     artifacts: list[Artifact]
     refused: list[Refused] = field(default_factory=list)
     next_cursor: int | None = None
+
+
+def entry_artifact(verified: VerifiedStatement) -> EntryArtifact:
+    """The artifact that an entry is about."""
+    statement = verified.statement
+    return EntryArtifact(
+        name=statement.predicate.name,
+        tag=statement.predicate.tag,
+        revision=statement.predicate.revision,
+        sha256=statement.digests.sha256,
+        statement=verified.digest,
+        key_id=verified.key_id,
+    )

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import KeySource, Snapshot, StateKeeper
 from sealstore.storage import layout
-from sealstore.storage.blobs.contract import BlobStore
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import (
     Catalogue,
@@ -20,6 +19,9 @@ from sealstore.storage.catalogue import (
     require_current_schema,
 )
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
+
+if TYPE_CHECKING:
+    from sealstore.storage.blobs.contract import BlobStore
 
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Final
 
 from sealstore.errors import LedgerTamperedError
-from sealstore.ledger.entries import EntryArtifact, HistoryEntry, decode_history_entry
+from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.proofs import Nodes, inclusion_proof, verify_inclusion
-from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import EntryRow
 
 Detail = bool | int | str | None
@@ -49,19 +48,6 @@ def proven_entry(row: EntryRow, nodes: Nodes, head: Head) -> HistoryEntry:
     if row != history_row(entry, row.entry):
         raise LedgerTamperedError(f"The row of the history's entry {row.sequence} was changed.")
     return entry
-
-
-def entry_artifact(verified: VerifiedStatement) -> EntryArtifact:
-    """The artifact that an entry is about."""
-    statement = verified.statement
-    return EntryArtifact(
-        name=statement.predicate.name,
-        tag=statement.predicate.tag,
-        revision=statement.predicate.revision,
-        sha256=statement.digests.sha256,
-        statement=verified.digest,
-        key_id=verified.key_id,
-    )
 
 
 def history_row(entry: HistoryEntry, data: bytes) -> EntryRow:

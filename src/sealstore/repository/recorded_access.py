@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from sealstore.errors import SealstoreError
 from sealstore.ledger.entries import AccessRequest, Act, EntryArtifact
 from sealstore.names import ArtifactRef
+from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import entry_artifact
 from sealstore.signed.envelope import VerifiedStatement
 
 

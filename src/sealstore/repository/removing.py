@@ -19,9 +19,8 @@ from sealstore.ledger.entries import EntryArtifact
 from sealstore.ledger.map_values import RevisionValue, TagValue
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
-from sealstore.repository.artifact import Artifact
+from sealstore.repository.artifact import Artifact, entry_artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import entry_artifact
 from sealstore.repository.map_changes import aliases_of, note_removed, tag_value
 from sealstore.repository.proving import verified_in
 from sealstore.repository.recording import Change, change

@@ -21,9 +21,9 @@ from sealstore.keys.keyring import Role
 from sealstore.ledger.map_values import TagValue
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment, packages
-from sealstore.repository.artifact import Artifact
+from sealstore.repository.artifact import Artifact, entry_artifact
 from sealstore.repository.assembly import Parts
-from sealstore.repository.history_entries import Detail, entry_artifact
+from sealstore.repository.history_entries import Detail
 from sealstore.repository.map_changes import note_stored, tag_value
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from sealstore import files
 from sealstore.errors import (
@@ -23,10 +23,12 @@ from sealstore.errors import (
 )
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, threads_for
 from sealstore.storage.blobs.reading import hash_file, open_regular, read_hashed, read_sealed
+
+if TYPE_CHECKING:
+    from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
 
 _SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
 """What a file system puts into its root, where objects/ is a mount of its own."""
@@ -109,6 +111,7 @@ class LocalBlobStore:
 
     def files(self) -> Iterator[StoredFile]:
         """See ``BlobStore.files``."""
+        from sealstore.storage.blobs.contract import StoredFile
         from sealstore.storage.blobs.folder_walk import walk
         from sealstore.storage.blobs.local_files import kind_of
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from sealstore import files, limits
 from sealstore.errors import PayloadFileError, PayloadSizeError
-from sealstore.storage.blobs.contract import Write
 from sealstore.storage.blobs.memory import PayloadMemory
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
+
+if TYPE_CHECKING:
+    from sealstore.storage.blobs.contract import Write
 
 
 def read_hashed(descriptor: int, view: memoryview, computed: PayloadHash) -> None:

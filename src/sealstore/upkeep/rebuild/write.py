@@ -21,9 +21,10 @@ from sealstore.keys.keyring import Keyring, Role
 from sealstore.ledger.entries import EntryArtifact, HistoryEntry
 from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
+from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.creating import database_in_use
-from sealstore.repository.history_entries import REBUILT, entry_artifact
+from sealstore.repository.history_entries import REBUILT
 from sealstore.repository.map_changes import note_moved, note_removed, note_stored
 from sealstore.repository.origins import origin_of, require_origin
 from sealstore.repository.progress import Progress
