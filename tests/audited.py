@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 
 from sealstore.errors import ArtifactNotFound
+from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import decode_access_entry, decode_history_entry
 from sealstore.repository.facade import Repository
+from sealstore.trust.store import TrustStore, default_trust_folder, folder_location
 from tests.command_line import Ran, Site
+from tests.sealstore_fixtures import hmac_key
 
 FILES = {"history": "catalogue.sqlite3", "access": "access.sqlite3"}
 CHAINS = ["history", "access"]
@@ -100,11 +104,8 @@ class Audited:
         return decode(self.entry(chain, sequence), sequence)
 
 
-@pytest.fixture
-def audited(repository: Repository, tmp_path: Path) -> Audited:
-    """A repository with ``SIZE`` entries in each chain."""
-    site = Site(repository.root, tmp_path / "keys" / "keyring.json")
-    site.set_keys(*repository.keyring)
+def live(repository: Repository) -> None:
+    """Let ``SIZE`` entries come into each chain."""
     for number in range(4):
         repository.store([number], "churn", "2026-11", actor="nightly")
     repository.store([9], "churn", "2026-12")
@@ -119,7 +120,39 @@ def audited(repository: Repository, tmp_path: Path) -> Audited:
     with pytest.raises(ArtifactNotFound):
         repository.load("churn", "2026-12")
     repository.verify("fraud")
-    found = Audited(repository, site, tmp_path)
-    for chain in CHAINS:
-        assert found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry") == [(SIZE, SIZE)]
-    return found
+
+
+@pytest.fixture(scope="session")
+def audited_template(repository_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with ``SIZE`` entries in each chain; copied, never changed."""
+    root = tmp_path_factory.mktemp("audited") / "repository"
+    shutil.copytree(repository_template, root)
+    with Repository.open(root, keyring=Keyring.of([hmac_key()])) as repository:
+        live(repository)
+    return root
+
+
+@pytest.fixture
+def audited(audited_template: Path, tmp_path: Path, keyring: Keyring) -> Iterator[Audited]:
+    """A copy of it; the client that made the original knows the copy as well as that."""
+    root = tmp_path / "repository"
+    shutil.copytree(audited_template, root)
+    known, wanted = map(folder_location, (audited_template, root))
+    document = remembered_at(known, audited_template).read_text(encoding="ascii")
+    here = remembered_at(wanted, root)
+    here.write_text(document.replace(known, wanted), encoding="ascii")
+    here.chmod(0o600)
+    site = Site(root, tmp_path / "keys" / "keyring.json")
+    site.set_keys(*keyring)
+    with Repository.open(root, keyring=keyring) as repository:
+        found = Audited(repository, site, tmp_path)
+        for chain in CHAINS:
+            assert found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry") == [
+                (SIZE, SIZE)
+            ]
+        yield found
+
+
+def remembered_at(location: str, root: Path) -> Path:
+    """The file in which this client remembers a repository."""
+    return TrustStore(default_trust_folder(), location, outside=root).path

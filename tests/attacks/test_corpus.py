@@ -23,6 +23,7 @@ from tests.attacks.corpus.case import PAYLOAD, Attack, Effect, Harmless, write_a
 from tests.attacks.corpus.proving import Prover
 from tests.attacks.corpus.watching import Watcher, refusals
 from tests.attacks.generate_corpus import generate
+from tests.matrix import each_row
 from tests.sealstore_fixtures import snapshot
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -75,7 +76,7 @@ def test_an_attack_is_refused_and_nothing_of_it_runs(
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("attack", attacks(Effect.EXHAUSTS))
+@each_row("attack", attacks(Effect.EXHAUSTS))
 def test_a_file_that_exhausts_its_reader_is_refused_and_the_caller_goes_on(attack: Attack) -> None:
     """Within the caps of a confined inspection it ends, and what comes back is a refusal."""
     assert refusals(inspect_confined(attack.payload(), LITTLE))
