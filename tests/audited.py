@@ -17,8 +17,9 @@ from sealstore.errors import ArtifactNotFound
 from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import decode_access_entry, decode_history_entry
 from sealstore.repository.facade import Repository
-from sealstore.trust.store import TrustStore, default_trust_folder, folder_location
+from sealstore.trust.store import default_trust_folder
 from tests.command_line import Ran, Site
+from tests.places import remember_as_well
 from tests.sealstore_fixtures import hmac_key
 
 FILES = {"history": "catalogue.sqlite3", "access": "access.sqlite3"}
@@ -137,11 +138,8 @@ def audited(audited_template: Path, tmp_path: Path, keyring: Keyring) -> Iterato
     """A copy of it; the client that made the original knows the copy as well as that."""
     root = tmp_path / "repository"
     shutil.copytree(audited_template, root)
-    known, wanted = map(folder_location, (audited_template, root))
-    document = remembered_at(known, audited_template).read_text(encoding="ascii")
-    here = remembered_at(wanted, root)
-    here.write_text(document.replace(known, wanted), encoding="ascii")
-    here.chmod(0o600)
+    memory = default_trust_folder()
+    remember_as_well(audited_template, root, memory, memory)
     site = Site(root, tmp_path / "keys" / "keyring.json")
     site.set_keys(*keyring)
     with Repository.open(root, keyring=keyring) as repository:
@@ -151,8 +149,3 @@ def audited(audited_template: Path, tmp_path: Path, keyring: Keyring) -> Iterato
                 (SIZE, SIZE)
             ]
         yield found
-
-
-def remembered_at(location: str, root: Path) -> Path:
-    """The file in which this client remembers a repository."""
-    return TrustStore(default_trust_folder(), location, outside=root).path

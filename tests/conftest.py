@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Verbosity, settings
 pytest_plugins = [
     "tests.postgresql_cluster",
     "tests.sealstore_fixtures",
+    "tests.places",
     "tests.audited",
     "tests.bundle_sites",
     "tests.older_release",
