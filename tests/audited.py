@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -17,10 +16,8 @@ from sealstore.errors import ArtifactNotFound
 from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import decode_access_entry, decode_history_entry
 from sealstore.repository.facade import Repository
-from sealstore.trust.store import default_trust_folder
 from tests.command_line import Ran, Site
-from tests.places import remember_as_well
-from tests.sealstore_fixtures import hmac_key
+from tests.places import CopiedRepository
 
 FILES = {"history": "catalogue.sqlite3", "access": "access.sqlite3"}
 CHAINS = ["history", "access"]
@@ -123,29 +120,17 @@ def live(repository: Repository) -> None:
     repository.verify("fraud")
 
 
-@pytest.fixture(scope="session")
-def audited_template(repository_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with ``SIZE`` entries in each chain; copied, never changed."""
-    root = tmp_path_factory.mktemp("audited") / "repository"
-    shutil.copytree(repository_template, root)
-    with Repository.open(root, keyring=Keyring.of([hmac_key()])) as repository:
-        live(repository)
-    return root
-
-
 @pytest.fixture
-def audited(audited_template: Path, tmp_path: Path, keyring: Keyring) -> Iterator[Audited]:
-    """A copy of it; the client that made the original knows the copy as well as that."""
+def audited(
+    copied_repository: CopiedRepository, tmp_path: Path, keyring: Keyring
+) -> Iterator[Audited]:
+    """A repository with ``SIZE`` entries in each chain."""
     root = tmp_path / "repository"
-    shutil.copytree(audited_template, root)
-    memory = default_trust_folder()
-    remember_as_well(audited_template, root, memory, memory)
     site = Site(root, tmp_path / "keys" / "keyring.json")
     site.set_keys(*keyring)
-    with Repository.open(root, keyring=keyring) as repository:
+    with copied_repository(live, keyring, root) as repository:
         found = Audited(repository, site, tmp_path)
         for chain in CHAINS:
-            assert found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry") == [
-                (SIZE, SIZE)
-            ]
+            found_here = found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry")
+            assert found_here == [(SIZE, SIZE)]
         yield found

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from sealstore.trust.store import TrustStore, folder_location
+from sealstore.keys.keyring import Keyring
+from sealstore.repository.facade import Repository
+from sealstore.trust.store import TrustStore, default_trust_folder, folder_location
 
 CopiedPlace = Callable[[Callable[[Path], object], Path], Path]
+CopiedRepository = Callable[
+    [Callable[[Repository], object], Keyring, Path], AbstractContextManager[Repository]
+]
 
 
 def remember_as_well(made: Path, copied: Path, memory: Path, copied_memory: Path) -> None:
@@ -52,5 +58,34 @@ def copied_place(tmp_path_factory: pytest.TempPathFactory) -> CopiedPlace:
             original / "repository", to / "repository", original / "trust", to / "trust"
         )
         return to
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def copied_repository(
+    repository_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> CopiedRepository:
+    """Opens a copy of what a function fills, which it is given once only.
+
+    The client that filled the original knows the copy as well as that.
+    """
+    filled: dict[Callable[[Repository], object], Path] = {}
+    memory = default_trust_folder()
+
+    @contextmanager
+    def copy(
+        fill: Callable[[Repository], object], keyring: Keyring, root: Path
+    ) -> Iterator[Repository]:
+        if fill not in filled:
+            original = tmp_path_factory.mktemp("filled") / "repository"
+            shutil.copytree(repository_template, original)
+            with Repository.open(original, keyring=keyring) as repository:
+                fill(repository)
+            filled[fill] = original
+        shutil.copytree(filled[fill], root)
+        remember_as_well(filled[fill], root, memory, memory)
+        with Repository.open(root, keyring=keyring) as repository:
+            yield repository
 
     return copy
