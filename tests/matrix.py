@@ -9,14 +9,38 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from _pytest.mark import ParameterSet
 
+Row = TypeVar("Row")
 Test = Callable[..., None]
 _FAILED = (Exception, pytest.fail.Exception, pytest.skip.Exception)
 """What a row can end with; a row that skips itself was not tried, so it failed."""
+
+
+def try_each(rows: Iterable[tuple[str, Row]], look: Callable[[Row], None]) -> None:
+    """Look at each of these named rows, however many of them fail.
+
+    Raises:
+        BaseExceptionGroup: some failed; with their names, and what each raised.
+    """
+    failures: dict[str, BaseException] = {}
+    tried = 0
+    for name, row in rows:
+        tried += 1
+        try:
+            look(row)
+        except _FAILED as error:
+            error.add_note(f"row: {name}")
+            failures[f"{len(failures)}. {name}"] = error
+    if failures:
+        raise BaseExceptionGroup(
+            f"{len(failures)} of {tried} rows failed: {'; '.join(failures)}",
+            list(failures.values()),
+        )
+    assert tried, "without rows, nothing was tried"
 
 
 def each_row(
@@ -45,18 +69,7 @@ def each_row(
     def decorate(test: Test) -> Test:
         @functools.wraps(test)
         def every_row(**fixtures: Any) -> None:
-            failures: dict[str, BaseException] = {}
-            for name, values in table:
-                try:
-                    test(**fixtures, **values)
-                except _FAILED as error:
-                    error.add_note(f"row: {name}")
-                    failures[f"{len(failures)}. {name}"] = error
-            if failures:
-                raise BaseExceptionGroup(
-                    f"{len(failures)} of {len(table)} rows failed: {'; '.join(failures)}",
-                    list(failures.values()),
-                )
+            try_each(table, lambda values: test(**fixtures, **values))
 
         signature = inspect.signature(test)
         given = table[0][1]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.matrix import each_row
+from tests.matrix import each_row, try_each
 
 
 def test_every_row_is_tried_and_each_that_fails_is_named() -> None:
@@ -70,3 +70,5 @@ def test_a_matrix_without_rows_is_refused() -> None:
     """It would pass whatever is wrong."""
     with pytest.raises(ValueError, match="without rows"):
         each_row("number", [])
+    with pytest.raises(AssertionError, match="without rows"):
+        try_each([], print)
