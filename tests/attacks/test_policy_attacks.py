@@ -1,7 +1,7 @@
 """Attacks on the policy: denied names, and trusted ones that are turned against the loader.
 
 ``denied_names.txt`` lists, apart from the denylist itself, a name for each of its entries: whoever
-takes an entry out, fails the test of that name.
+takes an entry out, is told that name by a test.
 """
 
 from __future__ import annotations
