@@ -1,4 +1,5 @@
-# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`; while working,
+# `make test-fast`.
 # Each sets up what it needs and says what it skips. PYTHON=/path/to/python3.12 chooses the interpreter,
 # PYTEST_OPTIONS="--durations=20" is given to pytest as well.
 
@@ -40,6 +41,16 @@ define environment
 	@touch $@
 endef
 
+# $(call in_memory,COMMAND): run it with a folder of its own for temporary files, in memory if there is room.
+define in_memory
+	@free=$$(df -Pk $(MEMORY) 2>/dev/null | awk 'NR == 2 { print $$4 }'); folder=$${TMPDIR:-/tmp}; \
+	if [ -w $(MEMORY) ] && [ "$${free:-0}" -ge 4194304 ]; then folder=$(MEMORY); fi; \
+	TMPDIR=$$(mktemp -d "$$folder/sealstore-tests.XXXXXX"); export TMPDIR; chmod 711 "$$TMPDIR"; \
+	echo "pytest writes in $$TMPDIR"; \
+	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
+	$(1)
+endef
+
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-24s %s\n", $$1, $$2 }' Makefile
@@ -72,13 +83,13 @@ demo: venv ## train, store, verify and load a model; then see tampering refused
 
 .PHONY: test
 test: lint ## ruff, mypy, import-linter, then every test with branch coverage
-	@free=$$(df -Pk $(MEMORY) 2>/dev/null | awk 'NR == 2 { print $$4 }'); folder=$${TMPDIR:-/tmp}; \
-	if [ -w $(MEMORY) ] && [ "$${free:-0}" -ge 4194304 ]; then folder=$(MEMORY); fi; \
-	TMPDIR=$$(mktemp -d "$$folder/sealstore-tests.XXXXXX"); export TMPDIR; chmod 711 "$$TMPDIR"; \
-	echo "pytest writes in $$TMPDIR"; \
-	trap 'rm -rf "$$TMPDIR"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM; \
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
-	  --cov --cov-report=term-missing:skip-covered --critical-coverage $(PYTEST_OPTIONS)
+	$(call in_memory,$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	  --cov --cov-report=term-missing:skip-covered --critical-coverage $(PYTEST_OPTIONS))
+
+.PHONY: test-fast
+test-fast: venv ## for daily work: all but faults, storms and large matrices; few examples, no coverage
+	$(call in_memory,HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal \
+	  -m "not large" --ignore=tests/faults $(PYTEST_OPTIONS))
 
 .PHONY: bench
 bench: venv ## measure against plain joblib, as ratios; PARTS="load-and-store lookup" chooses

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from sealstore.errors import ArtifactNotFound
+from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import decode_access_entry, decode_history_entry
 from sealstore.repository.facade import Repository
 from tests.command_line import Ran, Site
+from tests.places import CopiedRepository
 
 FILES = {"history": "catalogue.sqlite3", "access": "access.sqlite3"}
 CHAINS = ["history", "access"]
@@ -100,11 +102,8 @@ class Audited:
         return decode(self.entry(chain, sequence), sequence)
 
 
-@pytest.fixture
-def audited(repository: Repository, tmp_path: Path) -> Audited:
-    """A repository with ``SIZE`` entries in each chain."""
-    site = Site(repository.root, tmp_path / "keys" / "keyring.json")
-    site.set_keys(*repository.keyring)
+def live(repository: Repository) -> None:
+    """Let ``SIZE`` entries come into each chain."""
     for number in range(4):
         repository.store([number], "churn", "2026-11", actor="nightly")
     repository.store([9], "churn", "2026-12")
@@ -119,7 +118,19 @@ def audited(repository: Repository, tmp_path: Path) -> Audited:
     with pytest.raises(ArtifactNotFound):
         repository.load("churn", "2026-12")
     repository.verify("fraud")
-    found = Audited(repository, site, tmp_path)
-    for chain in CHAINS:
-        assert found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry") == [(SIZE, SIZE)]
-    return found
+
+
+@pytest.fixture
+def audited(
+    copied_repository: CopiedRepository, tmp_path: Path, keyring: Keyring
+) -> Iterator[Audited]:
+    """A repository with ``SIZE`` entries in each chain."""
+    root = tmp_path / "repository"
+    site = Site(root, tmp_path / "keys" / "keyring.json")
+    site.set_keys(*keyring)
+    with copied_repository(live, keyring, root) as repository:
+        found = Audited(repository, site, tmp_path)
+        for chain in CHAINS:
+            found_here = found.sql(chain, "SELECT max(sequence), count(*) FROM {}_entry")
+            assert found_here == [(SIZE, SIZE)]
+        yield found

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, Verbosity, settings
 pytest_plugins = [
     "tests.postgresql_cluster",
     "tests.sealstore_fixtures",
+    "tests.places",
     "tests.audited",
     "tests.bundle_sites",
     "tests.older_release",
@@ -35,6 +36,8 @@ settings.register_profile(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# For `make test-fast`: every property is still looked at, by fewer examples.
+settings.register_profile("quick", parent=settings.get_profile("default"), max_examples=10)
 # For the search by hand: HYPOTHESIS_PROFILE=thorough .venv/bin/pytest tests/properties
 settings.register_profile(
     "thorough",

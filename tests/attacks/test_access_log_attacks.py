@@ -61,27 +61,31 @@ pytestmark = [pytest.mark.invariant(2), pytest.mark.invariant(5)]
 ENTRIES = 7
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """The folder of a log with some entries."""
-    folder = tmp_path / "log"
-    folder.mkdir()
-    make_log(folder)
-    with closing(open_log(folder)) as log:
+@pytest.fixture(scope="session")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A log with some entries, and another of the same repository; copied, never changed."""
+    folder = tmp_path_factory.mktemp("logs")
+    for name in ("log", "other"):
+        (folder / name).mkdir()
+        make_log(folder / name)
+    with closing(open_log(folder / "log")) as log:
         grant(log, ENTRIES)
-    return folder
-
-
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    """Another log of the same repository and keys, with as many entries."""
-    folder = tmp_path / "other"
-    folder.mkdir()
-    make_log(folder)
-    with closing(open_log(folder)) as log:
+    with closing(open_log(folder / "other")) as log:
         for number in range(ENTRIES):
             log.refuse("load", ledger_trees.access_entry().request, None, f"OTHER_{number}")
     return folder
+
+
+@pytest.fixture
+def root(logs: Path, tmp_path: Path) -> Path:
+    """The folder of a log with some entries."""
+    return Path(shutil.copytree(logs / "log", tmp_path / "log"))
+
+
+@pytest.fixture
+def other(logs: Path, tmp_path: Path) -> Path:
+    """Another log of the same repository and keys, with as many entries."""
+    return Path(shutil.copytree(logs / "other", tmp_path / "other"))
 
 
 @pytest.fixture(params=["has seen the newest head", "remembers the newest head", "first use"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -38,6 +39,7 @@ from sealstore.signed.envelope import open_statement, seal_statement
 from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.storage.catalogue import ApprovalRow, ArtifactRow
 from tests.alias_moves import approvals, approver, changed, parts_of, public_part
+from tests.places import CopiedRepository
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     ed25519_key,
@@ -65,15 +67,21 @@ def keyring() -> Keyring:
     return Keyring.of([hmac_key(), SYMMETRIC, *map(public_part, EVERYBODY)])
 
 
-@pytest.fixture
-def churn(repository: Repository) -> Repository:
+def fill(repository: Repository) -> None:
     """Production is protected, and means what two people approved: the good model."""
     for tag in ("good", "bad"):
         repository.store(tag, "churn", tag)
         repository.store(tag, "fraud", tag)
     repository.change_settings(protected_aliases={"production": 2, "staging": 2})
     make(repository, repository.request_approvals("churn", "production", "good"), ADA, BOB)
-    return repository
+
+
+@pytest.fixture
+def churn(
+    copied_repository: CopiedRepository, tmp_path: Path, keyring: Keyring
+) -> Iterator[Repository]:
+    with copied_repository(fill, keyring, tmp_path / "repository") as repository:
+        yield repository
 
 
 def make(repository: Repository, move: AliasMove, *keys: Key) -> list[bytes]:

@@ -28,6 +28,7 @@ from sealstore.repository.facade import Repository
 from sealstore.upkeep import backup, restore
 from sealstore.upkeep.backup import snapshot as snapshot_module
 from sealstore.upkeep.backup.snapshot import BackupReport, snapshots_in
+from tests.places import CopiedPlace
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import snapshot
 
@@ -39,17 +40,24 @@ Attack = Callable[[Path], object]
 class Backed(Ruins):
     """A repository with an older and a newer snapshot, which share nothing with it."""
 
+    older: Path
+    newer: Path
+
     def __init__(self, place: Path) -> None:
         super().__init__(place)
         self.kept = place / "kept"
-        self.store([1], "a", "1")
-        self.older = self.kept / self.back_up(copy=True).snapshot
-        self.store([2], "b", "1")
-        with self.open() as repository:
+
+    @classmethod
+    def fill(cls, place: Path) -> None:
+        made = cls(place)
+        made.store([1], "a", "1")
+        made.back_up(copy=True)
+        made.store([2], "b", "1")
+        with made.open() as repository:
             repository.load("b")
-        self.store([3], "gone", "1")
-        self.remove("gone", "1")
-        self.newer = self.kept / self.back_up(copy=True).snapshot
+        made.store([3], "gone", "1")
+        made.remove("gone", "1")
+        made.back_up(copy=True)
 
     def back_up(self, **options: Any) -> BackupReport:
         with self.open() as repository:
@@ -65,8 +73,10 @@ class Backed(Ruins):
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Backed:
-    return Backed(tmp_path)
+def site(copied_place: CopiedPlace, tmp_path: Path) -> Backed:
+    made = Backed(copied_place(Backed.fill, tmp_path))
+    made.older, made.newer = (each.path for each in snapshots_in(made.kept))
+    return made
 
 
 @pytest.fixture

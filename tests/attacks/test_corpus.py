@@ -23,7 +23,10 @@ from tests.attacks.corpus.case import PAYLOAD, Attack, Effect, Harmless, write_a
 from tests.attacks.corpus.proving import Prover
 from tests.attacks.corpus.watching import Watcher, refusals
 from tests.attacks.generate_corpus import generate
+from tests.matrix import try_each
 from tests.sealstore_fixtures import snapshot
+
+pytestmark = pytest.mark.large
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MIB: Final = 1024 * 1024
@@ -48,34 +51,61 @@ def watcher() -> Iterator[Watcher]:
     watcher.close()
 
 
-def attacks(*effects: Effect) -> list[ParameterSet]:
+def attacks(*effects: Effect) -> list[Attack]:
     """The attacks of these effects."""
-    chosen = [attack for attack in ATTACKS.values() if attack.effect in effects]
-    return [pytest.param(attack, id=attack.id) for attack in chosen]
+    return [attack for attack in ATTACKS.values() if attack.effect in effects]
 
 
-@pytest.mark.parametrize("attack", attacks(*Effect))
-def test_an_attack_works_on_stock_joblib(attack: Attack, prover: Prover, tmp_path: Path) -> None:
+def of_each_kind(*effects: Effect) -> list[ParameterSet]:
+    """The attacks of these effects, together if they are of one kind."""
+    kinds: dict[str, list[Attack]] = {}
+    for attack in attacks(*effects):
+        kinds.setdefault(attack.kind, []).append(attack)
+    return [pytest.param(kind, id=name) for name, kind in kinds.items()]
+
+
+def in_folders_of_their_own(
+    chosen: list[Attack], tmp_path: Path
+) -> Iterator[tuple[str, tuple[Attack, Path]]]:
+    """Each attack by its name, with a folder for it."""
+    for number, attack in enumerate(chosen):
+        yield attack.id, (attack, tmp_path / str(number))
+
+
+@pytest.mark.parametrize("kind", of_each_kind(*Effect))
+def test_an_attack_works_on_stock_joblib(
+    kind: list[Attack], prover: Prover, tmp_path: Path
+) -> None:
     """Each file does under plain joblib.load what it claims, or is known to lie dormant here."""
-    proof = prover.prove(attack, tmp_path)
-    assert proof.shows(attack) == (attack.dormant() is None), (proof, attack.how)
+
+    def look(case: tuple[Attack, Path]) -> None:
+        attack, folder = case
+        proof = prover.prove(attack, folder)
+        assert proof.shows(attack) == (attack.dormant() is None), (proof, attack.how)
+
+    try_each(in_folders_of_their_own(kind, tmp_path), look)
 
 
-@pytest.mark.parametrize("attack", attacks(Effect.MARKER, Effect.CRASHES))
+@pytest.mark.parametrize("kind", of_each_kind(Effect.MARKER, Effect.CRASHES))
 def test_an_attack_is_refused_and_nothing_of_it_runs(
-    attack: Attack, watcher: Watcher, tmp_path: Path
+    kind: list[Attack], watcher: Watcher, tmp_path: Path
 ) -> None:
     """Standard mode refuses it; no import, file, process or socket came of looking at it."""
-    write_attack(attack, tmp_path)
-    before = snapshot(tmp_path)
-    watched = watcher.judge(tmp_path)
-    assert watched.died is None
-    assert watched.refusals
-    assert watched.events == ()
-    assert snapshot(tmp_path) == before
+
+    def look(case: tuple[Attack, Path]) -> None:
+        attack, folder = case
+        write_attack(attack, folder)
+        before = snapshot(folder)
+        watched = watcher.judge(folder)
+        assert watched.died is None
+        assert watched.refusals
+        assert watched.events == ()
+        assert snapshot(folder) == before
+
+    try_each(in_folders_of_their_own(kind, tmp_path), look)
 
 
-@pytest.mark.parametrize("attack", attacks(Effect.EXHAUSTS))
+@pytest.mark.parametrize("attack", attacks(Effect.EXHAUSTS), ids=lambda attack: attack.id)
 def test_a_file_that_exhausts_its_reader_is_refused_and_the_caller_goes_on(attack: Attack) -> None:
     """Within the caps of a confined inspection it ends, and what comes back is a refusal."""
     assert refusals(inspect_confined(attack.payload(), LITTLE))

@@ -1,7 +1,7 @@
 """Attacks on the policy: denied names, and trusted ones that are turned against the loader.
 
 ``denied_names.txt`` lists, apart from the denylist itself, a name for each of its entries: whoever
-takes an entry out, fails the test of that name.
+takes an entry out, is told that name by a test.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sealstore.formats.pickling.policy import Policy
 from sealstore.formats.pickling.policy_data import NAMED
 from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict, is_name
 from sealstore.signed.statement import Import, ImportUse
+from tests.matrix import each_row
 
 DENIED = (Path(__file__).parent / "denied_names.txt").read_text("utf-8").splitlines()
 DATA = Path(policy_data.__file__).parent / "data"
@@ -58,7 +59,7 @@ def modules_above(module: str) -> set[str]:
 # ── the denylist ─────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("text", DENIED)
+@each_row("text", DENIED)
 def test_each_denied_name_is_refused_for_its_own_reason(text: str) -> None:
     """A name stays dangerous for what it does, not only because nobody listed it as trusted."""
     denied = Entry.parse(text)
@@ -89,7 +90,7 @@ def test_every_denial_has_a_reason_that_follows_the_word_it() -> None:
         assert not reason.endswith("."), reason
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "sklearn.utils._testing:os.system",
@@ -226,7 +227,7 @@ BAD_ARGUMENTS = [
 """For each entry of ``pinned.json``, arguments and uses that turn it against the loader."""
 
 
-@pytest.mark.parametrize(("name", "use", "arguments"), GOOD_ARGUMENTS)
+@each_row(("name", "use", "arguments"), GOOD_ARGUMENTS)
 def test_arguments_that_picklers_write_are_trusted(
     name: str, use: str, arguments: tuple[str, ...]
 ) -> None:
@@ -235,7 +236,7 @@ def test_arguments_that_picklers_write_are_trusted(
     assert (judged.level, judged.source) == (Level.TRUSTED, Source.ALLOWLIST), judged.reason
 
 
-@pytest.mark.parametrize(("name", "use", "arguments"), BAD_ARGUMENTS)
+@each_row(("name", "use", "arguments"), BAD_ARGUMENTS)
 def test_arguments_that_turn_a_trusted_name_against_the_loader_are_refused(
     name: str, use: str, arguments: tuple[str, ...] | None
 ) -> None:
@@ -260,7 +261,7 @@ def test_each_pinned_alternative_has_arguments_of_its_own() -> None:
     assert {name for name, _, _ in BAD_ARGUMENTS} == pinned.keys() - unpinned
 
 
-@pytest.mark.parametrize("name", sorted({name for name, _, _ in GOOD_ARGUMENTS}))
+@each_row("name", sorted({name for name, _, _ in GOOD_ARGUMENTS}))
 def test_arguments_that_are_not_on_record_are_not_trusted(name: str) -> None:
     """Too many to tell apart, or recorded by a release that kept none: they are refused."""
     judged = verdict(entry(name, "called", None))

@@ -29,6 +29,7 @@ from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.storage.creation import place_settings
 from sealstore.upkeep.rebuild import rebuild
 from sealstore.upkeep.trust import current_point
+from tests.places import CopiedPlace
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -42,15 +43,18 @@ from tests.sealstore_fixtures import (
 pytestmark = pytest.mark.invariant(2)
 
 
-@pytest.fixture
-def ruins(tmp_path: Path) -> Ruins:
+def fill(place: Path) -> None:
     """Two artifacts, and one that was removed."""
-    made = Ruins(tmp_path)
+    made = Ruins(place)
     made.store([1], "a", "1")
     made.store([4], "gone", "1")
     made.remove("gone", "1")
     made.store([2], "b", "1")
-    return made
+
+
+@pytest.fixture
+def ruins(copied_place: CopiedPlace, tmp_path: Path) -> Ruins:
+    return Ruins(copied_place(fill, tmp_path))
 
 
 def forged(ruins: Ruins, key: Key, **changes: Any) -> bytes:

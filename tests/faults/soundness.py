@@ -67,9 +67,16 @@ def given_out(repository: Repository) -> list[tuple[str, str, int]]:
 # ── all of it ────────────────────────────────────────────────────────────────
 
 
-def require_that_it_works(repository: Repository) -> None:
-    """Nothing is half there, both chains are proven, no revision is given out twice, it goes on."""
-    present = contents(repository)
+def require_that_it_works(
+    repository: Repository, present: set[tuple[str, str, int]] | None = None
+) -> None:
+    """Nothing is half there, both chains are proven, no revision is given out twice, it goes on.
+
+    Args:
+        repository: as it was found.
+        present: its contents, if they were looked at by this very process just now.
+    """
+    present = set(contents(repository) if present is None else present)
     before = given_out(repository)
     assert len(set(before)) == len(before)
     assert present <= set(before)

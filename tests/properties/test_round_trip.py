@@ -21,6 +21,7 @@ from hypothesis.extra import pandas as hpd
 
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
+from tests.matrix import each_row
 from tests.object_graphs import same
 from tests.sealstore_fixtures import fewer_examples, hmac_key
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.invariant(1)
 SHARED: list[Any] = []
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         (1, True),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,7 @@ from sealstore.ledger.entries import HistoryEntry
 from sealstore.repository.facade import Repository
 from sealstore.signed.statement import Import
 from tests.alias_moves import approvals, approver, changed, public_part
+from tests.places import CopiedRepository
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql, snapshot
 
 ADA, BOB, CLEO = approver(1), approver(2), approver(3)
@@ -44,12 +46,24 @@ def keyring() -> Keyring:
     return Keyring.of([hmac_key(), *map(public_part, (ADA, BOB, CLEO))])
 
 
-@pytest.fixture
-def churn(repository: Repository) -> Repository:
-    """A repository with two tags of one name, the second with two revisions."""
+def fill(repository: Repository) -> None:
+    """Two tags of one name, the second with two revisions."""
     repository.store("old", "churn", "2026-10")
     repository.store("bad", "churn", "2026-11")
     repository.store("new", "churn", "2026-11")
+
+
+@pytest.fixture
+def repository(
+    copied_repository: CopiedRepository, tmp_path: Path, keyring: Keyring
+) -> Iterator[Repository]:
+    with copied_repository(fill, keyring, tmp_path / "repository") as copy:
+        yield copy
+
+
+@pytest.fixture
+def churn(repository: Repository) -> Repository:
+    """A repository that is filled so."""
     return repository
 
 

@@ -35,6 +35,7 @@ from sealstore.signed.approval import (
 )
 from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE, seal
 from tests.alias_moves import BEFORE, TARGET, approvals, approver, changed, move, public_part
+from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -99,7 +100,7 @@ def test_a_move_says_all_that_an_approval_is_for() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("old", "new"),
     [
         (b"{", b"{ "),
@@ -246,7 +247,7 @@ def test_a_retired_key_approves_nothing_new_and_keeps_what_it_approved() -> None
 
 
 @pytest.mark.invariant(4)
-@pytest.mark.parametrize("case", OTHER_MOVES)
+@each_row("case", OTHER_MOVES)
 def test_an_approval_of_another_move_is_refused(case: str) -> None:
     """Nothing of what was signed may differ, in any direction."""
     other = approvals(changed(MOVE, **OTHER_MOVES[case]), ADA)

@@ -7,9 +7,10 @@ import pytest
 from sealstore.errors import LedgerTamperedError
 from sealstore.ledger.merkle import Frontier
 from tests.ledger_trees import Chain, entry_bytes
+from tests.matrix import each_row
 
 
-@pytest.mark.parametrize("start", range(20))
+@each_row("start", range(20))
 def test_a_tree_grows_by_many_entries_as_one_by_one(start: int) -> None:
     """Frontier and completed nodes are those of appending each entry by itself."""
     before = Chain.of(start)

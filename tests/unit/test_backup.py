@@ -46,6 +46,7 @@ from sealstore.upkeep.doctor.repository import check_backup
 from sealstore.upkeep.gc import collect
 from sealstore.upkeep.restore import RestoreReport
 from tests.command_line import Site
+from tests.places import CopiedPlace
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, snapshot
 
@@ -75,10 +76,9 @@ class Backed(Ruins):
         return {path.name: path.stat().st_ino for path in (root / "objects").glob("??/*")}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Backed:
+def fill(place: Path) -> None:
     """Two revisions, another artifact with an alias, one that was removed."""
-    made = Backed(tmp_path)
+    made = Backed(place)
     made.store([1], "a", "1")
     made.store([2], "a", "1")
     made.store([3], "b", "1")
@@ -86,7 +86,11 @@ def site(tmp_path: Path) -> Backed:
         repository.set_alias("a", "production", "1", revision=1)
     made.store([4], "gone", "1")
     made.remove("gone", "1")
-    return made
+
+
+@pytest.fixture
+def site(copied_place: CopiedPlace, tmp_path: Path) -> Backed:
+    return Backed(copied_place(fill, tmp_path))
 
 
 def require_all(settings: Any) -> None:

@@ -37,6 +37,7 @@ from sealstore.signed.envelope import (
     statement_digest,
 )
 from sealstore.signed.statement import encode
+from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -110,7 +111,7 @@ def test_pre_authentication_encoding_is_unambiguous() -> None:
     assert pre_authentication_encoding("a 1 b", b"") != pre_authentication_encoding("a", b"b")
 
 
-@pytest.mark.parametrize(
+@each_row(
     "signatures",
     [
         [],
@@ -135,7 +136,7 @@ def test_an_envelope_has_exactly_one_signature(signatures: object) -> None:
         open_statement(forged(signatures=signatures), KEYRING)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         b"",
@@ -187,7 +188,7 @@ def test_any_other_spelling_of_an_envelope_is_refused(data: bytes) -> None:
 PAYLOAD = base64.b64encode(encode(statement())).decode()
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("payload", "reason"),
     [
         (PAYLOAD + "=", "not one DSSE envelope"),
@@ -259,8 +260,8 @@ def test_another_type_is_refused_before_any_key_is_asked() -> None:
 
 
 @pytest.mark.invariant(4)
-@pytest.mark.parametrize("payload_type", sorted(ROLE_OF_PAYLOAD_TYPE))
-@pytest.mark.parametrize("role", list(Role))
+@each_row("payload_type", sorted(ROLE_OF_PAYLOAD_TYPE))
+@each_row("role", list(Role))
 def test_each_payload_type_needs_its_role(payload_type: str, role: Role) -> None:
     """A key opens what it has the role for, and nothing else."""
     # Approvals need a key that only its owner can sign with.
@@ -321,8 +322,8 @@ def test_a_flipped_bit_of_payload_type_key_id_or_signature_is_refused(key: Any) 
             open_statement(forged(payload=genuine, signatures=[entry]), ring)
 
 
-@pytest.mark.parametrize("key", [hmac_key(), ed25519_key()])
-@pytest.mark.parametrize("length", [1, 16, 31, 33, 63, 65, 128, 768])
+@each_row("key", [hmac_key(), ed25519_key()])
+@each_row("length", [1, 16, 31, 33, 63, 65, 128, 768])
 def test_a_signature_of_another_length_is_refused(key: Any, length: int) -> None:
     """Neither a prefix of the signature nor more than it counts."""
     genuine = read_unverified(sealed(key)).signature

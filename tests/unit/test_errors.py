@@ -21,6 +21,7 @@ from sealstore.errors import (
     printable,
 )
 from sealstore.repository import packages, storing
+from tests.matrix import each_row
 
 
 def family(base: type[SealstoreError] = SealstoreError) -> Iterator[type[SealstoreError]]:
@@ -75,7 +76,7 @@ def test_the_codes_that_others_rely_on_do_not_change() -> None:
     assert {error.__name__: error.code for error in FAMILY if error.__name__ in stable} == stable
 
 
-@pytest.mark.parametrize("error", FAMILY)
+@each_row("error", FAMILY)
 def test_an_error_survives_pickling_and_copying(error: type[SealstoreError]) -> None:
     """Errors cross from worker processes with all that they say."""
     raised = error("What failed.", artifact="a:b@1", hint="look at {path}.", path="/x/y")
@@ -101,7 +102,7 @@ def test_errors_are_also_what_python_calls_them() -> None:
     assert not issubclass(CatalogueTamperedError, ValueError | OSError)
 
 
-@pytest.mark.parametrize("error", FAMILY)
+@each_row("error", FAMILY)
 def test_hetida_designer_recognises_every_error(error: type[SealstoreError]) -> None:
     """The mark and the code by which hetida shows errors in its results."""
     raised = error("x")
@@ -109,7 +110,7 @@ def test_hetida_designer_recognises_every_error(error: type[SealstoreError]) -> 
     assert raised.error_code == error.code
 
 
-@pytest.mark.parametrize("error", FAMILY)
+@each_row("error", FAMILY)
 def test_without_a_hint_an_error_shows_its_default(error: type[SealstoreError]) -> None:
     """What to do now is part of the text where there is something to do."""
     raised = error("It failed.", path="/x/y")

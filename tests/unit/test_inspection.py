@@ -38,6 +38,7 @@ from tests.engine import (
     values,
 )
 from tests.joblib_files import joblib_dumped
+from tests.matrix import each_row
 
 PLAIN_STATE = ("built", ("dict",))
 
@@ -440,8 +441,8 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
-@pytest.mark.parametrize(
+@each_row("change", CHANGES)
+@each_row(
     "target",
     [
         name("os", "environ"),

@@ -34,6 +34,7 @@ from tests.engine import (
     wrapper,
 )
 from tests.joblib_files import joblib_dumped
+from tests.matrix import each_row
 
 FOREIGN = ">" if sys.byteorder == "little" else "<"
 NDARRAY = name("numpy", "ndarray")
@@ -76,8 +77,8 @@ def judged(content: bytes) -> Any:
 # ── dtypes ───────────────────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("made", kinds_of_dtypes(), ids=str)
+@each_row("protocol", PROTOCOLS)
+@each_row("made", kinds_of_dtypes(), ids=str)
 def test_every_dtype_of_numpy_is_known_as_numpy_knows_it(
     made: np.dtype[Any], protocol: int
 ) -> None:
@@ -88,7 +89,7 @@ def test_every_dtype_of_numpy_is_known_as_numpy_knows_it(
     assert facts.holds_objects == made.hasobject
 
 
-@pytest.mark.parametrize(
+@each_row(
     "made",
     # Elements without a size joblib cannot write, and no array has a dtype with a shape.
     [made for made in kinds_of_dtypes() if made.itemsize and made.subdtype is None],
@@ -194,7 +195,7 @@ LIES: dict[str, tuple[str, tuple[object, ...]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("lie", LIES)
+@each_row("lie", LIES)
 def test_a_state_that_numpy_would_not_write_is_refused(lie: str) -> None:
     """No dtype is accepted whose state says anything but what its code says."""
     code, state = LIES[lie]
@@ -208,7 +209,7 @@ def test_a_state_of_another_type_is_refused() -> None:
         assert reasons(proto(4) + content) == ["dtype"]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "arguments",
     [
         (),
@@ -338,7 +339,7 @@ def test_the_fields_that_the_lies_are_told_of_are_right() -> None:
     assert reasons(proto(4) + fields(code=name("numpy", "record")) + b".") == []
 
 
-@pytest.mark.parametrize("lie", FIELD_LIES)
+@each_row("lie", FIELD_LIES)
 def test_a_structure_that_contradicts_itself_is_refused(lie: str) -> None:
     """No structure hides objects, lies over them, or says anything else but its fields say."""
     assert reasons(proto(4) + fields(**FIELD_LIES[lie]) + b".") == ["dtype"]
@@ -404,7 +405,7 @@ def lies_of_wrappers() -> Iterator[tuple[str, dict[str, bytes | None]]]:
             yield f"{key} {number}", {key: value}
 
 
-@pytest.mark.parametrize("changes", [pytest.param(it, id=lie) for lie, it in lies_of_wrappers()])
+@each_row("changes", [pytest.param(it, id=lie) for lie, it in lies_of_wrappers()])
 def test_a_wrapper_that_joblib_would_not_write_is_refused(changes: dict[str, Any]) -> None:
     """A wrapper has exactly joblib's attributes, of exactly the types that joblib writes."""
     assert reasons(array_file()) == []

@@ -17,6 +17,7 @@ from sealstore.keys.algorithms import (
     HmacSha256,
     KeyMaterial,
 )
+from tests.matrix import each_row
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 
@@ -129,7 +130,7 @@ def small_order_keys() -> list[bytes]:
     return [(y | sign << 255).to_bytes(32, "little") for y in values for sign in (0, 1)]
 
 
-@pytest.mark.parametrize("material", small_order_keys(), ids=bytes.hex)
+@each_row("material", small_order_keys(), ids=bytes.hex)
 def test_an_ed25519_key_of_small_order_is_refused(material: bytes) -> None:
     """No key is accepted for which everybody can make signatures without a private part."""
     with pytest.raises(KeyringFormatError):

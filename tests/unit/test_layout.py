@@ -45,6 +45,7 @@ from sealstore.storage.creation import (
 )
 from sealstore.storage.layout import REPOSITORY_FILE, read_settings_file
 from sealstore.storage.mirror_writing import mirror_path, write_mirror
+from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -125,7 +126,7 @@ def test_a_statement_is_no_settings() -> None:
         open_settings(relabelled, KEYRING)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "changes",
     [
         {"layout": 2},

@@ -37,6 +37,7 @@ from sealstore.ledger.proofs import consistency_proof
 from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
 from sealstore.signed.envelope import pre_authentication_encoding
 from tests.ledger_trees import LOG_ID, Chain, access_head, head
+from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -136,7 +137,7 @@ def test_the_smallest_note_is_read() -> None:
     assert len(several.signatures) == limits.MAX_NOTE_SIGNATURES
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         pytest.param(b"", id="empty"),
@@ -228,7 +229,7 @@ def replaced(place: int, line: str, checkpoint: Any = CHECKPOINT) -> str:
 ROOT_LINE = checkpoint_text(CHECKPOINT).split("\n")[2]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "",

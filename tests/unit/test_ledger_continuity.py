@@ -16,6 +16,7 @@ from sealstore.ledger.continuity import require_extends, require_extends_access
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.ledger.proofs import consistency_proof
 from tests.ledger_trees import LATER, NOON, Chain, access_head, head
+from tests.matrix import each_row
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID
 
 CHAIN = Chain.of(13)
@@ -34,7 +35,7 @@ def access_at(size: int, **changes: Any) -> Any:
     return access_head(Chain.of(size), **changes)
 
 
-@pytest.mark.parametrize("new", range(14))
+@each_row("new", range(14))
 def test_a_repository_that_went_on_is_accepted(new: int) -> None:
     """Each later state follows each earlier one, whether a head or a checkpoint was remembered."""
     for old in range(new + 1):

@@ -17,6 +17,7 @@ from sealstore.ledger.entries import (
     encode_entry,
 )
 from tests.ledger_trees import ARTIFACT, access_entry, entry_artifact, history_entry
+from tests.matrix import each_row
 
 REFUSED: dict[str, Any] = {"outcome": "refused", "reason": "SIGNATURE_INVALID"}
 FAILED: dict[str, Any] = {"outcome": "failed", "reason": "OBJECT_LOAD", "grant": 8}
@@ -187,14 +188,14 @@ ACCESS_CHANGES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", BOTH_CHANGES + HISTORY_CHANGES)
+@each_row("changes", BOTH_CHANGES + HISTORY_CHANGES)
 def test_no_other_document_is_an_entry_of_the_history(changes: dict[str, Any]) -> None:
     """Unknown, missing or contradicting fields, other types and other texts are refused."""
     with pytest.raises(LedgerFormatError):
         decode_history_entry(spelled(history_entry(), **changes), 2)
 
 
-@pytest.mark.parametrize("changes", BOTH_CHANGES + ACCESS_CHANGES)
+@each_row("changes", BOTH_CHANGES + ACCESS_CHANGES)
 def test_no_other_document_is_an_entry_of_the_access_log(changes: dict[str, Any]) -> None:
     """Unknown, missing or contradicting fields, other types and other texts are refused."""
     with pytest.raises(LedgerFormatError):
@@ -210,7 +211,7 @@ def test_an_entry_of_the_history_needs_each_field(field: str) -> None:
         decode_history_entry(msgspec.json.encode(document), 2)
 
 
-@pytest.mark.parametrize("field", sorted(msgspec.to_builtins(access_entry())))
+@each_row("field", sorted(msgspec.to_builtins(access_entry())))
 def test_an_entry_of_the_access_log_needs_each_field(field: str) -> None:
     """No field has a default that leaving it out could choose."""
     document = msgspec.to_builtins(access_entry())
@@ -219,7 +220,7 @@ def test_an_entry_of_the_access_log_needs_each_field(field: str) -> None:
         decode_access_entry(msgspec.json.encode(document), 9)
 
 
-@pytest.mark.parametrize(
+@each_row(
     "other",
     [
         lambda data: data + b"\n",

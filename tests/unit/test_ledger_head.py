@@ -44,6 +44,7 @@ from sealstore.signed.envelope import (
     seal,
 )
 from tests.ledger_trees import Chain, access_head, head
+from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -155,7 +156,7 @@ HEAD_CHANGES: list[dict[str, Any]] = [
 ACCESS_CHANGES: list[dict[str, Any]] = [{"log": "0" * 31}, {"log": None}, {"epoch": 1}]
 
 
-@pytest.mark.parametrize("changes", COMMON_CHANGES + HEAD_CHANGES)
+@each_row("changes", COMMON_CHANGES + HEAD_CHANGES)
 def test_no_other_document_is_a_head(changes: dict[str, Any]) -> None:
     """Unknown, missing or impossible fields are refused, whoever signed them."""
     data = spelled(head(), **changes)
@@ -165,7 +166,7 @@ def test_no_other_document_is_a_head(changes: dict[str, Any]) -> None:
         open_head(seal(HEAD_PAYLOAD_TYPE, data, KEY), KEYRING, ACTIVE)
 
 
-@pytest.mark.parametrize("changes", COMMON_CHANGES + ACCESS_CHANGES)
+@each_row("changes", COMMON_CHANGES + ACCESS_CHANGES)
 def test_no_other_document_is_an_access_head(changes: dict[str, Any]) -> None:
     """Unknown, missing or impossible fields are refused, whoever signed them."""
     data = spelled(access_head(), **changes)

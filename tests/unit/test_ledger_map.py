@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -30,26 +30,18 @@ from sealstore.ledger.authenticated_map import (
 from sealstore.ledger.map_update import update, verified_records
 from sealstore.names import Name, Tag
 from tests.ledger_trees import EMPTY_HASHES, NaiveMap, naive_answer, record
+from tests.matrix import each_row
 
 VALUES = {map_key(f"model-{number}", "2026-11"): b"value %d" % number for number in range(40)}
 FULL = update(EMPTY_MAP_ROOT, VALUES, {})
 KEY = map_key("model-7", "2026-11")
 ABSENT = map_key("model-7", "2026-12")
+# Found among a million others: its record belongs into the bucket of KEY.
+NEIGHBOUR = b"neighbour 1066341"
 
 
 def hash_of(key: bytes) -> bytes:
     return sha256(key).digest()
-
-
-def neighbours(key: bytes) -> Iterator[bytes]:
-    """Keys whose records belong into the same bucket."""
-    for number in itertools.count():
-        candidate = b"neighbour %d" % number
-        if positions_of(candidate) == positions_of(key):
-            yield candidate
-
-
-NEIGHBOUR = next(neighbours(KEY))
 
 
 # ── keys and positions ───────────────────────────────────────────────────────
@@ -153,6 +145,7 @@ def test_what_was_put_in_is_proven_and_so_is_what_was_not() -> None:
         assert prove(FULL.root_hash, key, path) == value
         assert naive_answer(FULL.root_hash, key, path) == value
     assert prove(FULL.root_hash, ABSENT, FULL.rows) is None
+    assert positions_of(NEIGHBOUR) == positions_of(KEY)
     assert prove(FULL.root_hash, NEIGHBOUR, FULL.rows) is None, "its bucket has another record"
 
 
@@ -225,8 +218,8 @@ def test_a_map_whose_rows_are_all_gone_proves_nothing() -> None:
     assert refuses({})
 
 
-@pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize("other_level", range(4))
+@each_row("level", range(4))
+@each_row("other_level", range(4))
 def test_a_row_from_another_place_is_refused(level: int, other_level: int) -> None:
     """Rows that were exchanged, or copied over each other, are refused."""
     mine, other = positions_of(KEY), positions_of(next(key for key in VALUES if key != KEY))
@@ -273,8 +266,8 @@ def test_an_older_row_put_back_is_refused_or_changes_nothing() -> None:
                     assert not set(restored) & set(positions_of(key))
 
 
-@pytest.mark.parametrize("level", range(4))
-@pytest.mark.parametrize(
+@each_row("level", range(4))
+@each_row(
     "content",
     [
         pytest.param(b"", id="empty"),
@@ -330,7 +323,7 @@ def test_a_sound_bucket_that_is_vouched_for_is_read() -> None:
     assert prove(root_hash, KEY, rows) == largest
 
 
-@pytest.mark.parametrize(
+@each_row(
     "content",
     [
         pytest.param(record(HIGH, b"v") + record(LOW, b"v"), id="descending"),

@@ -14,6 +14,7 @@ from sealstore import limits
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
 from sealstore.ledger.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, verify_entries
 from tests.ledger_trees import Chain, entry_bytes, naive_root
+from tests.matrix import each_row
 
 VECTORS: dict[str, Any] = json.loads(
     (Path(__file__).parents[1] / "vectors" / "rfc6962.json").read_text(encoding="utf-8")
@@ -31,7 +32,7 @@ def test_the_published_roots_come_out() -> None:
     assert node_hash(leaf_hash(b""), leaf_hash(b"\0")) == ROOTS[2]
 
 
-@pytest.mark.parametrize("size", range(70))
+@each_row("size", range(70))
 def test_a_frontier_is_that_of_the_whole_tree(size: int) -> None:
     """Appending one by one, appending all at once, and the definition give the same root."""
     chain = Chain.of(size)
@@ -67,7 +68,7 @@ def test_appending_leaves_the_older_frontier_as_it_was() -> None:
 HASH = b"h" * 32
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("size", "roots"),
     [
         (0, (HASH,)),
@@ -121,8 +122,8 @@ def test_an_inner_node_is_no_entry() -> None:
 # ── verifying all entries ────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize("size", [0, 1, 2, 3, 8, 13])
-@pytest.mark.parametrize("verified_before", [0, 1, 2, 8])
+@each_row("size", [0, 1, 2, 3, 8, 13])
+@each_row("verified_before", [0, 1, 2, 8])
 def test_the_right_entries_verify(size: int, verified_before: int) -> None:
     """From the start, or from a head that was verified before."""
     chain = Chain.of(size)
@@ -152,9 +153,7 @@ def changed(entries: list[bytes]) -> Iterator[tuple[str, list[bytes]]]:
 CHAIN = Chain.of(7)
 
 
-@pytest.mark.parametrize(
-    "entries", [pytest.param(entries, id=name) for name, entries in changed(CHAIN.entries)]
-)
+@each_row("entries", [pytest.param(entries, id=name) for name, entries in changed(CHAIN.entries)])
 def test_changed_entries_are_refused(entries: list[bytes]) -> None:
     """No single edit, deletion, insertion, repetition or swap passes, wherever it is."""
     with pytest.raises(LedgerTamperedError):
@@ -195,7 +194,7 @@ def test_a_ledger_shorter_than_what_was_verified_is_refused() -> None:
         verify_entries([], 6, CHAIN.roots[6], start=CHAIN.frontier)
 
 
-@pytest.mark.parametrize("start", range(20))
+@each_row("start", range(20))
 def test_a_tree_grows_by_many_entries_as_one_by_one(start: int) -> None:
     """Frontier and completed nodes are those of appending each entry by itself."""
     before = Chain.of(start)

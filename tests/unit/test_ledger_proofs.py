@@ -20,6 +20,7 @@ from sealstore.ledger.proofs import (
     verify_inclusion,
 )
 from tests.ledger_trees import Chain, naive_consistency, naive_inclusion, naive_root
+from tests.matrix import each_row
 from tests.unit.test_ledger_merkle import LEAVES, VECTORS
 
 PUBLISHED = Chain(LEAVES)
@@ -44,7 +45,7 @@ def test_the_published_consistency_proofs_come_out(vector: dict[str, Any]) -> No
     verify_consistency(old, PUBLISHED.roots[old], new, PUBLISHED.roots[new], proof)
 
 
-@pytest.mark.parametrize("size", range(1, CHAIN.size + 1))
+@each_row("size", range(1, CHAIN.size + 1))
 def test_every_entry_of_every_tree_is_proven(size: int) -> None:
     """The proof for each place is the RFC's, and verifies."""
     entries = CHAIN.entries[:size]
@@ -54,7 +55,7 @@ def test_every_entry_of_every_tree_is_proven(size: int) -> None:
         verify_inclusion(leaf_hash(entries[index]), index, size, CHAIN.roots[size], proof)
 
 
-@pytest.mark.parametrize("new", range(CHAIN.size + 1))
+@each_row("new", range(CHAIN.size + 1))
 def test_every_tree_extends_every_smaller_one(new: int) -> None:
     """The proof for each pair of sizes is the RFC's, and verifies."""
     for old in range(new + 1):
@@ -299,7 +300,7 @@ def test_a_missing_node_is_named(stored: Any) -> None:
             prove()
 
 
-@pytest.mark.parametrize("size", range(CHAIN.size + 1))
+@each_row("size", range(CHAIN.size + 1))
 def test_the_frontier_of_an_older_tree_comes_from_the_nodes(size: int) -> None:
     """Whoever holds an older root can verify from there on."""
     found = frontier_at(CHAIN.nodes, size, CHAIN.roots[size])
@@ -339,7 +340,7 @@ def test_the_first_changed_entry_is_found(size: int) -> None:
             assert found == range(first, first + 1)
 
 
-@pytest.mark.parametrize("place", range(13))
+@each_row("place", range(13))
 def test_a_deleted_or_inserted_entry_is_found(place: int) -> None:
     """From there on, every entry is at another place."""
     root = Chain.of(13).root
@@ -351,7 +352,7 @@ def test_a_deleted_or_inserted_entry_is_found(place: int) -> None:
     assert find_alteration(13, root, inserted.nodes, inserted.between) == range(place, place + 1)
 
 
-@pytest.mark.parametrize("place", range(13))
+@each_row("place", range(13))
 def test_changed_nodes_only_widen_what_is_found(place: int) -> None:
     """An attacker who edits nodes as well hides the place, but not that there is one."""
     root = Chain.of(13).root

@@ -24,6 +24,7 @@ from sealstore.ledger.map_values import (
     encode_value,
 )
 from sealstore.names import Tag
+from tests.matrix import each_row
 
 STATEMENT = "57" * 32
 TAG = Tag("2026-11")
@@ -84,7 +85,7 @@ def test_values_say_what_they_are() -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     "make",
     [
         lambda: TagValue(revision=4, highest=3, statement=STATEMENT),
@@ -117,7 +118,7 @@ TAG_VALUE, LATEST_VALUE, ALIAS_VALUE = (SEGMENT_VALUES[place][1] for place in (0
 REVISION_VALUE = REVISION_VALUES[0]
 
 
-@pytest.mark.parametrize(
+@each_row(
     "data",
     [
         spelled(TAG_VALUE, revision=4),

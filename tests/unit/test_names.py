@@ -13,9 +13,10 @@ import pytest
 from sealstore import limits
 from sealstore.errors import InvalidNameError, ReservedTagError
 from sealstore.names import ArtifactRef, Name, Tag, parse_request, request
+from tests.matrix import each_row
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         "churn",
@@ -38,7 +39,7 @@ def test_an_ordinary_name_is_accepted_unchanged(text: str) -> None:
     assert Tag(text) == text
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("text", "rule"),
     [
         (None, "it is not a string"),
@@ -82,7 +83,7 @@ def test_an_ordinary_name_is_accepted_unchanged(text: str) -> None:
         ("\u212bngström", "not in Unicode normal form C"),
     ],
 )
-@pytest.mark.parametrize("kind", [Name, Tag])
+@each_row("kind", [Name, Tag])
 def test_what_may_not_be_a_path_segment_is_refused_and_the_rule_is_named(
     kind: type[Name] | type[Tag], text: object, rule: str
 ) -> None:
@@ -198,7 +199,7 @@ def test_an_artifact_is_named_in_one_word(text: str, expected: ArtifactRef) -> N
     assert parse_request(text) == expected
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         *(

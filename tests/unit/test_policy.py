@@ -13,6 +13,7 @@ from sealstore.formats.pickling.policy import Mode, Policy, may_lead_elsewhere
 from sealstore.formats.pickling.policy_data import policy_data
 from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict
 from sealstore.signed.statement import Import, ImportUse
+from tests.matrix import each_row
 
 ESTIMATOR = "sklearn.linear_model._logistic:LogisticRegression"
 MINE = "mine.models:Churn"
@@ -119,7 +120,7 @@ def test_the_worst_use_decides() -> None:
 # ── how names are spelled ────────────────────────────────────────────────────
 
 
-@pytest.mark.parametrize(
+@each_row(
     "name",
     [
         "mine",

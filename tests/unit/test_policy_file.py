@@ -8,6 +8,7 @@ from sealstore import errors, limits
 from sealstore.formats.pickling.policy import Mode, decode_policy, policy_of, settings_of
 from sealstore.formats.pickling.verdicts import USES, Entry
 from sealstore.signed.settings import PolicySettings
+from tests.matrix import each_row
 
 
 def test_a_policy_file_says_mode_allow_and_deny() -> None:
@@ -41,7 +42,7 @@ def test_settings_are_what_they_were_read_from() -> None:
     assert settings_of(policy_of(settings)) == settings
 
 
-@pytest.mark.parametrize(
+@each_row(
     "text",
     [
         'mode = "off"',

@@ -23,6 +23,7 @@ from sealstore.errors import PayloadFormatError, UnsupportedPayloadError
 from sealstore.formats.pickling.reader import load_object
 from tests.engine import PROTOCOLS, frame, loaded, proto, resolve, values, wrapper
 from tests.joblib_files import METHODS, fingerprint, joblib_dumped, stock_loaded, stock_mapped
+from tests.matrix import each_row
 
 LARGE = limits.ARRAY_VIEW_BYTES
 FOREIGN = ">" if sys.byteorder == "little" else "<"
@@ -108,24 +109,24 @@ OBJECTS = objects()
 pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("key", OBJECTS)
+@each_row("protocol", PROTOCOLS)
+@each_row("key", OBJECTS)
 def test_what_joblib_writes_comes_back_as_joblib_would_load_it(key: str, protocol: int) -> None:
     """For every protocol and kind of object, types, values, orders and sharing are joblib's."""
     content = joblib_dumped(OBJECTS[key], protocol=protocol)
     assert fingerprint(loaded(content)) == fingerprint(stock_loaded(content))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("key", OBJECTS)
+@each_row("protocol", PROTOCOLS)
+@each_row("key", OBJECTS)
 def test_what_plain_pickle_writes_comes_back(key: str, protocol: int) -> None:
     """A file that plain pickle wrote loads as stock joblib would load it."""
     content = pickle.dumps(OBJECTS[key], protocol)
     assert fingerprint(loaded(content)) == fingerprint(stock_loaded(content))
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("level", [1, 9])
+@each_row("method", METHODS)
+@each_row("level", [1, 9])
 def test_every_compression_of_joblib_is_read(method: str, level: int) -> None:
     """A compressed file loads as stock joblib would load it."""
     content = joblib_dumped(OBJECTS, compress=(method, level))
@@ -153,13 +154,13 @@ def legacy(pattern: str) -> Iterator[Path]:
     return iter(found)
 
 
-@pytest.mark.parametrize("path", [*legacy("joblib_0.1*py3*")], ids=lambda path: path.name)
+@each_row("path", [*legacy("joblib_0.1*py3*")], ids=lambda path: path.name)
 def test_files_of_joblib_since_0_10_load(path: Path) -> None:
     """Files that joblib wrote in 2016 load as the joblib of today would load them."""
     assert fingerprint(loaded(path.read_bytes())) == fingerprint(joblib.load(path))
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("path", "form"),
     [
         *((path, "Python 2") for path in legacy("joblib_0.1*py27*")),
@@ -191,8 +192,8 @@ def test_large_arrays_are_views_of_the_memory_and_small_ones_are_not() -> None:
         memory.append(0)  # nobody takes the memory away from under the view
 
 
-@pytest.mark.parametrize("mode", [None, "r", "c"])
-@pytest.mark.parametrize("shift", range(8))
+@each_row("mode", [None, "r", "c"])
+@each_row("shift", range(8))
 def test_an_array_that_lies_askew_is_copied(shift: int, mode: Any) -> None:
     """Where joblib before 1.2 wrote an array without padding, it comes back well aligned."""
     elements = np.arange(LARGE / 8)
@@ -313,8 +314,8 @@ def test_a_compressed_file_that_ends_early_is_refused(method: str) -> None:
             loaded(content[:end])
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
-@pytest.mark.parametrize("obj", [[1, 2], np.arange(3), "x" * 70_000], ids=["list", "array", "text"])
+@each_row("protocol", PROTOCOLS)
+@each_row("obj", [[1, 2], np.arange(3), "x" * 70_000], ids=["list", "array", "text"])
 def test_bytes_behind_the_end_are_refused(obj: object, protocol: int) -> None:
     """A file goes on for no byte behind its STOP opcode."""
     content = joblib_dumped(obj, protocol=protocol)

@@ -26,6 +26,7 @@ from sealstore.formats.pickling import compression
 from sealstore.formats.pickling.compression import compression_of, decompress
 from tests.engine import inspected, loaded, reasons
 from tests.joblib_files import METHODS, joblib_dumped
+from tests.matrix import each_row
 
 PLAIN = pickle.dumps(list(range(100)), 4)
 
@@ -37,8 +38,8 @@ def compressed(method: str, content: bytes) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("size", [0, 1, 2**18, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20])
+@each_row("method", METHODS)
+@each_row("size", [0, 1, 2**18, 2**20 - 1, 2**20, 2**20 + 1, 5 * 2**20])
 def test_decompression_is_exact_at_every_boundary(method: str, size: int) -> None:
     """What was compressed comes back whole, also where pieces of it are just full."""
     content = bytes(range(256)) * (size // 256) + bytes(size % 256)
@@ -55,8 +56,8 @@ def test_a_compression_is_recognised_as_joblib_does(method: str) -> None:
     assert inspected(joblib_dumped([1], compress=(method, 1))).compression == method
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("more", [b"\x00", b"more", None], ids=["zero", "more", "twice"])
+@each_row("method", METHODS)
+@each_row("more", [b"\x00", b"more", None], ids=["zero", "more", "twice"])
 def test_bytes_behind_the_compressed_data_are_refused(method: str, more: bytes | None) -> None:
     """Bytes that joblib would read on into, for further streams or for ever, are refused."""
     content = compressed(method, PLAIN)

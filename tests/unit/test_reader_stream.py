@@ -10,13 +10,14 @@ import pytest
 from sealstore.errors import PayloadFormatError
 from sealstore.formats.pickling.stream import ArrayStream, PlainStream, holds
 from tests.engine import frame, loaded, proto, text, values
+from tests.matrix import each_row
 
 ENDS = [b".", b"b"]
 """Last bytes of a frame that might be the opcodes STOP and BUILD."""
 
 
-@pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize(
+@each_row("end", ENDS)
+@each_row(
     ("opcodes", "expected"),
     [
         (lambda end: b"K" + end, ord),

@@ -39,22 +39,26 @@ from sealstore.upkeep.trust import accept_trust, current_point
 from tests.alias_moves import approvals, approver
 from tests.bundle_sites import FIRST, BundleSite
 from tests.command_line import Site
+from tests.places import CopiedPlace
 from tests.ruins import Ruins
 from tests.sealstore_fixtures import ed25519_key, hmac_key, roles, run_sql, snapshot
 
 pytestmark = pytest.mark.invariant(3)
 
 
-@pytest.fixture
-def ruins(tmp_path: Path) -> Ruins:
+def fill(place: Path) -> None:
     """Two revisions, another artifact, one that was removed; the catalogue is there still."""
-    made = Ruins(tmp_path)
+    made = Ruins(place)
     made.store([1], "a", "1")
     made.store([2], "a", "1")
     made.store([3], "b", "1")
     made.store([4], "gone", "1")
     made.remove("gone", "1")
-    return made
+
+
+@pytest.fixture
+def ruins(copied_place: CopiedPlace, tmp_path: Path) -> Ruins:
+    return Ruins(copied_place(fill, tmp_path))
 
 
 def require_all(ruins: Ruins) -> None:

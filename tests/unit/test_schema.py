@@ -31,6 +31,7 @@ from sealstore.storage.catalogue.schema_postgresql import (
 )
 from sealstore.storage.catalogue.tables import access, alembic_version, metadata
 from tests.catalogue_sql import by_sqlalchemy, run_in
+from tests.matrix import each_row
 
 FILE = "catalogue.sqlite3"
 TRIGGER = "CREATE TRIGGER planted AFTER INSERT ON artifact BEGIN DELETE FROM artifact; END"
@@ -131,7 +132,7 @@ def test_one_table_in_several_spellings(spelling: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("one", "other"),
     [
         ("a BIGINT PRIMARY KEY", 'a BIGINT "PRIMARY" "KEY"'),

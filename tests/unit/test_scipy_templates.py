@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from scipy import stats
 
 from sealstore.formats.pickling.instance_states import is_scipys_template
+from tests.matrix import each_row
 
 DISTRIBUTIONS = {
     name: distribution
@@ -15,7 +15,7 @@ DISTRIBUTIONS = {
 TEMPLATE = stats.beta._parse_arg_template
 
 
-@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@each_row("name", DISTRIBUTIONS)
 def test_the_template_of_each_distribution_is_scipys(name: str) -> None:
     """Whatever shapes a distribution has, its text is what scipy makes of them."""
     assert is_scipys_template(DISTRIBUTIONS[name]._parse_arg_template)
@@ -36,7 +36,7 @@ class Text(str):
     """A text of a class that could compare as it likes."""
 
 
-@pytest.mark.parametrize(
+@each_row(
     "template",
     [
         "",

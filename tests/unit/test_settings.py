@@ -11,6 +11,7 @@ from sealstore.keys.sources import default_keyring_path
 from sealstore.repository.settings import Settings, Variable, unknown_variables
 from sealstore.storage.blobs.payload_hash import DigestName
 from sealstore.trust.store import FirstUse, default_trust_folder
+from tests.matrix import each_row
 from tests.sealstore_fixtures import REPOSITORY_ID
 
 
@@ -131,7 +132,7 @@ def test_a_greatest_age_is_a_duration(text: str, seconds: int) -> None:
 
 
 @pytest.mark.invariant(4)
-@pytest.mark.parametrize(
+@each_row(
     ("variable", "value"),
     [
         ("MODEL_REPO_JOURNAL", "off"),

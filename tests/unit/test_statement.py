@@ -25,6 +25,7 @@ from sealstore.signed.statement import (
     decode,
     encode,
 )
+from tests.matrix import each_row
 from tests.sealstore_fixtures import DIGESTS, predicate, statement
 
 FULL = statement(
@@ -93,7 +94,7 @@ def test_a_statement_is_an_in_toto_statement() -> None:
     ]
 
 
-@pytest.mark.parametrize(("path", "field"), FIELDS)
+@each_row(("path", "field"), FIELDS)
 def test_a_statement_without_one_of_its_fields_is_refused(
     path: tuple[Any, ...], field: str
 ) -> None:
@@ -113,8 +114,8 @@ def test_a_statement_with_an_unknown_field_is_refused(path: tuple[Any, ...]) -> 
         decode(spelled(document))
 
 
-@pytest.mark.parametrize(("path", "field"), FIELDS)
-@pytest.mark.parametrize("value", [None, True, 0, -1, 1.5, "", "x", [], {}, [[]]])
+@each_row(("path", "field"), FIELDS)
+@each_row("value", [None, True, 0, -1, 1.5, "", "x", [], {}, [[]]])
 def test_a_field_of_another_type_or_out_of_bounds_is_refused(
     path: tuple[Any, ...], field: str, value: object
 ) -> None:
@@ -137,7 +138,7 @@ def test_a_field_of_another_type_or_out_of_bounds_is_refused(
     }, (field, value)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("changes", "reason"),
     [
         ({"repository": "00112233445566778899AABBCCDDEEFF"}, "does not decode"),
@@ -226,7 +227,7 @@ def test_another_version_is_refused(field: str) -> None:
 DATA = encode(FULL)
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("other_spelling", "reason"),
     [
         (b" " + DATA, "canonical"),
@@ -370,7 +371,7 @@ class Colour(StrEnum):
     RED = "red"
 
 
-@pytest.mark.parametrize(
+@each_row(
     "metadata",
     [
         {"a": (1, 2)},

@@ -28,6 +28,7 @@ from sealstore.trust.record import (
     encode_record,
 )
 from tests.ledger_trees import LATER, LOG_ID, NOON
+from tests.matrix import each_row
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID
 from tests.trust_points import (
     CHAIN,
@@ -147,7 +148,7 @@ MALFORMED: dict[str, bytes] = {
 
 
 @pytest.mark.invariant(4)
-@pytest.mark.parametrize("data", MALFORMED.values(), ids=MALFORMED)
+@each_row("data", MALFORMED.values(), ids=MALFORMED)
 def test_a_document_that_is_not_exactly_one_is_refused(data: bytes) -> None:
     """With the way out, and without repeating what it says."""
     with pytest.raises(TrustStateFormatError, match="trust state") as refusal:

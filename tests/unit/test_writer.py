@@ -24,6 +24,7 @@ from tests.joblib_files import (
     reference_dumped,
     stock_loaded,
 )
+from tests.matrix import each_row
 
 WRAPPED: Any = ">f8"
 """A dtype whose arrays are not written inside the stream, however small they are."""
@@ -52,8 +53,8 @@ def around(thing: object) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kind", [bytes, bytearray])
+@each_row("size", SIZES)
+@each_row("kind", [bytes, bytearray])
 def test_a_users_own_buffer_survives_wherever_it_stands(
     kind: Callable[[bytes], bytes | bytearray], size: int
 ) -> None:
@@ -124,10 +125,8 @@ def test_a_buffer_with_gaps_is_refused_as_pickle_refuses_it() -> None:
         dump_object([np.arange(3), buffer], OnlyOnce())
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    "make", [bytes, bytearray, lambda size: "é" * size, lambda size: b"\x94ubQ" * size]
-)
+@each_row("size", SIZES)
+@each_row("make", [bytes, bytearray, lambda size: "é" * size, lambda size: b"\x94ubQ" * size])
 def test_long_strings_and_bytes_stand_beside_arrays(
     make: Callable[[int], object], size: int
 ) -> None:

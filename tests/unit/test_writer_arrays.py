@@ -25,6 +25,7 @@ from tests.joblib_files import (
     stock_loaded,
     stock_mapped,
 )
+from tests.matrix import each_row
 
 Array = np.ndarray[Any, Any]
 
@@ -79,8 +80,8 @@ def filled(dtype: Any, shape: tuple[int, ...]) -> Array:
     return array
 
 
-@pytest.mark.parametrize("shape", [(4, 6), (200, 330)], ids=["small", "large"])
-@pytest.mark.parametrize("layout", LAYOUTS)
+@each_row("shape", [(4, 6), (200, 330)], ids=["small", "large"])
+@each_row("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_an_array_of_any_dtype_and_layout_loads_as_from_a_file_by_joblib(
     dtype: str, layout: str, shape: tuple[int, ...], tmp_path: Path

@@ -13,6 +13,7 @@ from sealstore.errors import MissingExtraError, UsageError
 from sealstore.formats.pickling.writer import dump_object
 from sealstore.formats.pickling.writer_compression import Compression
 from tests.joblib_files import METHODS, MemorySink, c_dumped, joblib_dumped, stock_loaded
+from tests.matrix import each_row
 
 NONE = [0, False, *((method, 0) for method in METHODS), ("zlib", False)]
 SOME = [
@@ -36,7 +37,7 @@ def test_no_compression_is_none_as_in_joblib(compress: Any) -> None:
     assert prefix(joblib_dumped({"a": 1}, compress)) == b"\x80\x04"
 
 
-@pytest.mark.parametrize("compress", SOME, ids=repr)
+@each_row("compress", SOME, ids=repr)
 def test_each_compression_is_one_that_stock_joblib_recognises_and_reads(compress: Any) -> None:
     """The same container as joblib's, about the same size, and an equal object."""
     arrays = [np.arange(9_000.0), np.arange(9_000).astype("M8[s]")]
@@ -50,7 +51,7 @@ def test_each_compression_is_one_that_stock_joblib_recognises_and_reads(compress
     assert all(map(np.array_equal, loaded[1:], arrays))
 
 
-@pytest.mark.parametrize(
+@each_row(
     "compress",
     [
         -1,
