@@ -167,10 +167,7 @@ class LedgerProof:
 
 
 def prove_ledger(
-    rows: Reading,
-    state: RepositoryState,
-    *,
-    progress: Progress = no_progress,
+    rows: Reading, state: RepositoryState, *, progress: Progress = no_progress
 ) -> LedgerProof:
     """Prove every entry of the history, and every record of the map, against a verified head.
 

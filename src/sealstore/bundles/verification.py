@@ -49,12 +49,7 @@ from sealstore.ledger.proofs import verify_inclusion
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.signed.verified import Verified, make_verified
-from sealstore.verification import (
-    prove_answer,
-    question_key,
-    verify_head,
-    verify_statement,
-)
+from sealstore.verification import prove_answer, question_key, verify_head, verify_statement
 
 
 class Continuity(StrEnum):
@@ -172,11 +167,7 @@ def open_evidence(
 
 
 def _continuity(
-    seen: HistoryCheckpoint | None,
-    head: Head,
-    since: SinceEvidence | None,
-    *,
-    accept_head: bool,
+    seen: HistoryCheckpoint | None, head: Head, since: SinceEvidence | None, *, accept_head: bool
 ) -> Continuity:
     if seen is None:
         return Continuity.FIRST
