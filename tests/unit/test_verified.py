@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sealstore.bundles.verification import VerifiedArtifact, VerifiedBundle
-from sealstore.ledger import VerifiedCheckpoint, VerifiedHead
+from sealstore.ledger.checkpoint import VerifiedCheckpoint
+from sealstore.ledger.head import VerifiedHead
 from sealstore.signed.approval import VerifiedApproval
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.settings import VerifiedSettings

@@ -91,7 +91,7 @@ class AuditedChain:
         """The entry in a row, proven to be in the chain that the head sums up.
 
         Raises:
-            LedgerTamperedError: it is another one, or its row does not say what it says.
+            LedgerTamperedError: it is a different one, or its row does not say what it says.
             LedgerFormatError: it does not decode strictly.
         """
         require_included(row, nodes, self.head)

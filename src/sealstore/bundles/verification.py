@@ -130,7 +130,7 @@ def open_evidence(
 
     Args:
         evidence: of the bundle; unauthenticated.
-        keyring: the keys. Those in the bundle are none of them.
+        keyring: the keys. Those in the bundle are not among them.
         seen: tells the newest head of the bundle's repository that was seen here before.
         accept_head: whether an older head than that, or one of a repository rebuilt since, will do.
 

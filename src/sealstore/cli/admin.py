@@ -371,11 +371,11 @@ def _resign_one(
 # ── heartbeat ────────────────────────────────────────────────────────────────
 
 
-@click.command(short_help="Sign the heads anew, so that clients see that nothing was frozen.")
+@click.command(short_help="Sign the heads again, so that clients see that nothing was frozen.")
 @options.actor
 @options.with_json
 def heartbeat(invocation: Invocation, actor: str | None, as_json: bool) -> int:
-    """Sign the heads anew, with today's time and keys; nothing else changes.
+    """Sign the heads again, with today's time and keys; nothing else changes.
 
     For clients that refuse an old head (MODEL_REPO_MAX_AGE): run it more often than that. After
     keys were changed by hand, it gives both heads an active key's signature.

@@ -162,7 +162,7 @@ def show(invocation: Invocation, name: str, tag: str, revision: int | None, as_j
 
     with invocation.open() as repository:
         artifact = repository.get(name, tag, revision=revision)
-        # Of this very artifact: the tag may mean another one by now.
+        # Of this very artifact: the tag may mean a different one by now.
         kept = repository.origin(artifact.name, artifact.tag, revision=artifact.revision)
     if as_json:
         origin = None if kept is None else msgspec.to_builtins(kept.origin)

@@ -247,7 +247,7 @@ def inspect(
         artifact = repository.get(name or "", tag, revision=revision)
         if resign:
             stored = inspect_again(repository, artifact, actor)
-            output.note(f"stored {stored.ref}, inspected anew")
+            output.note(f"stored {stored.ref}, inspected again")
             artifact = stored
         return _show_inspection(inspect_target(artifact, repository=repository), as_json=as_json)
 

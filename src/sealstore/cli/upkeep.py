@@ -162,7 +162,7 @@ def _age_text(candidate: Candidate) -> str:
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(short_help="Make a lost catalogue anew from what is signed.")
+@click.command(short_help="Make a lost catalogue again from what is signed.")
 @click.option("--write", "do_write", is_flag=True, help="Do it. [default: only show what would be]")
 @click.option("--history", "export", type=_FILE, help="The newest file of 'audit export'.")
 @click.option("--checkpoint", type=_FILE, help="The newest file of 'audit checkpoint'.")
@@ -307,7 +307,7 @@ def backup(
 @click.option(
     "--accept-retired",
     is_flag=True,
-    help="Take one whose head a key signed that is retired by now, and sign that anew.",
+    help="Take one whose head a key signed that is retired by now, and sign that again.",
 )
 @click.option("--list", "listing", is_flag=True, help="Only show which snapshots there are.")
 @options.with_json
