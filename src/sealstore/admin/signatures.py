@@ -158,7 +158,7 @@ def resign_all(
     else:
         if keyring.get(key_id).state is State.REVOKED:
             raise RevokedKeyError(
-                f"Key {key_id} is revoked, and what it signed is refused: there is nothing to sign again."
+                f"Key {key_id} is revoked: what it signed is refused, and cannot be signed again."
             )
         old = [key_id] if key_id != signer.key_id else []
     report = ResignReport(signer.key_id)
