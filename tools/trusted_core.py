@@ -52,6 +52,7 @@ READING: Final = (
         " get bytes and return a verified thing; none but the last three asks for anything.",
         {
             "names.py": "what a name, a tag and a reference may be",
+            "signed/verified.py": "values that only the function that verifies them can make",
             "signed/envelope.py": "one signature over exact bytes; the only maker of a verified"
             " statement",
             "signed/statement.py": "what is signed about an artifact, decoded in one spelling only",

@@ -235,7 +235,7 @@ def test_a_history_that_says_other_things_than_the_map_is_found(audited: Audited
     [
         (2, {}, "churn:2026-11@1 was stored as another revision than its tag's next, 5."),
         (8, {}, "churn:2026-12@1 was removed, and had not been there."),
-        (9, {"name": "churn"}, "An alias was moved, and what the entry says of it is none."),
+        (9, {"name": "churn"}, "An alias was moved, and what the entry says of it is invalid."),
         (9, {"name": "churn", "alias": "x", "tag": "1"}, "An alias was moved, and what the entry"),
     ],
 )

@@ -136,7 +136,7 @@ def inspection_to_json(inspection: Inspection) -> dict[str, Any]:
 
 
 def inspect_again(repository: Repository, artifact: Artifact, actor: str | None = None) -> Artifact:
-    """Inspect a stored payload anew, and store it as the tag's next revision with what was found.
+    """Inspect a stored payload again, and store it as the tag's next revision with what was found.
 
     For an artifact whose statement lists less than today's policy asks for. Payload and metadata
     stay what they are; the statement of the older revision does too.

@@ -111,7 +111,7 @@ def sign_approval(
     Raises:
         RepositoryMismatchError: the move is one of another repository than ``MODEL_REPO_ID``.
         NoSigningKeyError: no active key may approve for this repository.
-        UnknownKeyError, KeyRoleError: the key that was named is none, or may not approve.
+        UnknownKeyError, KeyRoleError: no such key is there, or it may not approve.
     """
     if settings.repository_id not in (None, move.repository):
         raise RepositoryMismatchError(
@@ -175,7 +175,7 @@ def protect_alias(
         actor: who the caller says it is.
 
     Raises:
-        InvalidNameError: the alias is none.
+        InvalidNameError: the alias is invalid.
         AliasInTheWayError: artifacts are stored under it as a tag.
         NoSigningKeyError: no active keys have the roles admin and store here.
     """

@@ -102,7 +102,7 @@ def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
     """Let other keys sign head and settings of the configured repository, if there is one.
 
     Returns:
-        Whether ``repository.json`` was signed by the key, and is now by another one.
+        Whether ``repository.json`` was signed by the key, and is now by a different key.
 
     Raises:
         SealstoreError: there is a repository, and it cannot be opened, or signed by other keys.

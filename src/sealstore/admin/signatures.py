@@ -66,7 +66,7 @@ def resign_settings(
 
     Raises:
         RevokedKeyError: the signer is revoked, and ``accept`` was not given.
-        RepositoryMismatchError: the id is another one than ``accept`` or ``MODEL_REPO_ID``.
+        RepositoryMismatchError: the id is different from ``accept`` or ``MODEL_REPO_ID``.
         VerificationError: the present signature is refused; ``accept`` does not change that.
         NoSigningKeyError: no active admin key is for this repository.
         RepositoryNotFoundError, RepositoryLayoutError, StorageError: the file cannot be used.
@@ -108,7 +108,7 @@ def _as_if_active(keyring: Keyring, key_id: str) -> Keyring:
 
 @dataclass(slots=True)
 class ResignReport:
-    """What signing anew did.
+    """What signing again did.
 
     Attributes:
         key_id: the key that signed.
@@ -158,7 +158,7 @@ def resign_all(
     else:
         if keyring.get(key_id).state is State.REVOKED:
             raise RevokedKeyError(
-                f"Key {key_id} is revoked, and what it signed is refused: nothing to sign anew."
+                f"Key {key_id} is revoked: what it signed is refused, and cannot be signed again."
             )
         old = [key_id] if key_id != signer.key_id else []
     report = ResignReport(signer.key_id)

@@ -21,12 +21,11 @@ from sealstore.ledger.entries import (
     decode_history_entry,
 )
 from sealstore.ledger.head import AccessHead, Head
-from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.ledger.proofs import Nodes, consistency_proof, inclusion_proof, verify_inclusion
+from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.facade import Repository
-from sealstore.repository.history_entries import searched_columns
+from sealstore.repository.history_entries import require_included, searched_columns
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue import ChainReader, EntryRow, MapRows
@@ -92,16 +91,10 @@ class AuditedChain:
         """The entry in a row, proven to be in the chain that the head sums up.
 
         Raises:
-            LedgerTamperedError: it is another one, or its row does not say what it says.
+            LedgerTamperedError: it is a different one, or its row does not say what it says.
             LedgerFormatError: it does not decode strictly.
         """
-        index, size = row.sequence - 1, self.head.size
-        if not 0 <= index < size:
-            raise LedgerTamperedError(
-                f"The {self.name} chain has no entry {row.sequence}: its signed head says {size}."
-            )
-        proof = inclusion_proof(nodes, index, size)
-        verify_inclusion(leaf_hash(row.entry), index, size, self.root, proof)
+        require_included(row, nodes, self.head)
         entry = decode_entry(self.name, row.entry, row.sequence)
         differences = row_differences(entry_values(row), entry)
         if differences:

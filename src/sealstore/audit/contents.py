@@ -103,7 +103,7 @@ class Contents:
             self.stored[entry.sequence] = artifact
             self._sequences[_key(artifact)] = entry.sequence
             with suppress(LedgerFormatError):
-                # One that is none is told where it is asked for: by 'sealstore show'.
+                # An invalid one is told where it is asked for: by 'sealstore show'.
                 origin = origin_of(entry)
                 if origin is not None:
                     self.origins[entry.sequence] = origin
@@ -167,10 +167,7 @@ class LedgerProof:
 
 
 def prove_ledger(
-    rows: Reading,
-    state: RepositoryState,
-    *,
-    progress: Progress = no_progress,
+    rows: Reading, state: RepositoryState, *, progress: Progress = no_progress
 ) -> LedgerProof:
     """Prove every entry of the history, and every record of the map, against a verified head.
 
@@ -223,7 +220,7 @@ def stored_since(tree: Frontier, head: Head, history: ChainReader) -> tuple[Fron
 
     Raises:
         LedgerTamperedError: the head does not follow the entries that were proven, or entries are
-            missing, or other ones.
+            missing, or different.
         LedgerFormatError: an entry does not decode strictly.
     """
     stored: set[str] = set()

@@ -149,7 +149,7 @@ def require_expected(settings: Settings, repository: str) -> None:
     """Return if a document is of the repository that ``MODEL_REPO_ID`` asks for, if it does.
 
     Raises:
-        RepositoryMismatchError: it is of another one.
+        RepositoryMismatchError: it is of a different one.
     """
     if settings.repository_id not in (None, repository):
         raise RepositoryMismatchError(

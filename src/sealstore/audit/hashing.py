@@ -153,7 +153,7 @@ class HashingPass:
             return
         for index, digest in enumerate(run.digests, run.first):
             if stored.get(index) != digest:
-                what = "is missing" if stored.get(index) is None else "is another one"
+                what = "is missing" if stored.get(index) is None else "is different"
                 self._differences.add(run.level, index, what)
 
     def _decode(self, batch: list[EntryValues]) -> None:

@@ -100,7 +100,7 @@ class LogFilter:
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """An entry that is proven, or the reason why what is there is none.
+    """An entry that is proven, or the reason why what is there is refused.
 
     Attributes:
         chain: which.

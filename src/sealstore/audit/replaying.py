@@ -143,7 +143,7 @@ class Replay:
                 AliasValue,
             )
         except (InvalidNameError, LedgerFormatError, msgspec.ValidationError):
-            what = "An alias was moved, and what the entry says of it is none."
+            what = "An alias was moved, and what the entry says of it is invalid."
             self._impossible.append((entry.sequence, what))
 
     # ── the map ──────────────────────────────────────────────────────────────
@@ -266,7 +266,7 @@ def _disagreement(what: str) -> SealstoreError:
     return CatalogueTamperedError(
         f"{what}: history and map, both signed, do not agree.",
         hint="whoever signed the head has the signing key: find out which of the two is right;"
-        " 'sealstore rebuild' makes the map anew from the statements.",
+        " 'sealstore rebuild' makes the map again from the statements.",
     )
 
 

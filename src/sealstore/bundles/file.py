@@ -178,10 +178,7 @@ def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: 
             What was there is there still.
     """
     lead, parts = sealed_index(evidence)
-    with (
-        files.writing("bundle", path),
-        files.new_file(path, replacing=replace, mode=0o600) as file,
-    ):
+    with files.writing("bundle", path), files.new_file(path, replacing=replace, mode=0o600) as file:
         for part in (lead, *parts):
             file.write(part)
         for sha256 in sorted(evidence.payloads):

@@ -27,7 +27,6 @@ head: that its artifacts were not removed since.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from sealstore.bundles.format import ArtifactEvidence, Evidence, SinceEvidence, read_hints
@@ -49,12 +48,8 @@ from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.ledger.proofs import verify_inclusion
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.settings import VerifiedSettings, open_settings
-from sealstore.verification import (
-    prove_answer,
-    question_key,
-    verify_head,
-    verify_statement,
-)
+from sealstore.signed.verified import Verified, make_verified
+from sealstore.verification import prove_answer, question_key, verify_head, verify_statement
 
 
 class Continuity(StrEnum):
@@ -74,8 +69,7 @@ class Continuity(StrEnum):
     """the repository was rebuilt since, accepted by whoever asked"""
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedBundle:
+class VerifiedBundle(Verified, comes_from="verification.open_evidence"):
     """A bundle whose head is genuine.
 
     Attributes:
@@ -85,6 +79,8 @@ class VerifiedBundle:
         keyring: the keys, less those that the origin revokes.
         continuity: see ``Continuity``.
     """
+
+    __slots__ = ("continuity", "evidence", "head", "keyring", "settings")
 
     evidence: Evidence
     head: VerifiedHead[Head]
@@ -103,8 +99,7 @@ class VerifiedBundle:
         return HistoryCheckpoint.of(self.head.head)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedArtifact:
+class VerifiedArtifact(Verified, comes_from="verification.verify_artifact"):
     """An artifact that a bundle proves to be in its repository.
 
     Attributes:
@@ -112,6 +107,8 @@ class VerifiedArtifact:
         entry: the entry of the history of its store.
         envelope: the envelope of the statement.
     """
+
+    __slots__ = ("entry", "envelope", "verified")
 
     verified: VerifiedStatement
     entry: HistoryEntry
@@ -133,7 +130,7 @@ def open_evidence(
 
     Args:
         evidence: of the bundle; unauthenticated.
-        keyring: the keys. Those in the bundle are none of them.
+        keyring: the keys. Those in the bundle are not among them.
         seen: tells the newest head of the bundle's repository that was seen here before.
         accept_head: whether an older head than that, or one of a repository rebuilt since, will do.
 
@@ -143,7 +140,8 @@ def open_evidence(
     """
     # A bundle with a secret key in it is refused whole; nothing is done with the keys.
     read_hints(evidence.keys)
-    # 3a, 3c. Which repository it is of is not asked of bytes that no key has signed.
+    # steps 3a and 3c: the signature, its role and its repository; which repository the head is of
+    # is not asked of bytes that no key has signed.
     signed = open_head(evidence.head, keyring, keyring.ids(State.ACTIVE, State.RETIRED))
     before = seen(signed.head.repository)
     # step 3b: by a key that is active, or was when this client saw the head
@@ -158,15 +156,18 @@ def open_evidence(
     revoked = settings.document.revoked_keys
     if verified.key_id in revoked:
         raise RevokedKeyError(f"Key {verified.key_id}, which signed the head, is revoked.")
-    return VerifiedBundle(evidence, verified, settings, keyring.with_revoked(revoked), continuity)
+    return make_verified(
+        VerifiedBundle,
+        evidence=evidence,
+        head=verified,
+        settings=settings,
+        keyring=keyring.with_revoked(revoked),
+        continuity=continuity,
+    )
 
 
 def _continuity(
-    seen: HistoryCheckpoint | None,
-    head: Head,
-    since: SinceEvidence | None,
-    *,
-    accept_head: bool,
+    seen: HistoryCheckpoint | None, head: Head, since: SinceEvidence | None, *, accept_head: bool
 ) -> Continuity:
     if seen is None:
         return Continuity.FIRST
@@ -208,7 +209,8 @@ def verify_artifact(bundle: VerifiedBundle, evidence: ArtifactEvidence) -> Verif
     head = bundle.head.head
     # step 4a: the rows lead from the root to this answer
     proven = prove_answer(head.map_root, evidence.ref, bundle.evidence.rows)
-    # 5. There is no row beside the envelope that could contradict it.
+    # step 5: the statement is genuine, and the one asked for. There is no row beside the envelope
+    # that could contradict it.
     verified = verify_statement(
         evidence.envelope,
         proven=proven,
@@ -227,7 +229,9 @@ def verify_artifact(bundle: VerifiedBundle, evidence: ArtifactEvidence) -> Verif
     # step 7a: a payload of the signed size is in the bundle
     if bundle.evidence.payloads.get(statement.digests.sha256) != statement.predicate.size:
         raise BundleFormatError("The payload that was signed is not in the bundle.")
-    return VerifiedArtifact(verified, entry, evidence.envelope)
+    return make_verified(
+        VerifiedArtifact, verified=verified, entry=entry, envelope=evidence.envelope
+    )
 
 
 def _require_store_of(entry: HistoryEntry, verified: VerifiedStatement) -> None:

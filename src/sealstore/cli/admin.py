@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import (
-    DONE,
-    FAILED,
-    Invocation,
-    complete_name,
-    complete_tag,
-    pass_invocation,
-    path_given,
-)
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from sealstore.admin.creation import Created
@@ -35,13 +27,13 @@ ALGORITHMS = ("hmac-sha256", "ed25519")
 @click.option(
     "--path",
     type=click.Path(),
-    callback=path_given,
+    callback=options.path_given,
     help="The folder, absent or empty. [default: as --repository]",
 )
 @click.option(
     "--keyring",
     type=click.Path(),
-    callback=path_given,
+    callback=options.path_given,
     help="The keyring file. [default: as sealstore's own --keyring]",
 )
 @click.option("--immutable-tags", is_flag=True, help="Refuse to store a tag a second time.")
@@ -50,8 +42,7 @@ ALGORITHMS = ("hmac-sha256", "ed25519")
     type=click.Choice(ALGORITHMS),
     help="Of a new key. [default: hmac-sha256, or a key that is there]",
 )
-@output.json_option
-@pass_invocation
+@options.with_json
 def init(
     invocation: Invocation,
     path: Path | None,
@@ -120,8 +111,7 @@ def _show_created(created: Created, settings: Settings, exports: list[str]) -> N
 
 @click.command(short_help="Bring the catalogue's schema to this release's.")
 @click.option("--yes", is_flag=True, help="Do not ask whether there is a backup.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def migrate(invocation: Invocation, yes: bool, as_json: bool) -> int:
     """Bring the catalogue's schema to this release's.
 
@@ -153,8 +143,7 @@ def policy() -> None:
 
 
 @policy.command(short_help="Show the policies that hold here.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def show(invocation: Invocation, as_json: bool) -> int:
     """Show the repository's policy, and the site's (MODEL_REPO_POLICY) beside it."""
     from sealstore.admin.policies import policy_toml
@@ -181,10 +170,9 @@ def show(invocation: Invocation, as_json: bool) -> int:
 
 
 @policy.command(short_help="Judge stored artifacts by the policies that hold here.")
-@click.argument("name", required=False, shell_complete=complete_name)
-@click.argument("tag", required=False, shell_complete=complete_tag)
-@output.json_option
-@pass_invocation
+@click.argument("name", required=False, shell_complete=options.complete_name)
+@click.argument("tag", required=False, shell_complete=options.complete_tag)
+@options.with_json
 def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bool) -> int:
     """Judge stored artifacts, and show each import that is not trusted with the reason.
 
@@ -288,9 +276,8 @@ def _artifact(
     help="Where a revoked key signed: the repository's id with --settings, the payload's SHA-256"
     " with --artifact. An admin says with it that what is there is genuine.",
 )
-@click.option("--actor", help="Who does it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.with_json
 def resign(
     invocation: Invocation,
     key: str | None,
@@ -376,22 +363,19 @@ def _resign_one(
 
     with invocation.open() as repository:
         signed = repository.resign(request(*artifact), actor=actor, accept_payload=accept)
-    if as_json:
-        output.document(signed.to_json())
-    else:
-        output.line(f"{signed.ref} is signed with key {signed.key_id}")
-    return DONE
+    return output.answer(
+        as_json, signed.to_json(), f"{signed.ref} is signed with key {signed.key_id}"
+    )
 
 
 # ── heartbeat ────────────────────────────────────────────────────────────────
 
 
-@click.command(short_help="Sign the heads anew, so that clients see that nothing was frozen.")
-@click.option("--actor", help="Who does it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@click.command(short_help="Sign the heads again, so that clients see that nothing was frozen.")
+@options.actor
+@options.with_json
 def heartbeat(invocation: Invocation, actor: str | None, as_json: bool) -> int:
-    """Sign the heads anew, with today's time and keys; nothing else changes.
+    """Sign the heads again, with today's time and keys; nothing else changes.
 
     For clients that refuse an old head (MODEL_REPO_MAX_AGE): run it more often than that. After
     keys were changed by hand, it gives both heads an active key's signature.
@@ -399,8 +383,8 @@ def heartbeat(invocation: Invocation, actor: str | None, as_json: bool) -> int:
     with invocation.open() as repository:
         time = repository.heartbeat(actor=actor)
         size = repository.state.head.size
-    if as_json:
-        output.document({"time": time, "size": size})
-    else:
-        output.line(f"signed the head of {size} entries at {output.time_text(time)} UTC")
-    return DONE
+    return output.answer(
+        as_json,
+        {"time": time, "size": size},
+        f"signed the head of {size} entries at {output.time_text(time)} UTC",
+    )

@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sealstore import limits
-from sealstore.cli import output
-from sealstore.cli.invocation import (
-    DONE,
-    Invocation,
-    complete_alias,
-    complete_name,
-    complete_tag,
-    pass_invocation,
-)
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, Invocation
 
 if TYPE_CHECKING:
     from sealstore.ledger.entries import HistoryEntry
     from sealstore.repository.aliasing import Alias
     from sealstore.signed.approval import AliasMove
 
-_SHOWN_KEY_DIGITS: Final = 12
 
-_name = click.argument("name", shell_complete=complete_name)
-_alias = click.argument("alias", shell_complete=complete_alias)
-_actor = click.option("--actor", help="Who does it, such as a job's id.")
+_alias = click.argument("alias", shell_complete=options.complete_alias)
 _approvals = click.option(
     "--approval",
     "approvals",
@@ -50,14 +40,13 @@ def alias() -> None:
 
 
 @alias.command("set", short_help="Let an alias mean an artifact.")
-@_name
+@options.name
 @_alias
-@click.argument("tag", shell_complete=complete_tag)
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@options.tag
+@options.revision
 @_approvals
-@_actor
-@output.json_option
-@pass_invocation
+@options.actor
+@options.with_json
 def set_(
     invocation: Invocation,
     name: str,
@@ -81,12 +70,11 @@ def set_(
 
 
 @alias.command(short_help="Let an alias mean what it meant before its last move.")
-@_name
+@options.name
 @_alias
 @_approvals
-@_actor
-@output.json_option
-@pass_invocation
+@options.actor
+@options.with_json
 def rollback(
     invocation: Invocation,
     name: str,
@@ -120,12 +108,11 @@ def show_moved(moved: Alias, as_json: bool) -> None:
 
 
 @alias.command(short_help="Let an alias mean nothing any more.")
-@_name
+@options.name
 @_alias
-@_actor
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.yes
+@options.with_json
 def remove(
     invocation: Invocation, name: str, alias: str, actor: str | None, yes: bool, as_json: bool
 ) -> int:
@@ -136,20 +123,19 @@ def remove(
     with invocation.open() as repository:
         output.confirm(f"Let {name}:{alias} mean nothing any more?", yes=yes)
         repository.remove_alias(name, alias, actor=actor)
-    if as_json:
-        output.document({"removed": {"name": name, "alias": alias}})
-    else:
-        output.line(f"{name}:{alias} means nothing any more")
-    return DONE
+    return output.answer(
+        as_json,
+        {"removed": {"name": name, "alias": alias}},
+        f"{name}:{alias} means nothing any more",
+    )
 
 
 # ── looking ──────────────────────────────────────────────────────────────────
 
 
 @alias.command("list", short_help="List what aliases mean.")
-@click.argument("name", required=False, shell_complete=complete_name)
-@output.json_option
-@pass_invocation
+@click.argument("name", required=False, shell_complete=options.complete_name)
+@options.with_json
 def list_(invocation: Invocation, name: str | None, as_json: bool) -> int:
     """List what the aliases of NAME mean: all of them, which is proven.
 
@@ -179,12 +165,11 @@ def _row(each: Alias) -> list[str]:
 
 
 @alias.command(short_help="Show the moves of an alias.")
-@_name
+@options.name
 @_alias
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
-@output.json_option
-@pass_invocation
+@options.limit
+@options.after
+@options.with_json
 def history(
     invocation: Invocation, name: str, alias: str, limit: int, after: int | None, as_json: bool
 ) -> int:
@@ -212,9 +197,7 @@ def history(
 def _history_row(entry: HistoryEntry) -> list[str]:
     details: dict[str, Any] = entry.details
     approvers = [
-        str(text)[:_SHOWN_KEY_DIGITS]
-        for key, text in details.items()
-        if key.startswith("approval_")
+        output.short_key(text) for key, text in details.items() if key.startswith("approval_")
     ]
     return [
         str(details.get("move")),
@@ -241,10 +224,9 @@ def _meaning(tag: object, revision: object) -> str:
     required=True,
     help="By how many approvers' keys a move has to be approved.",
 )
-@_actor
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.yes
+@options.with_json
 def protect(
     invocation: Invocation, alias: str, approvals: int, actor: str | None, yes: bool, as_json: bool
 ) -> int:
@@ -292,10 +274,9 @@ def protect(
 
 @alias.command(short_help="Let moves of an alias need no approvals any more.")
 @click.argument("alias")
-@_actor
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.yes
+@options.with_json
 def unprotect(
     invocation: Invocation, alias: str, actor: str | None, yes: bool, as_json: bool
 ) -> int:
@@ -305,14 +286,12 @@ def unprotect(
     with invocation.open() as repository:
         output.confirm(f"Let moves of {alias} need no approvals any more?", yes=yes)
         changed = unprotect_alias(repository, alias, actor)
-    if as_json:
-        output.document({"alias": alias, "approvalsNeeded": 0, "settingsVersion": changed.version})
-    else:
-        output.line(
-            f"moves of {alias} need no approvals any more, as version {changed.version} of the"
-            " settings says"
-        )
-    return DONE
+    return output.answer(
+        as_json,
+        {"alias": alias, "approvalsNeeded": 0, "settingsVersion": changed.version},
+        f"moves of {alias} need no approvals any more, as version {changed.version} of the"
+        " settings says",
+    )
 
 
 # ── approve: asking for approvals of a move, giving one, moving with them ────
@@ -362,13 +341,12 @@ def _json(move: AliasMove) -> dict[str, Any]:
 
 
 @approve.command(short_help="Write what is to be approved to a file.")
-@click.argument("name", shell_complete=complete_name)
-@click.argument("alias", shell_complete=complete_alias)
-@click.argument("tag", required=False, shell_complete=complete_tag)
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@options.name
+@click.argument("alias", shell_complete=options.complete_alias)
+@click.argument("tag", required=False, shell_complete=options.complete_tag)
+@options.revision
 @_output_option
-@output.json_option
-@pass_invocation
+@options.with_json
 def request(
     invocation: Invocation,
     name: str,
@@ -403,16 +381,10 @@ def request(
 @click.argument("request", metavar="FILE", type=click.Path(path_type=Path))
 @_output_option
 @click.option("--key", help="The key: its id, or eight digits of it or more. [default: the newest]")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.with_json
 def sign(
-    invocation: Invocation,
-    request: Path,
-    file: Path,
-    key: str | None,
-    yes: bool,
-    as_json: bool,
+    invocation: Invocation, request: Path, file: Path, key: str | None, yes: bool, as_json: bool
 ) -> int:
     """Show what a request is for, and sign it with a key of the role approve.
 
@@ -430,19 +402,18 @@ def sign(
     output.confirm("Approve exactly this?", yes=yes)
     approval = sign_approval(settings, configured_keyring(settings), move, key)
     write_new_file(file, approval.envelope)
-    if as_json:
-        output.document({"move": _json(move), "keyId": approval.key_id, "file": str(file)})
-    else:
-        output.line(f"approved with key {approval.key_id}; wrote the approval to {file}")
-    return DONE
+    return output.answer(
+        as_json,
+        {"move": _json(move), "keyId": approval.key_id, "file": str(file)},
+        f"approved with key {approval.key_id}; wrote the approval to {file}",
+    )
 
 
 @approve.command(short_help="Make a requested move with its approvals.")
 @click.argument("request", type=click.Path(path_type=Path))
 @click.argument("approvals", metavar="APPROVAL...", nargs=-1, type=click.Path(path_type=Path))
-@click.option("--actor", help="Who does it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.with_json
 def apply(
     invocation: Invocation,
     request: Path,

@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 import click
 
 import sealstore
-from sealstore.cli import output
-from sealstore.cli.invocation import COMPLETION_VARIABLE, DONE, FAILED, Invocation, path_given
+from sealstore.cli import options, output
+from sealstore.cli.invocation import COMPLETION_VARIABLE, DONE, FAILED, Invocation
 
 COMMANDS: Final = {
     "init": "admin:init",
@@ -43,7 +43,7 @@ COMMANDS: Final = {
     "bundle": "bundles:bundle",
     "migrate": "admin:migrate",
     "doctor": "upkeep:doctor",
-    "completion": "invocation:completion",
+    "completion": "options:completion",
 }
 """Each command's module in this package and name in it, in the order of the help."""
 
@@ -90,10 +90,7 @@ class CommandLine(click.Group):
             return output.show_error(error, debug=invocation.debug)
 
     def _main_shell_completion(
-        self,
-        ctx_args: MutableMapping[str, Any],
-        prog_name: str,
-        complete_var: str | None = None,
+        self, ctx_args: MutableMapping[str, Any], prog_name: str, complete_var: str | None = None
     ) -> None:
         """Completion ends quietly, whatever is wrong: its output goes into somebody's prompt."""
         try:
@@ -125,13 +122,13 @@ def _warnings_shown() -> Iterator[None]:
 @click.option(
     "--repository",
     type=click.Path(),
-    callback=path_given,
+    callback=options.path_given,
     help="The repository's folder. [default: MODEL_REPO_PATH, or /mnt/obj_repo]",
 )
 @click.option(
     "--keyring",
     type=click.Path(),
-    callback=path_given,
+    callback=options.path_given,
     help="The keyring file. [default: MODEL_REPO_KEYRING, or the user's configuration folder]",
 )
 @click.option("--debug", is_flag=True, help="Show where an error was raised.")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sealstore.cli import output
+from sealstore.cli import options, output
 from sealstore.cli.audit_log import log
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from sealstore.audit.chains import ChainName, Ledger
@@ -50,8 +50,7 @@ def audit() -> None:
     metavar="FILE",
     help="Verify a file of 'audit export' instead; no repository is asked.",
 )
-@output.json_option
-@pass_invocation
+@options.with_json
 def verify(
     invocation: Invocation,
     chain: str | None,
@@ -169,8 +168,10 @@ def _notes(report: ChainReport) -> list[str]:
 
 @audit.command(short_help="Draw a page: loads and refusals over time.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--from", "from_", callback=utc_time, help="Count only from this UTC time on.")
-@click.option("--before", callback=utc_time, help="Count only before this UTC time.")
+@click.option(
+    "--from", "from_", callback=options.utc_time, help="Count only from this UTC time on."
+)
+@click.option("--before", callback=options.utc_time, help="Count only before this UTC time.")
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @pass_invocation
 def report(
@@ -196,8 +197,7 @@ def report(
 
 
 @audit.command(short_help="Make an access log where loaders may write.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def init(invocation: Invocation, as_json: bool) -> int:
     """Make the access log that MODEL_REPO_ACCESS_LOG_URL names, where there is none yet.
 
@@ -207,11 +207,7 @@ def init(invocation: Invocation, as_json: bool) -> int:
     from sealstore.upkeep.access_log import create_access_log
 
     location = create_access_log(invocation.settings())
-    if as_json:
-        output.document({"location": location})
-    else:
-        output.line(f"made the access log {location}")
-    return DONE
+    return output.answer(as_json, {"location": location}, f"made the access log {location}")
 
 
 audit.add_command(log)
@@ -239,8 +235,7 @@ _force_option = click.option("--force", is_flag=True, help="Replace the file if 
     "--output", "file", type=click.Path(path_type=Path), help="[default: standard output]"
 )
 @_force_option
-@output.json_option
-@pass_invocation
+@options.with_json
 def checkpoint(
     invocation: Invocation, chain: str, file: Path | None, force: bool, as_json: bool
 ) -> int:
@@ -280,8 +275,7 @@ def _warn_of_place(ledger: Ledger, file: Path) -> None:
 @audit.command(short_help="Prove that one checkpoint leads to another.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path), required=False)
-@output.json_option
-@pass_invocation
+@options.with_json
 def consistency(invocation: Invocation, old: Path, new: Path | None, as_json: bool) -> int:
     """Prove that all that the checkpoint OLD sums up is in NEW unchanged, by RFC 9162.
 
@@ -343,8 +337,7 @@ def prove(invocation: Invocation, sequence: int, chain: str, file: Path | None, 
 
 @audit.command("check-proof", short_help="Verify the proof of an entry, without the repository.")
 @click.argument("file", type=click.Path(path_type=Path))
-@output.json_option
-@pass_invocation
+@options.with_json
 def check_proof(invocation: Invocation, file: Path, as_json: bool) -> int:
     """Verify a document of 'audit prove' with the keys of the keyring, and show what it proves.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation, utc_time
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from sealstore.audit.chains import ChainName
@@ -33,7 +33,11 @@ _EVENTS: Final = (
 @click.option("--name", help="Only what is about this name.")
 @click.option("--tag", help="Only what is about this tag.")
 @click.option(
-    "--event", type=click.Choice(_EVENTS), multiple=True, help="Only these; may be repeated."
+    "--event",
+    "events",
+    type=click.Choice(_EVENTS),
+    multiple=True,
+    help="Only these; may be repeated.",
 )
 @click.option(
     "--outcome",
@@ -41,10 +45,10 @@ _EVENTS: Final = (
     help="Only accesses with this outcome.",
 )
 @click.option("--actor", help="Only what this actor or user did.")
-@click.option("--since", callback=utc_time, help="Only from this UTC time on: 2026-11-23.")
-@click.option("--until", callback=utc_time, help="Only before this UTC time.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
+@click.option("--since", callback=options.utc_time, help="Only from this UTC time on: 2026-11-23.")
+@click.option("--until", callback=options.utc_time, help="Only before this UTC time.")
+@options.limit
+@options.after
 @click.option("--follow", "following", is_flag=True, help="Go on with what is appended from now.")
 @click.option(
     "--interval",
@@ -54,8 +58,7 @@ _EVENTS: Final = (
     help="With --follow: seconds between two looks.",
 )
 @click.option("--jsonl", "as_lines", is_flag=True, help="Print one JSON document a line.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def log(
     invocation: Invocation,
     /,
@@ -80,7 +83,9 @@ def log(
         raise click.UsageError("--after goes back, and --follow goes on.")
     if after is not None and chain == "both":
         raise click.UsageError("--after is a number of one chain: give --chain.")
-    wanted = _filter(given)
+    from sealstore.audit.log import LogFilter
+
+    wanted = LogFilter(**given)
     if following:
         return _follow(invocation, chain, wanted, interval, as_lines)
     lines, next_after, more = _page(invocation, chain, wanted, limit, after)
@@ -98,20 +103,6 @@ def log(
         what = "--chain, then --after" if next_after is None else f"--after {next_after}"
         output.note(f"there are more: add {what}")
     return FAILED if any(line.error is not None for line in lines) else DONE
-
-
-def _filter(given: dict[str, Any]) -> LogFilter:
-    from sealstore.audit.log import LogFilter
-
-    return LogFilter(
-        name=given["name"],
-        tag=given["tag"],
-        events=given["event"],
-        outcome=given["outcome"],
-        actor=given["actor"],
-        since=given["since"],
-        until=given["until"],
-    )
 
 
 def _chosen(chain: str) -> ChainName | None:

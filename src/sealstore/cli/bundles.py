@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from sealstore.bundles.verification import VerifiedArtifact, VerifiedBundle
     from sealstore.keys.keyring import Key
 
-_SHOWN_KEY_DIGITS: Final = 12
 _CONTINUITY: Final = {
     "first": "nothing of that repository was seen here before",
     "same": "the newest that was seen here",
@@ -52,8 +51,7 @@ def bundle() -> None:
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @click.option("--actor", help="Who exports, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def create(
     invocation: Invocation,
     file: str,
@@ -111,8 +109,7 @@ _accept_head = click.option(
 @click.argument("file", type=click.Path())
 @click.option("--show-keys", is_flag=True, help="Show the public keys in it, to be compared.")
 @_accept_head
-@output.json_option
-@pass_invocation
+@options.with_json
 def verify(
     invocation: Invocation, file: str, show_keys: bool, accept_head: bool, as_json: bool
 ) -> int:
@@ -187,7 +184,7 @@ def _show_artifacts(artifacts: Sequence[VerifiedArtifact]) -> None:
                 str(statement.ref),
                 output.size_text(statement.predicate.size),
                 statement.digests.sha256,
-                artifact.verified.key_id[:_SHOWN_KEY_DIGITS],
+                output.short_key(artifact.verified.key_id),
                 "" if origin is None else f"imported from {origin.repository}",
             ]
         )
@@ -202,8 +199,7 @@ def _show_artifacts(artifacts: Sequence[VerifiedArtifact]) -> None:
 @click.option("--actor", help="Who imports, such as a job's id.")
 @_accept_head
 @click.option("--removed-too", is_flag=True, help="Import again what was removed here.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def import_(
     invocation: Invocation,
     file: str,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sealstore.cli import output
+from sealstore.cli import options, output
 from sealstore.cli.admin import ALGORITHMS
-from sealstore.cli.invocation import DONE, Invocation, complete_key, pass_invocation, path_given
+from sealstore.cli.invocation import DONE, Invocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,11 +63,10 @@ def _repository(ctx: click.Context, parameter: click.Parameter, value: str | Non
 @click.option(
     "--key-file",
     type=click.Path(),
-    callback=path_given,
+    callback=options.path_given,
     help="Write an HMAC secret for MODEL_REPO_HMAC_KEY_FILE to this new file instead.",
 )
-@output.json_option
-@pass_invocation
+@options.with_json
 def generate(
     invocation: Invocation,
     algorithm: str,
@@ -94,32 +93,31 @@ def generate(
     else:
         repositories = None if repository == "any" else [repository]
     key = generate_key(settings, algorithm, roles=wanted, repositories=repositories)
-    if as_json:
-        output.document(_key_json(key))
-    else:
-        output.line(f"added key {key.key_id} to {settings.keyring_path.absolute()}")
-        output.line(_described(key))
-    return DONE
+    return output.answer(
+        as_json,
+        _key_json(key),
+        f"added key {key.key_id} to {settings.keyring_path.absolute()}",
+        _described(key),
+    )
 
 
 def _generate_key_file(settings: Settings, path: Path, as_json: bool) -> int:
     from sealstore.admin.keyring_file import write_hmac_key_file
 
     material = write_hmac_key_file(path.absolute(), outside=settings.path)
-    if as_json:
-        output.document({"keyId": material.key_id, "keyFile": str(path.absolute())})
-    else:
-        output.line(f"wrote the secret of key {material.key_id} to {path.absolute()}")
-        output.line("mount it, mode 0400, and set MODEL_REPO_HMAC_KEY_FILE to where it is mounted")
-    return DONE
+    return output.answer(
+        as_json,
+        {"keyId": material.key_id, "keyFile": str(path.absolute())},
+        f"wrote the secret of key {material.key_id} to {path.absolute()}",
+        "mount it, mode 0400, and set MODEL_REPO_HMAC_KEY_FILE to where it is mounted",
+    )
 
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
 
 @keys.command("list", short_help="List the keys, without their secrets.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def list_keys(invocation: Invocation, as_json: bool) -> int:
     """List the keys, without their secrets, the oldest first."""
     keyring = invocation.settings().key_source().current()
@@ -171,11 +169,10 @@ def _described(key: Key) -> str:
 @keys.command(short_help="Make a new key like an active one, and retire that one.")
 @click.option(
     "--key",
-    shell_complete=complete_key,
+    shell_complete=options.complete_key,
     help="Which: its id, or eight digits of it or more. [default: the newest]",
 )
-@output.json_option
-@pass_invocation
+@options.with_json
 def rotate(invocation: Invocation, key: str | None, as_json: bool) -> int:
     """Make a new key like an active one, and retire that one.
 
@@ -218,9 +215,8 @@ def _after_rotation(new: Key) -> Iterable[str]:
 
 
 @keys.command(short_help="Let a key sign no more; what it signed still loads.")
-@click.argument("key", shell_complete=complete_key)
-@output.json_option
-@pass_invocation
+@click.argument("key", shell_complete=options.complete_key)
+@options.with_json
 def retire(invocation: Invocation, key: str, as_json: bool) -> int:
     """Let KEY sign no more; what it signed still loads."""
     from sealstore.admin.key_changes import consequences, retire_key
@@ -238,10 +234,9 @@ def retire(invocation: Invocation, key: str, as_json: bool) -> int:
 
 
 @keys.command(short_help="Refuse from now on whatever a key signed.")
-@click.argument("key", shell_complete=complete_key)
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@click.argument("key", shell_complete=options.complete_key)
+@options.yes
+@options.with_json
 def revoke(invocation: Invocation, key: str, yes: bool, as_json: bool) -> int:
     """Refuse from now on whatever KEY signed. There is no way back.
 
@@ -312,8 +307,7 @@ def _roles_lost(found: Consequences) -> Iterable[str]:
     help="With a new key of its own for whoever loads, to put its loads on record.",
 )
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def export(
     invocation: Invocation, file: str, public: bool, loader: bool, force: bool, as_json: bool
 ) -> int:
@@ -376,9 +370,8 @@ def export(
     required=True,
     help="What they are trusted with here, such as approve; more than one may be given.",
 )
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.with_json
 def import_(
     invocation: Invocation, file: Path, roles: tuple[str, ...], yes: bool, as_json: bool
 ) -> int:

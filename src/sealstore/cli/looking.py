@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import (
-    DONE,
-    FAILED,
-    Invocation,
-    complete_name,
-    complete_tag,
-    pass_invocation,
-    utc_time,
-)
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from sealstore.errors import SealstoreError
@@ -29,26 +21,31 @@ if TYPE_CHECKING:
     from sealstore.upkeep.verify import VerifyReport
 
 _KEY_ID_DIGITS: Final = 32
-_SHOWN_KEY_DIGITS: Final = 12
 
 
 # ── list ─────────────────────────────────────────────────────────────────────
 
 
 @click.command("list", short_help="List artifacts, each verified; refused ones are marked.")
-@click.argument("name", required=False, shell_complete=complete_name)
+@click.argument("name", required=False, shell_complete=options.complete_name)
 @click.option("--tag", help="Only this tag.")
 @click.option("--search", help="Only where name, tag or metadata contain this.")
 @click.option("--actor", help="Only what this actor stored.")
-@click.option("--format", "format_", help="Only payloads of this format.")
+@click.option("--format", help="Only payloads of this format.")
 @click.option("--key", help="Only what this key signed: its id, or eight digits of it or more.")
-@click.option("--from", "from_", callback=utc_time, help="Only from this UTC time on: 2026-11-23.")
-@click.option("--before", callback=utc_time, help="Only before this UTC time.")
-@click.option("--newest", is_flag=True, help="Only the newest revision of each tag.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
-@output.json_option
-@pass_invocation
+@click.option(
+    "--from",
+    "created_from",
+    callback=options.utc_time,
+    help="Only from this UTC time on: 2026-11-23.",
+)
+@click.option(
+    "--before", "created_before", callback=options.utc_time, help="Only before this UTC time."
+)
+@click.option("--newest", "newest_only", is_flag=True, help="Only the newest revision of each tag.")
+@options.limit
+@options.after
+@options.with_json
 def list_artifacts(
     invocation: Invocation,
     /,
@@ -92,17 +89,7 @@ def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) 
 
     if key is not None and len(key) != _KEY_ID_DIGITS:
         key = key_named(repository.keyring, key).key_id
-    return ListFilter(
-        name=given["name"],
-        tag=given["tag"],
-        format=given["format_"],
-        actor=given["actor"],
-        key_id=None if key is None else key.lower(),
-        search=given["search"],
-        created_from=given["from_"],
-        created_before=given["before"],
-        newest_only=given["newest"],
-    )
+    return ListFilter(key_id=None if key is None else key.lower(), **given)
 
 
 def _list_json(
@@ -148,7 +135,7 @@ def _show_list(
                     output.time_text(found.created),
                     output.size_text(found.size),
                     found.stored_by.actor or found.stored_by.user,
-                    found.key_id[:_SHOWN_KEY_DIGITS],
+                    output.short_key(found.key_id),
                     "verified",
                 ]
             )
@@ -162,11 +149,10 @@ def _show_list(
 
 
 @click.command(short_help="Show the verified statement of an artifact.")
-@click.argument("name", shell_complete=complete_name)
-@click.argument("tag", default="latest", shell_complete=complete_tag)
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
-@output.json_option
-@pass_invocation
+@options.name
+@click.argument("tag", default="latest", shell_complete=options.complete_tag)
+@options.revision
+@options.with_json
 def show(invocation: Invocation, name: str, tag: str, revision: int | None, as_json: bool) -> int:
     """Show the verified statement of an artifact; TAG is the latest by default.
 
@@ -176,7 +162,7 @@ def show(invocation: Invocation, name: str, tag: str, revision: int | None, as_j
 
     with invocation.open() as repository:
         artifact = repository.get(name, tag, revision=revision)
-        # Of this very artifact: the tag may mean another one by now.
+        # Of this very artifact: the tag may mean a different one by now.
         kept = repository.origin(artifact.name, artifact.tag, revision=artifact.revision)
     if as_json:
         origin = None if kept is None else msgspec.to_builtins(kept.origin)
@@ -223,12 +209,11 @@ def _fields(artifact: Artifact) -> list[tuple[str, str]]:
 
 
 @click.command(short_help="Show what changed the repository.")
-@click.argument("name", required=False, shell_complete=complete_name)
-@click.argument("tag", required=False, shell_complete=complete_tag)
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--after", type=click.IntRange(min=1), help="The next page: as the page before says.")
-@output.json_option
-@pass_invocation
+@click.argument("name", required=False, shell_complete=options.complete_name)
+@click.argument("tag", required=False, shell_complete=options.complete_tag)
+@options.limit
+@options.after
+@options.with_json
 def history(
     invocation: Invocation,
     name: str | None,
@@ -268,20 +253,19 @@ def _history_row(entry: HistoryEntry) -> list[str]:
         artifact, key_id = f"{about.name}:{about.tag}@{about.revision}", about.key_id
     actor = entry.by.actor or entry.by.user
     at = output.time_text(entry.at)
-    return [str(entry.sequence), entry.event, at, actor, artifact, key_id[:_SHOWN_KEY_DIGITS]]
+    return [str(entry.sequence), entry.event, at, actor, artifact, output.short_key(key_id)]
 
 
 # ── verify ───────────────────────────────────────────────────────────────────
 
 
 @click.command(short_help="Verify artifacts and their payloads.")
-@click.argument("name", required=False, shell_complete=complete_name)
-@click.argument("tag", required=False, shell_complete=complete_tag)
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@click.argument("name", required=False, shell_complete=options.complete_name)
+@click.argument("tag", required=False, shell_complete=options.complete_tag)
+@options.revision
 @click.option("--all", "all_", is_flag=True, help="Every artifact, or every one of NAME or TAG.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: as many as cores]")
-@output.json_option
-@pass_invocation
+@options.with_json
 def verify(
     invocation: Invocation,
     name: str | None,

@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import (
-    DONE,
-    FAILED,
-    Invocation,
-    complete_name,
-    complete_tag,
-    pass_invocation,
-)
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
 
 if TYPE_CHECKING:
     from sealstore.admin.adoption import Adoption
@@ -57,13 +50,12 @@ def _compression(ctx: click.Context, parameter: click.Parameter, value: str | No
 
 @click.command(short_help="Store an object, named by its import path.")
 @click.argument("import_path", metavar="MODULE:ATTRIBUTE", callback=_import_path)
-@click.argument("name", shell_complete=complete_name)
-@click.argument("tag", shell_complete=complete_tag)
+@options.name
+@options.tag
 @click.option("--metadata", help="A JSON object to keep with it, signed.")
 @click.option("--compress", callback=_compression, help="A level (0 to 9), a method, or zlib:3.")
 @click.option("--actor", help="Who stores it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def store(
     invocation: Invocation,
     import_path: str,
@@ -83,14 +75,12 @@ def store(
     with invocation.open() as repository, contextlib.redirect_stdout(sys.stderr):
         obj = _imported(import_path)
         artifact = repository.store(obj, name, tag, metadata=parsed, compress=compress, actor=actor)
-    if as_json:
-        output.document(artifact.to_json())
-    else:
-        output.line(
-            f"stored {artifact.ref}: {output.size_text(artifact.size)}, signed with key"
-            f" {artifact.key_id}"
-        )
-    return DONE
+    return output.answer(
+        as_json,
+        artifact.to_json(),
+        f"stored {artifact.ref}: {output.size_text(artifact.size)}, signed with key"
+        f" {artifact.key_id}",
+    )
 
 
 def _metadata(text: str | None) -> dict[str, Any] | None:
@@ -131,10 +121,10 @@ def _imported(import_path: str) -> object:
 
 
 @click.command(short_help="Write an artifact's verified payload to a file.")
-@click.argument("name", shell_complete=complete_name)
-@click.argument("tag", shell_complete=complete_tag)
+@options.name
+@options.tag
 @click.argument("file", type=click.Path())
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@options.revision
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @pass_invocation
 def export(
@@ -165,13 +155,12 @@ def export(
 
 
 @click.command(short_help="Take a tag, or one revision of it, out of the repository.")
-@click.argument("name", shell_complete=complete_name)
-@click.argument("tag", shell_complete=complete_tag)
+@options.name
+@options.tag
 @click.option("--revision", type=click.IntRange(min=1), help="Only this one. [default: all]")
 @click.option("--actor", help="Who removes it, such as a job's id.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.with_json
 def remove(
     invocation: Invocation,
     name: str,
@@ -217,9 +206,9 @@ def _count(repository: Repository, name: str, tag: str, revision: int | None) ->
 
 
 @click.command(short_help="Show what loading a file or an artifact would import and do.")
-@click.argument("name", required=False, shell_complete=complete_name)
-@click.argument("tag", default="latest", shell_complete=complete_tag)
-@click.option("--revision", type=click.IntRange(min=1), help="[default: the newest]")
+@click.argument("name", required=False, shell_complete=options.complete_name)
+@click.argument("tag", default="latest", shell_complete=options.complete_tag)
+@options.revision
 @click.option(
     "--file",
     "path",
@@ -230,8 +219,7 @@ def _count(repository: Repository, name: str, tag: str, revision: int | None) ->
     "--resign", is_flag=True, help="Store the artifact again, with what the inspection found."
 )
 @click.option("--actor", help="Who asks for it, for the statement.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def inspect(
     invocation: Invocation,
     name: str | None,
@@ -259,7 +247,7 @@ def inspect(
         artifact = repository.get(name or "", tag, revision=revision)
         if resign:
             stored = inspect_again(repository, artifact, actor)
-            output.note(f"stored {stored.ref}, inspected anew")
+            output.note(f"stored {stored.ref}, inspected again")
             artifact = stored
         return _show_inspection(inspect_target(artifact, repository=repository), as_json=as_json)
 
@@ -306,8 +294,7 @@ def _show_inspection(inspection: Inspection, *, as_json: bool) -> int:
     help="Sign although the kernel has neither seccomp nor Landlock.",
 )
 @click.option("--actor", help="Who adopts, for the statements.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def adopt(
     invocation: Invocation,
     paths: tuple[Path, ...],

@@ -12,14 +12,14 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import click
 
-from sealstore.cli.invocation import FAILED
+from sealstore.cli.invocation import DONE, FAILED
 from sealstore.errors import SealstoreError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -36,19 +36,20 @@ _PATIENCE_SECONDS: Final = 1.0
 _MAX_CLAIM_CHARACTERS: Final = 256
 _WHOLE_CHARACTERS: Final = 20
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def json_option(function: _Function) -> _Function:
-    """The option ``--json`` of a command that prints data."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")(
-        function
-    )
-
 
 def document(value: object) -> None:
     """Print one JSON document, in ASCII: JSON's escapes keep a terminal from obeying it."""
     click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def answer(as_json: bool, value: object, *lines: str) -> int:
+    """Print what a command did, as one JSON document or in words; the exit code of what is done."""
+    if as_json:
+        document(value)
+    else:
+        for text in lines:
+            line(text)
+    return DONE
 
 
 def json_line(value: object) -> None:
@@ -165,6 +166,11 @@ def size_text(size: int) -> str:
 def counted(count: int, noun: str) -> str:
     """A number with its noun: ``1 artifact``, ``2 artifacts``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def short_key(key_id: object) -> str:
+    """The beginning of a key's id, enough to tell it from the others of a keyring."""
+    return str(key_id)[:12]
 
 
 def time_text(created: object) -> str:

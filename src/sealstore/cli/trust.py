@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import DONE, FAILED, Invocation, pass_invocation
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from sealstore.ledger.points import HistoryCheckpoint
@@ -31,8 +31,7 @@ def trust() -> None:
 
 @trust.command(short_help="Show what is remembered.")
 @click.option("--all", "everything", is_flag=True, help="Of every location, not only this one.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def show(invocation: Invocation, everything: bool, as_json: bool) -> int:
     """Show what this client remembers of the repository.
 
@@ -127,8 +126,7 @@ def _record_json(record: TrustRecord) -> dict[str, Any]:
     required=True,
     help="A signed checkpoint, from somebody you trust: 'sealstore audit checkpoint' makes it.",
 )
-@output.json_option
-@pass_invocation
+@options.with_json
 def init(invocation: Invocation, file: Path, as_json: bool) -> int:
     """Start this client from a checkpoint: no older state of the repository is loaded from.
 
@@ -156,9 +154,8 @@ def init(invocation: Invocation, file: Path, as_json: bool) -> int:
     help="The state is that of a signed checkpoint, from somebody you trust.",
 )
 @click.option("--current", is_flag=True, help="The state is the one that the repository has now.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.with_json
 def accept(
     invocation: Invocation, file: Path | None, current: bool, yes: bool, as_json: bool
 ) -> int:
@@ -178,11 +175,7 @@ def accept(
 
 
 def _accept(
-    invocation: Invocation,
-    settings: Settings,
-    point: HistoryCheckpoint,
-    yes: bool,
-    as_json: bool,
+    invocation: Invocation, settings: Settings, point: HistoryCheckpoint, yes: bool, as_json: bool
 ) -> int:
     """Show what is remembered beside ``point``, ask, and replace it."""
     from sealstore.trust.record import TrustRecord
@@ -214,9 +207,8 @@ def _accept(
 
 
 @trust.command(short_help="Remember nothing of the repository any more.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.with_json
 def forget(invocation: Invocation, yes: bool, as_json: bool) -> int:
     """Remember nothing of the repository any more: its next use is the first.
 

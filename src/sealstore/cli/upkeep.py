@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from sealstore.cli import output
-from sealstore.cli.invocation import DONE, FAILED, Invocation, complete_snapshot, pass_invocation
+from sealstore.cli import options, output
+from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from sealstore.upkeep.fsck.report import FsckReport
@@ -21,8 +21,7 @@ _SHOWN: Final = 20
 
 @click.command(short_help="Check everything that the repository has.")
 @click.option("--threads", type=click.IntRange(min=1), help="[default: as many as cores]")
-@output.json_option
-@pass_invocation
+@options.with_json
 def fsck(invocation: Invocation, threads: int | None, as_json: bool) -> int:
     """Check everything that the repository has against what is signed; nothing is repaired.
 
@@ -85,9 +84,8 @@ def _grace(_: click.Context, __: click.Parameter, value: str) -> int:
     help="Only what was not needed and not touched for so long: seconds, or as 36h, 7d.",
 )
 @click.option("--set-aside", is_flag=True, help="Also files with wrong bytes that were set aside.")
-@click.option("--actor", help="Who does it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.actor
+@options.with_json
 def gc(
     invocation: Invocation,
     delete: bool,
@@ -164,7 +162,7 @@ def _age_text(candidate: Candidate) -> str:
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.command(short_help="Make a lost catalogue anew from what is signed.")
+@click.command(short_help="Make a lost catalogue again from what is signed.")
 @click.option("--write", "do_write", is_flag=True, help="Do it. [default: only show what would be]")
 @click.option("--history", "export", type=_FILE, help="The newest file of 'audit export'.")
 @click.option("--checkpoint", type=_FILE, help="The newest file of 'audit checkpoint'.")
@@ -177,10 +175,9 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Also take what retired keys signed, where nothing proves that it was on record.",
 )
 @click.option("--force", is_flag=True, help="Also replace a catalogue with which nothing is wrong.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--actor", help="Who does it, such as a job's id.")
-@output.json_option
-@pass_invocation
+@options.yes
+@options.actor
+@options.with_json
 def rebuild(
     invocation: Invocation,
     do_write: bool,
@@ -263,8 +260,7 @@ _FOLDER = click.argument("folder", type=click.Path(path_type=Path, file_okay=Fal
 @click.option("--copy", is_flag=True, help="Share no file with the repository.")
 @click.option("--quick", is_flag=True, help="Do not read again what the snapshot before has.")
 @click.option("--keep", type=click.IntRange(min=1), help="Drop all but so many snapshots.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def backup(
     invocation: Invocation, folder: Path, copy: bool, quick: bool, keep: int | None, as_json: bool
 ) -> int:
@@ -305,17 +301,16 @@ def backup(
 @click.option(
     "--snapshot",
     "name",
-    shell_complete=complete_snapshot,
+    shell_complete=options.complete_snapshot,
     help="Which: its name, or how it begins. [default: the newest]",
 )
 @click.option(
     "--accept-retired",
     is_flag=True,
-    help="Take one whose head a key signed that is retired by now, and sign that anew.",
+    help="Take one whose head a key signed that is retired by now, and sign that again.",
 )
 @click.option("--list", "listing", is_flag=True, help="Only show which snapshots there are.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def restore(
     invocation: Invocation,
     folder: Path,
@@ -377,8 +372,7 @@ def restore(
 
 
 @click.command(short_help="Show what is configured, from where, and what is wrong.")
-@output.json_option
-@pass_invocation
+@options.with_json
 def doctor(invocation: Invocation, as_json: bool) -> int:
     """Show what is configured, from where, what is wrong, and the command that mends it.
 

@@ -27,6 +27,7 @@ from sealstore.errors import LedgerFormatError, UnknownKeyError, UsageError
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
 from sealstore.signed.envelope import Signer, Verifier
+from sealstore.signed.verified import Verified, make_verified
 
 _HASH: Final = "([A-Za-z0-9+/]{43}=)"
 _COUNT: Final = "(0|[1-9][0-9]{0,18})"
@@ -39,7 +40,7 @@ _HISTORY_TEXT: Final = re.compile(
 _ACCESS_TEXT: Final = re.compile(f"sealstore/{_ID}/access/{_ID}\n{_COUNT}\n{_HASH}\ntime {_TIME}\n")
 
 
-class VerifiedCheckpoint:
+class VerifiedCheckpoint(Verified, comes_from="ledger.open_checkpoint"):
     """A checkpoint whose signature holds; only ``open_checkpoint`` can make one.
 
     Attributes:
@@ -51,15 +52,6 @@ class VerifiedCheckpoint:
 
     checkpoint: HistoryCheckpoint | AccessCheckpoint
     key_ids: tuple[str, ...]
-
-    def __init__(self, *_: object) -> None:
-        raise TypeError("A verified checkpoint comes out of ledger.open_checkpoint only.")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("A verified checkpoint does not change.")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("A verified checkpoint does not change.")
 
     def __repr__(self) -> str:
         return f"<VerifiedCheckpoint {self.checkpoint.origin} {self.checkpoint.size}>"
@@ -121,10 +113,7 @@ def open_checkpoint(data: bytes, keys: Iterable[NoteKey], verifier: Verifier) ->
             key_ids.append(key_id)
     if not key_ids:
         raise UnknownKeyError("No signature of the checkpoint is of a key that is known here.")
-    verified = object.__new__(VerifiedCheckpoint)
-    object.__setattr__(verified, "checkpoint", checkpoint)
-    object.__setattr__(verified, "key_ids", tuple(key_ids))
-    return verified
+    return make_verified(VerifiedCheckpoint, checkpoint=checkpoint, key_ids=tuple(key_ids))
 
 
 def read_checkpoint_text(text: str) -> HistoryCheckpoint | AccessCheckpoint:

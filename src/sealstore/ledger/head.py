@@ -25,6 +25,7 @@ from sealstore.signed.envelope import (
     seal,
 )
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, UtcTime
+from sealstore.signed.verified import Verified, make_verified
 
 LogId = RepositoryId
 """The id of an access log: 32 hexadecimal digits, random like a repository's."""
@@ -99,7 +100,7 @@ class AccessHead(ChainHead, frozen=True, kw_only=True, tag="access-head-v1"):
 AnyHead = TypeVar("AnyHead", Head, AccessHead)
 
 
-class VerifiedHead(Generic[AnyHead]):
+class VerifiedHead(Verified, Generic[AnyHead], comes_from="ledger.open_head"):
     """A head that came out of an opened envelope; only ``open_head`` and its like can make one.
 
     Attributes:
@@ -111,15 +112,6 @@ class VerifiedHead(Generic[AnyHead]):
 
     head: AnyHead
     key_id: str
-
-    def __init__(self, *_: object) -> None:
-        raise TypeError("A verified head comes out of ledger.open_head only.")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("A verified head does not change.")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("A verified head does not change.")
 
     def __repr__(self) -> str:
         return f"<VerifiedHead {self.head.repository} {self.head.size}>"
@@ -208,7 +200,4 @@ def open_access_head(
 def _verified(head: AnyHead, key_id: str, active_keys: Container[str]) -> VerifiedHead[AnyHead]:
     if key_id not in active_keys:
         raise RetiredKeyError(f"Key {key_id}, which signed the head, is not active any more.")
-    verified: VerifiedHead[AnyHead] = object.__new__(VerifiedHead)
-    object.__setattr__(verified, "head", head)
-    object.__setattr__(verified, "key_id", key_id)
-    return verified
+    return make_verified(VerifiedHead, head=head, key_id=key_id)

@@ -6,7 +6,7 @@ from typing import Final
 
 from sealstore.errors import LedgerTamperedError
 from sealstore.ledger.entries import HistoryEntry, decode_history_entry
-from sealstore.ledger.head import Head
+from sealstore.ledger.head import AccessHead, Head
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.proofs import Nodes, inclusion_proof, verify_inclusion
 from sealstore.storage.catalogue import EntryRow
@@ -32,18 +32,29 @@ class CachedNodes:
         return self._found[node]
 
 
+def require_included(row: EntryRow, nodes: Nodes, head: Head | AccessHead) -> None:
+    """Return if the entry in a row is the one that a verified head has in this place.
+
+    Raises:
+        LedgerTamperedError: it is a different one.
+    """
+    index = row.sequence - 1
+    if not 0 <= index < head.size:
+        raise LedgerTamperedError(
+            f"The chain has no entry {row.sequence}: its signed head says {head.size}."
+        )
+    proof = inclusion_proof(nodes, index, head.size)
+    verify_inclusion(leaf_hash(row.entry), index, head.size, bytes.fromhex(head.root), proof)
+
+
 def proven_entry(row: EntryRow, nodes: Nodes, head: Head) -> HistoryEntry:
     """The entry in a row, proven to be in the history that a verified head sums up.
 
     Raises:
-        LedgerTamperedError: it is another one, or its row does not say what it says.
+        LedgerTamperedError: it is a different one, or its row does not say what it says.
         LedgerFormatError: it does not decode strictly.
     """
-    index = row.sequence - 1
-    if not 0 <= index < head.size:
-        raise LedgerTamperedError(f"The history has no entry {row.sequence}.")
-    proof = inclusion_proof(nodes, index, head.size)
-    verify_inclusion(leaf_hash(row.entry), index, head.size, bytes.fromhex(head.root), proof)
+    require_included(row, nodes, head)
     entry = decode_history_entry(row.entry, row.sequence)
     if row != history_row(entry, row.entry):
         raise LedgerTamperedError(f"The row of the history's entry {row.sequence} was changed.")

@@ -46,6 +46,7 @@ from sealstore.errors import (
 from sealstore.names import Name, Tag
 from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, Signer, Verifier, open_envelope, seal
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, decode_canonical
+from sealstore.signed.verified import Verified, make_verified
 
 
 class AliasTarget(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -109,7 +110,7 @@ class AliasMove(
             raise ApprovalFormatError("A move is one of an alias, and this names none.") from error
 
 
-class VerifiedApproval:
+class VerifiedApproval(Verified, comes_from="approval.open_approval"):
     """An approval that came out of an opened envelope; only ``open_approval`` can make one.
 
     Attributes:
@@ -126,15 +127,6 @@ class VerifiedApproval:
     key_id: str
     envelope: bytes
     digest: str
-
-    def __init__(self, *_: object) -> None:
-        raise TypeError("A verified approval comes out of approval.open_approval only.")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("A verified approval does not change.")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("A verified approval does not change.")
 
     def __repr__(self) -> str:
         return f"<VerifiedApproval {self.move.alias} {self.move.move} by {self.key_id}>"
@@ -185,12 +177,13 @@ def open_approval(data: bytes, verifier: Verifier) -> VerifiedApproval:
     move = decode_move(opened.payload)
     # step 1d: of a repository that the key is for
     opened.scope.require(move.repository)
-    verified = object.__new__(VerifiedApproval)
-    object.__setattr__(verified, "move", move)
-    object.__setattr__(verified, "key_id", opened.key_id)
-    object.__setattr__(verified, "envelope", data)
-    object.__setattr__(verified, "digest", hashlib.sha256(data).hexdigest())
-    return verified
+    return make_verified(
+        VerifiedApproval,
+        move=move,
+        key_id=opened.key_id,
+        envelope=data,
+        digest=hashlib.sha256(data).hexdigest(),
+    )
 
 
 # ── whether a move is approved ───────────────────────────────────────────────
@@ -266,7 +259,7 @@ def require_kept_approvals(
             # step 1: genuine
             approval = open_approval(data, verifier)
             approved = approval.move
-            # 2; of 2f, that it was not signed for settings that are still to come
+            # step 2: it is for this very move; of 2f, not for settings that are still to come
             version = min(approved.settings_version, made.settings_version)
             expected = msgspec.structs.replace(
                 made, previous=approved.previous, settings_version=version

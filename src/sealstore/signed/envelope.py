@@ -19,6 +19,7 @@ from sealstore import limits
 from sealstore.errors import EnvelopeFormatError, KeyRoleError
 from sealstore.signed import statement as statements
 from sealstore.signed.statement import Statement
+from sealstore.signed.verified import Verified, make_verified
 
 STATEMENT_PAYLOAD_TYPE: Final = "application/vnd.in-toto+json"
 SETTINGS_PAYLOAD_TYPE: Final = "application/vnd.sealstore.settings+json"
@@ -110,7 +111,7 @@ class Opened:
     scope: Scope
 
 
-class VerifiedStatement:
+class VerifiedStatement(Verified, comes_from="envelope.open_statement"):
     """A statement that came out of an opened envelope; only ``open_statement`` can make one.
 
     Attributes:
@@ -124,15 +125,6 @@ class VerifiedStatement:
     statement: Statement
     key_id: str
     digest: str
-
-    def __init__(self, *_: object) -> None:
-        raise TypeError("A verified statement comes out of envelope.open_statement only.")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("A verified statement does not change.")
-
-    def __delattr__(self, name: str) -> None:
-        raise AttributeError("A verified statement does not change.")
 
     def __repr__(self) -> str:
         return f"<VerifiedStatement {self.statement.ref} {self.digest[:12]}>"
@@ -220,11 +212,12 @@ def open_statement(data: bytes, verifier: Verifier) -> VerifiedStatement:
     opened = open_envelope(data, STATEMENT_PAYLOAD_TYPE, verifier)
     statement = statements.decode(opened.payload)
     opened.scope.require(statement.predicate.repository)
-    verified = object.__new__(VerifiedStatement)
-    object.__setattr__(verified, "statement", statement)
-    object.__setattr__(verified, "key_id", opened.key_id)
-    object.__setattr__(verified, "digest", hashlib.sha256(opened.payload).hexdigest())
-    return verified
+    return make_verified(
+        VerifiedStatement,
+        statement=statement,
+        key_id=opened.key_id,
+        digest=hashlib.sha256(opened.payload).hexdigest(),
+    )
 
 
 def seal_statement(statement: Statement, signer: Signer) -> bytes:

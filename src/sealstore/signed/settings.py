@@ -6,7 +6,6 @@ that an older one is refused. ``repository.json`` shows the newest; the catalogu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Final, Literal
 
@@ -22,6 +21,7 @@ from sealstore.errors import (
 from sealstore.names import Tag
 from sealstore.signed.envelope import SETTINGS_PAYLOAD_TYPE, Signer, Verifier, open_envelope, seal
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, UtcTime, decode_canonical
+from sealstore.signed.verified import Verified, make_verified
 
 KeyId = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Approvals = Annotated[int, msgspec.Meta(ge=1, le=limits.MAX_APPROVALS)]
@@ -111,8 +111,7 @@ class RepositorySettings(
 _decoder: Final[msgspec.json.Decoder[RepositorySettings]] = msgspec.json.Decoder(RepositorySettings)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedSettings:
+class VerifiedSettings(Verified, comes_from="settings.open_settings"):
     """Settings that a trusted admin key signed.
 
     Attributes:
@@ -121,6 +120,8 @@ class VerifiedSettings:
         key_id: the key that signed them.
         envelope: the envelope's bytes.
     """
+
+    __slots__ = ("digest", "document", "envelope", "key_id")
 
     document: RepositorySettings
     digest: str
@@ -157,4 +158,6 @@ def open_settings(data: bytes, verifier: Verifier) -> VerifiedSettings:
         ) from error
     opened.scope.require(document.repository)
     digest = sha256(opened.payload).hexdigest()
-    return VerifiedSettings(document, digest, opened.key_id, data)
+    return make_verified(
+        VerifiedSettings, document=document, digest=digest, key_id=opened.key_id, envelope=data
+    )
