@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from bench.timing import Figure, median_seconds
+from bench.figures import Figure
+from bench.timing import median_seconds
 from sealstore.audit.chains import ChainName, open_ledger
 from sealstore.audit.documents import consistency
 from sealstore.audit.verifying import verify_ledger

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-from bench.timing import Figure, median_seconds
+from bench.figures import Figure
+from bench.keeping import new_repository
+from bench.timing import median_seconds
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.keyring import new_key
 from sealstore.ledger.authenticated_map import map_key, positions_of, revision_key
 from sealstore.ledger.head import decode_head, seal_head
 from sealstore.ledger.map_update import update
@@ -74,27 +76,28 @@ def figures() -> Iterator[Figure]:
 
 def _measure(size: int) -> Latency:
     key = new_key(HmacSha256.generate())
-    with tempfile.TemporaryDirectory(prefix="sealstore-bench-") as folder:
-        root = Path(folder) / "repository"
-        with Repository.create(root, keyring=Keyring.of([key])) as repository:
-            real = min(size, _REAL)
-            for i in range(real):
-                repository.store(i, f"real {i}", "1")
-            _fill_rows(repository, size - real)
-            with repository.catalogue.write() as transaction:
-                _fill_map(transaction, repository, size - real)
-            names = [f"real {i}" for i in range(real)]
-            random.Random(1).shuffle(names)  # noqa: S311 (an order, not a secret)
-            order = iter(names * 200)
-            runs = max(real * 20, 200) if real > 1 else 90
-            look_up = median_seconds(lambda: repository.get(next(order), "1"), runs=runs)
-            load = median_seconds(lambda: repository.load(next(order), "1"), runs=runs)
-            with repository.catalogue.read() as rows:
-                proofs = [
-                    sum(map(len, rows.map.fetch(positions_of(map_key(name, "1"))).values()))
-                    for name in names
-                ]
-            return Latency(look_up, load, sum(proofs) / len(proofs))
+    with (
+        tempfile.TemporaryDirectory(prefix="sealstore-bench-") as folder,
+        new_repository(Path(folder), key) as repository,
+    ):
+        real = min(size, _REAL)
+        for i in range(real):
+            repository.store(i, f"real {i}", "1")
+        _fill_rows(repository, size - real)
+        with repository.catalogue.write() as transaction:
+            _fill_map(transaction, repository, size - real)
+        names = [f"real {i}" for i in range(real)]
+        random.Random(1).shuffle(names)  # noqa: S311 (an order, not a secret)
+        order = iter(names * 200)
+        runs = max(real * 20, 200) if real > 1 else 90
+        look_up = median_seconds(lambda: repository.get(next(order), "1"), runs=runs)
+        load = median_seconds(lambda: repository.load(next(order), "1"), runs=runs)
+        with repository.catalogue.read() as rows:
+            proofs = [
+                sum(map(len, rows.map.fetch(positions_of(map_key(name, "1"))).values()))
+                for name in names
+            ]
+        return Latency(look_up, load, sum(proofs) / len(proofs))
 
 
 def _fill_rows(repository: Repository, rows: int) -> None:
