@@ -122,7 +122,7 @@ def test_progress_only_grows_and_ends_at_the_total(
     stored: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both phases are reported, up to their ends."""
-    monkeypatch.setattr("sealstore.upkeep.verify._REPORT_EVERY", 1)
+    monkeypatch.setattr("sealstore.upkeep.verify.REPORT_EVERY", 1)
     heard: list[tuple[str, int, int]] = []
     report = verify_all(stored, progress=lambda *step: heard.append(step), threads=2)
     statements = [done for what, done, _ in heard if what == "statements"]

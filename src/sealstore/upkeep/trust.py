@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore import limits
-from sealstore.audit.files import read_capped
-from sealstore.audit.note_keys import open_checkpoint_of
+from sealstore.audit.documents import read_checkpoint
 from sealstore.errors import (
     KnownLocationError,
-    RepositoryMismatchError,
     TrustStateError,
     UsageError,
 )
@@ -61,18 +58,11 @@ def read_history_checkpoint(settings: Settings, path: Path) -> HistoryCheckpoint
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
         KeyringError: the keys cannot be used.
     """
-    data = read_capped(path, limits.MAX_CHECKPOINT_BYTES, "checkpoint")
-    checkpoint = open_checkpoint_of(settings.key_source().current(), data).checkpoint
+    checkpoint = read_checkpoint(settings, path).checkpoint
     if not isinstance(checkpoint, HistoryCheckpoint):
         raise UsageError(
             "This is the checkpoint of an access log.",
             hint="give one of the repository's history: 'sealstore audit checkpoint' makes it.",
-        )
-    if settings.repository_id not in (None, checkpoint.repository):
-        raise RepositoryMismatchError(
-            f"The checkpoint is of repository {checkpoint.repository}, and MODEL_REPO_ID asks for"
-            " a different one.",
-            hint="give a checkpoint of the repository that is meant.",
         )
     return checkpoint
 
