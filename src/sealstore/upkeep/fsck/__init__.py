@@ -46,7 +46,7 @@ from sealstore.storage.catalogue import ArtifactRow, Reading
 from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.fsck.files import MirrorCheck, check_payload_files, check_place
 from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Section
-from sealstore.upkeep.verify import DistinctPayloads, hash_payloads
+from sealstore.upkeep.verify import REPORT_EVERY, DistinctPayloads, hash_payloads
 from sealstore.verification import Proven
 
 _NO_CHECK: Final = (
@@ -220,10 +220,6 @@ def _check_access(
 # ── the catalogue's rows ──────────────────────────────────────────────────────
 
 
-_REPORT_EVERY: Final = 200
-"""Statements between two reports of progress: a report costs more than a statement."""
-
-
 @dataclass(slots=True)
 class StatementCheck:
     """The catalogue's rows, one by one.
@@ -271,7 +267,7 @@ class StatementCheck:
                 size = statement.predicate.size
                 self.payloads.add(statement.digests, size, statement.ref)
                 self.mirror.compare(statement.ref, row.envelope)
-            if self.report.artifacts % _REPORT_EVERY == 0:
+            if self.report.artifacts % REPORT_EVERY == 0:
                 done = self.report.artifacts
                 progress("statements", done, max(expected, done))
         self._tell_missing()
