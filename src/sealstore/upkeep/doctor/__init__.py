@@ -17,7 +17,7 @@ from typing import Final
 import sealstore
 from sealstore import limits
 from sealstore.errors import SealstoreError
-from sealstore.formats.pickling.writer_trial import trial
+from sealstore.formats.pickling.writer import trial
 from sealstore.hetida.legacy_folder import LATEST_SUFFIX, splits
 from sealstore.keys.backend import openssl_version
 from sealstore.ledger.entries import decode_history_entry
