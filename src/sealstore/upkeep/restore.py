@@ -36,7 +36,7 @@ from sealstore.signed.envelope import read_unverified
 from sealstore.storage import layout
 from sealstore.storage.blobs.folder_walk import FoundFile, open_below, walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
-from sealstore.storage.catalogue.engine import SQLITE_FILE
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.storage.mirror import mirrored_ref
 from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.backup.snapshot import (

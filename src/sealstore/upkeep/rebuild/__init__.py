@@ -53,12 +53,11 @@ from sealstore.storage.catalogue import (
     ArtifactRow,
     Catalogue,
     WriteTransaction,
-    schema_revision,
-    upgrade,
 )
-from sealstore.storage.catalogue.failures import catalogue_errors
-from sealstore.storage.catalogue.replacing import replaced_catalogue
-from sealstore.storage.catalogue.writers_queue import writers_queue
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.migrations import upgrade
+from sealstore.storage.catalogue.sqlite import writers_queue
+from sealstore.storage.catalogue.sqlite_files import replaced_catalogue
 from sealstore.upkeep.rebuild.plan import Plan, RebuildReport, plan
 from sealstore.upkeep.rebuild.sources import Candidate, OldCatalogue, Sources, gather, old_catalogue
 from sealstore.upkeep.verify import DistinctPayloads, HashedPayloads, hash_payloads
@@ -256,7 +255,7 @@ def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
         return
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if schema_revision(catalogue.engine) is not None:
+        if catalogue.engine.revision() is not None:
             raise database_in_use()
         upgrade(catalogue.engine)
         yield catalogue
