@@ -370,7 +370,7 @@ def test_settings_of_a_revoked_key_are_wrong(site: Site) -> None:
     site.set_keys(hmac_key(state=State.REVOKED), hmac_key(2))
     [found, backup] = checks(site, "wrong", 1)
     assert "sealstore resign --settings --accept" in found["fix"]
-    assert "none restores it" in backup["text"]
+    assert "nobody restores it" in backup["text"]
 
 
 def test_changed_settings_are_wrong(site: Site) -> None:

@@ -13,8 +13,8 @@ import pytest
 from sealstore.keys.keyring import Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
-from sealstore.upkeep.doctor import runtime as runtime_check
-from sealstore.upkeep.doctor.runtime import check_hetida
+from sealstore.upkeep import doctor as doctor_module
+from sealstore.upkeep.doctor import check_hetida
 from tests.command_line import ROOT, Site
 from tests.sealstore_fixtures import hmac_key
 
@@ -89,7 +89,7 @@ def test_a_runtime_that_never_ends_is_wrong(
 ) -> None:
     """It is not waited for."""
     monkeypatch.syspath_prepend(str(runtime(tmp_path, "import time; time.sleep(600)\n")))
-    monkeypatch.setattr(runtime_check, "_SECONDS", 0.5)
+    monkeypatch.setattr(doctor_module, "_SECONDS", 0.5)
     [found] = check_hetida(tmp_path, os.environ)
     assert "not known" in found.text
 

@@ -356,6 +356,28 @@ def test_an_error_that_says_more_is_kept(
         raise ArtifactNotFound("no such artifact")
 
 
+def test_a_file_that_is_written_in_pieces_is_whole_or_gone(tmp_path: Path) -> None:
+    """What a block that failed has written is removed; nothing that is there is touched."""
+    path = tmp_path / "file"
+
+    def fail() -> None:
+        with files.created(path, mode=0o640) as file:
+            file.write(b"half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert not path.exists()
+    with files.created(path, mode=0o440) as file:
+        file.write(b"one, ")
+        file.write(memoryview(b"two"))
+    assert path.read_bytes() == b"one, two"
+    assert not stat.S_IMODE(path.stat().st_mode) & ~0o440
+    with pytest.raises(FileExistsError), files.created(path, mode=0o640):
+        pass
+    assert path.read_bytes() == b"one, two"
+
+
 def test_a_streamed_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     """Until the block ends well, nothing has the name."""
     with files.new_file(tmp_path / "name", replacing=False) as file:
@@ -473,6 +495,19 @@ def test_a_lock_keeps_other_processes_out(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         hold()
     assert try_to_hold(lock, "alone") == "held"
+
+
+def test_a_lock_that_nobody_waits_for_is_refused_at_once(tmp_path: Path) -> None:
+    """Who would rather not wait is told that somebody holds it."""
+    lock = tmp_path / "lock"
+    with (
+        files.locked(lock),
+        pytest.raises(BlockingIOError),
+        files.locked(lock, waiting=False),
+    ):
+        pass
+    with files.locked(lock, waiting=False):
+        assert try_to_hold(lock, "alone") == "busy"
 
 
 def test_a_shared_lock_is_shared(tmp_path: Path) -> None:

@@ -102,9 +102,9 @@ def test_a_sound_repository_has_no_findings(scene: Scene) -> None:
     # The removed artifact's payload waits for gc.
     [note] = report.notes
     assert note.section is Section.FILES
-    assert note.paths == (
-        str(payload_path(scene.repository, scene.removed).relative_to(scene.root)),
-    )
+    assert note.paths == [
+        str(payload_path(scene.repository, scene.removed).relative_to(scene.root))
+    ]
 
 
 def test_an_empty_repository_is_sound(repository: Repository, site: Site) -> None:

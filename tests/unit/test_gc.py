@@ -592,7 +592,7 @@ def test_removals_are_made_a_few_at_a_time(
     assert ("removing", 0, 7) in heard
     assert ("removing", 7, 7) in heard
     # However slow the disk, each transaction removes a file.
-    monkeypatch.setattr(gc, "_REMOVING_SECONDS", -1.0)
+    monkeypatch.setattr(gc, "_SECONDS_A_TRANSACTION", -1.0)
     for number in range(2):
         put_payload(repository.blobs, repository.root, b"%d" % number)  # type: ignore[arg-type] # the local store
     assert len(collect(repository, delete=True, grace=0).removed) == 2

@@ -26,7 +26,6 @@ from sealstore.errors import (
     StorageError,
     UnknownKeyError,
 )
-from sealstore.keys import sources as key_sources
 from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.facade import Repository
 from sealstore.storage import creation
@@ -122,7 +121,7 @@ def test_progress_only_grows_and_ends_at_the_total(
     stored: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both phases are reported, up to their ends."""
-    monkeypatch.setattr("sealstore.upkeep.verify._REPORT_EVERY", 1)
+    monkeypatch.setattr("sealstore.upkeep.verify.REPORT_EVERY", 1)
     heard: list[tuple[str, int, int]] = []
     report = verify_all(stored, progress=lambda *step: heard.append(step), threads=2)
     statements = [done for what, done, _ in heard if what == "statements"]
@@ -351,11 +350,14 @@ def test_a_crash_while_revoking_leaves_a_repository_that_opens(
     class Killed(BaseException):
         pass
 
-    def die(*_: object, **__: object) -> None:
-        raise Killed
+    def die(source: str, target: str, **options: Any) -> None:
+        if target == site.keyring.name:
+            raise Killed
+        rename(source, target, **options)
 
+    rename = os.rename
     with monkeypatch.context() as patch:
-        patch.setattr(key_sources.os, "replace", die)  # type: ignore[attr-defined]  # the rename
+        patch.setattr(os, "rename", die)
         with pytest.raises(Killed):
             revoke_key(site.settings, ed25519_key(2).key_id)
     assert [key.state for key in site.keys_kept()] == [State.ACTIVE, State.ACTIVE]

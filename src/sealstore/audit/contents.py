@@ -15,6 +15,7 @@ from sealstore.errors import CatalogueTamperedError, LedgerFormatError
 from sealstore.ledger.entries import EntryArtifact, HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
 from sealstore.ledger.merkle import Frontier, verify_entries
+from sealstore.names import ArtifactRef
 from sealstore.repository.facade import Repository
 from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
@@ -115,15 +116,15 @@ class Contents:
                 # Clocks differ: the latest time is the one that keeps a payload the longest.
                 self.left_at[gone.sha256] = max(entry.at, self.left_at.get(gone.sha256, ""))
 
-    def find(self, name: str, tag: str, revision: int) -> tuple[int, EntryArtifact] | None:
+    def find(self, ref: ArtifactRef) -> tuple[int, EntryArtifact] | None:
         """The place in the history, and the artifact, of what is stored as this revision."""
-        sequence = self._sequences.get((name, tag, revision), 0)
+        sequence = self._sequences.get(_where(ref), 0)
         found = self.stored.get(sequence)
         return None if found is None else (sequence, found)
 
-    def find_removed(self, name: str, tag: str, revision: int) -> EntryArtifact | None:
+    def find_removed(self, ref: ArtifactRef) -> EntryArtifact | None:
         """The artifact that was this revision, if it was removed."""
-        return self.removed.get(self._sequences.get((name, tag, revision), 0))
+        return self.removed.get(self._sequences.get(_where(ref), 0))
 
     def payloads(self) -> set[str]:
         """SHA-256 of every payload that a stored artifact needs."""
@@ -132,6 +133,10 @@ class Contents:
 
 def _key(artifact: EntryArtifact) -> tuple[str, str, int]:
     return artifact.name, artifact.tag, artifact.revision
+
+
+def _where(ref: ArtifactRef) -> tuple[str, str, int]:
+    return str(ref.name), str(ref.tag), ref.revision or 0
 
 
 def shown(artifact: EntryArtifact) -> str:

@@ -378,7 +378,8 @@ def doctor(invocation: Invocation, as_json: bool) -> int:
 
     Nothing is changed. The exit code is 1 if anything is wrong.
     """
-    from sealstore.upkeep.doctor import Level, doctor
+    from sealstore.upkeep.doctor import doctor
+    from sealstore.upkeep.doctor.check import Level
 
     checks = doctor(invocation.environment(), invocation.options())
     wrong = [check for check in checks if check.level is Level.WRONG]

@@ -9,19 +9,38 @@ the file's name says, and nobody's signature: what a history still says goes bef
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from sealstore import files, limits
-from sealstore.errors import RepositoryLayoutError, storage_errors
-from sealstore.names import ArtifactRef
+from sealstore.errors import InvalidNameError, RepositoryLayoutError, storage_errors
+from sealstore.names import ArtifactRef, Tag, request
 from sealstore.storage.blobs.folder_walk import FoundFile, Removals, open_below, walk
 from sealstore.storage.layout import STATEMENTS_FOLDER
 
 PUT_AWAY: Final = ".removed"
 """Behind the name of a mirrored statement whose artifact was removed."""
+_NAME: Final = re.compile(rf"([1-9][0-9]{{0,18}})\.json({re.escape(PUT_AWAY)})?")
+
+
+def mirrored_ref(found: FoundFile) -> tuple[ArtifactRef, bool] | None:
+    """Whose mirrored statement a file is by its place, and whether it is put away.
+
+    Args:
+        found: a file that ``mirror_files`` found.
+    """
+    match = _NAME.fullmatch(found.name)
+    if match is None or not found.is_regular or len(found.folders) != 2:
+        return None
+    name, tag = found.folders
+    try:
+        Tag.to_store(tag)
+        return request(name, tag, int(match[1])), match[2] is not None
+    except InvalidNameError:
+        return None
 
 
 def read_mirror(

@@ -23,12 +23,13 @@ full can write nothing before something is removed.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sealstore.audit.contents import Contents, LedgerProof, prove_ledger, shown, stored_since
 from sealstore.audit.findings import Finding
@@ -56,7 +57,6 @@ from sealstore.storage import mirror as mirror_files
 from sealstore.storage.blobs.contract import FileKind, StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile
 from sealstore.storage.catalogue import Reading
-from sealstore.upkeep.fsck.files import mirrored_ref
 from sealstore.verification import Proven
 
 
@@ -68,7 +68,7 @@ class Garbage(StrEnum):
     STAGING = "staging"
     """A file of a store that did not end."""
     SET_ASIDE = "set aside"
-    """A file that lay in the place of another one, with other bytes."""
+    """A file that lay in a payload's or a statement's place, with wrong bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +148,10 @@ def bytes_of(candidates: list[Candidate]) -> int:
 DEFAULT_GRACE_SECONDS: Final = 14 * 86_400
 """Two weeks: whoever removed the wrong artifact has noticed by then, and still has its payload."""
 _MAX_FINDINGS: Final = 100
+_FILES_A_TRANSACTION: Final = 500
+_SECONDS_A_TRANSACTION: Final = 0.5
+"""How long other writers are kept waiting; a file system frees a large file in some 0.1 s."""
+_T = TypeVar("_T")
 
 
 def collect(
@@ -159,7 +163,7 @@ def collect(
     actor: str | None = None,
     progress: Progress = no_progress,
 ) -> GcReport:
-    """Find what nothing needs any more, and remove it if that is asked for.
+    """Find what nothing needs any more, and remove it where that is asked for.
 
     Args:
         repository: which.
@@ -183,31 +187,31 @@ def collect(
         rows = snapshot.rows
         proof = prove_ledger(rows, snapshot.state, progress=progress)
         report.findings += [each.finding for each in proof.findings]
-        needed = Needed(proof.contents)
+        needed = proof.contents.payloads()
         if proof.findings_in_all == 0:
-            _compare_rows(needed, rows, report)
+            _compare_rows(proof.contents, needed, rows, report)
     if report.findings:
         return report
-    # step 2: what is not needed
-    search = Search(parts, report, needed, time.time() - grace, set_aside)
+    # step 2: find what nothing needs
+    search = _Search(parts, report, proof.contents, needed, time.time() - grace, set_aside)
     search.look_at_mirror()
     if report.findings:
         return report
     search.look_at_payloads(progress)
-    # step 3: remove it, on record
+    # step 3: remove it, and mirror what has no mirrored statement
     if delete:
         write_missing_mirrors(parts, report, actor)
         Removal(parts, report, needed, proof, actor).run(progress)
     return report
 
 
-def _compare_rows(needed: Needed, rows: Reading, report: GcReport) -> None:
+def _compare_rows(contents: Contents, needed: set[str], rows: Reading, report: GcReport) -> None:
     """Say where the catalogue's rows are not those of what is stored; keep what they name."""
-    missing = dict(needed.contents.stored)
+    missing = dict(contents.stored)
     others = 0
     for sequence, digest, sha256 in rows.claims():
         if isinstance(sha256, str):
-            needed.payloads.add(sha256)
+            needed.add(sha256)
         artifact = missing.pop(sequence, None) if type(sequence) is int else None
         others += artifact is None or (artifact.statement, artifact.sha256) != (digest, sha256)
     for artifact in list(missing.values())[:_MAX_FINDINGS]:
@@ -226,42 +230,14 @@ def _compare_rows(needed: Needed, rows: Reading, report: GcReport) -> None:
 # ── finding ───────────────────────────────────────────────────────────────────
 
 
-class Needed:
-    """Which payloads are needed, and since when the others are not.
-
-    Args:
-        contents: what the proven history leaves.
-
-    Attributes:
-        contents: the same.
-        payloads: SHA-256 of every payload that something needs.
-    """
-
-    def __init__(self, contents: Contents) -> None:
-        self.contents = contents
-        self.payloads = contents.payloads()
-
-    def left_at(self, sha256: str) -> float:
-        """When the last artifact left a payload, seconds of the epoch; 0 where none ever had it."""
-        at = self.contents.left_at.get(sha256)
-        return 0.0 if at is None else datetime.fromisoformat(at).timestamp()
-
-
 @dataclass(slots=True)
-class Search:
-    """The search for files that nothing needs.
-
-    Attributes:
-        parts: of the repository.
-        report: where they are noted.
-        needed: which payloads are needed.
-        before: files that were touched later are left alone, seconds of the epoch.
-        set_aside: whether files that were moved aside are looked for.
-    """
+class _Search:
+    """Finds files that nothing needs; those that were touched since ``before`` are left alone."""
 
     parts: Parts
     report: GcReport
-    needed: Needed
+    contents: Contents
+    needed: set[str]
     before: float
     set_aside: bool
 
@@ -270,47 +246,46 @@ class Search:
 
         And of what is stored, what has no mirrored statement.
         """
-        missing = dict(self.needed.contents.stored)
+        missing = dict(self.contents.stored)
         for found in mirror_files.mirror_files(self.parts.root):
             path = f"{layout.STATEMENTS_FOLDER}/{found.path}"
-            mirrored = mirrored_ref(found)
+            mirrored = mirror_files.mirrored_ref(found)
             if found.is_staging:
                 self._note(Garbage.STAGING, path, None, found)
             elif mirrored is not None:
-                self._look_at_mirrored(found, path, *mirrored)
-                missing.pop(self._sequence(*mirrored), None)
+                stored = self._look_at_mirrored(found, path, *mirrored)
+                missing.pop(stored, None)
             elif found.is_set_aside and not found.is_folder:
                 with suppress(SealstoreError):
                     self._keep_payload_of(mirror_files.read_mirror_file(self.parts.root, found))
                 if self.set_aside:
                     self._note(Garbage.SET_ASIDE, path, None, found)
-
         self.report.missing_mirrors += [
             request(artifact.name, artifact.tag, artifact.revision) for artifact in missing.values()
         ]
 
-    def _sequence(self, ref: ArtifactRef, is_put_away: bool) -> int:
-        """The place in the history of what is stored, and mirrored by a file; 0 if none is."""
-        stored = self.needed.contents.find(str(ref.name), str(ref.tag), ref.revision or 0)
-        return 0 if stored is None or is_put_away else stored[0]
-
     def _look_at_mirrored(
         self, found: FoundFile, path: str, ref: ArtifactRef, is_put_away: bool
-    ) -> None:
-        contents, where = self.needed.contents, (str(ref.name), str(ref.tag), ref.revision or 0)
-        stored, removed = contents.find(*where), contents.find_removed(*where)
+    ) -> int:
+        """The place in the history of what is stored, and mirrored by this file; 0 if none is."""
+        stored, removed = self.contents.find(ref), self.contents.find_removed(ref)
         try:
             data = mirror_files.read_mirror_file(self.parts.root, found)
-            if data is None:
-                return
-            if removed is None or statement_digest(data) != removed.statement:
-                self._keep_payload_of(data)
-            elif not is_put_away:
-                self.report.unneeded_mirrors.append(ref)
+            if data is not None:
+                if removed is None or statement_digest(data) != removed.statement:
+                    self._keep_payload_of(data)
+                elif not is_put_away:
+                    self.report.unneeded_mirrors.append(ref)
         except SealstoreError as error:
             # Of what is stored, the history knows the payload; fsck tells of the mirror.
             if stored is None:
-                self.report.findings.append(_unreadable(path, ref, error))
+                text = (
+                    f"{path}, of which the history knows nothing, cannot be read as a statement, so"
+                    f" that the payload that it may need is not known: {error.message}"
+                )
+                hint = "find out who wrote it, then move it out of the repository."
+                self.report.findings.append(Finding(str(ref), error.code, text, hint))
+        return 0 if stored is None or is_put_away else stored[0]
 
     def _keep_payload_of(self, data: bytes | None) -> None:
         """Keep the payload that a statement names.
@@ -323,17 +298,17 @@ class Search:
         """
         if data is not None:
             statement = decode(read_unverified(data).payload)
-            self.needed.payloads.add(statement.digests.sha256)
+            self.needed.add(statement.digests.sha256)
 
     def look_at_payloads(self, progress: Progress) -> None:
         """Find payloads that nothing needs, and other files that can go."""
         kinds = {FileKind.STAGING: Garbage.STAGING, FileKind.PAYLOAD: Garbage.PAYLOAD}
         if self.set_aside:
             kinds[FileKind.SET_ASIDE] = Garbage.SET_ASIDE
-        total = len(self.needed.payloads)
+        total = len(self.needed)
         for done, file in enumerate(self.parts.blobs.files()):
             kind = kinds.get(file.kind)
-            is_needed = file.kind is FileKind.PAYLOAD and file.found.name in self.needed.payloads
+            is_needed = file.kind is FileKind.PAYLOAD and file.found.name in self.needed
             if kind is not None and not is_needed and not file.found.is_folder:
                 self._note(kind, f"objects/{file.found.path}", file, file.found)
             if done % 1_000 == 0:
@@ -342,45 +317,31 @@ class Search:
     def _note(self, kind: Garbage, path: str, file: StoredFile | None, found: FoundFile) -> None:
         since = found.changed
         if kind is Garbage.PAYLOAD:
-            since = max(since, self.needed.left_at(found.name))
+            # When the last artifact left it; none that is known ever had it otherwise.
+            left = self.contents.left_at.get(found.name)
+            since = max(since, 0.0 if left is None else datetime.fromisoformat(left).timestamp())
         candidate = Candidate(kind, path, found.status.st_size, since, file, found)
         is_old = since < self.before
         (self.report.candidates if is_old else self.report.young).append(candidate)
 
 
-def _unreadable(path: str, ref: ArtifactRef, error: SealstoreError) -> Finding:
-    return Finding(
-        str(ref),
-        error.code,
-        f"{path}, of which the history knows nothing, cannot be read as a statement, so that the"
-        f" payload that it may need is not known: {error.message}",
-        "find out who wrote it, then move it out of the repository.",
-    )
-
-
-# ── mirroring ─────────────────────────────────────────────────────────────────
-
-
-_MIRRORING_SECONDS: Final = 0.5
-"""How long the other writers are kept waiting; each statement is synced."""
+# ── mirroring and removing ───────────────────────────────────────────────────
 
 
 def write_missing_mirrors(parts: Parts, report: GcReport, actor: str | None) -> None:
     """Mirror what is stored and has no mirrored statement, from its verified row.
 
-    In transactions that exclude every writer: whoever removes an artifact puts its mirror away
-    afterwards, and finds this one.
+    No writer comes between: whoever removes an artifact puts its mirror away, and finds this one.
 
     Raises:
         VerificationError, CatalogueTamperedError: the head is refused, or a row.
         CatalogueError: the database refused.
     """
-    waiting = list(report.missing_mirrors)
+    waiting = report.missing_mirrors.copy()
     while waiting:
-        began = time.monotonic()
         with change(parts, environment.stored_by(actor)) as (made, state):
-            while waiting and time.monotonic() - began < _MIRRORING_SECONDS:
-                report.mirrored += _mirror_one(parts, made, state, waiting.pop())
+            for ref in _some(waiting):
+                report.mirrored += _mirror_one(parts, made, state, ref)
 
 
 def _mirror_one(parts: Parts, made: Change, state: RepositoryState, ref: ArtifactRef) -> bool:
@@ -393,14 +354,6 @@ def _mirror_one(parts: Parts, made: Change, state: RepositoryState, ref: Artifac
     verified_in(state, row, Proven(ref, value.statement))
     mirror(parts, ref, row.envelope)
     return True
-
-
-# ── removing ──────────────────────────────────────────────────────────────────
-
-
-_FILES_A_TRANSACTION: Final = 500
-_REMOVING_SECONDS: Final = 0.5
-"""How long the other writers are kept waiting; a file system frees a large file in some 0.1 s."""
 
 
 @dataclass(slots=True)
@@ -417,7 +370,7 @@ class Removal:
 
     parts: Parts
     report: GcReport
-    needed: Needed
+    needed: set[str]
     proof: LedgerProof
     actor: str | None
 
@@ -446,14 +399,14 @@ class Removal:
                     " was removed."
                 )
             tree, stored = stored_since(tree, head, made.transaction.history)
-            self.needed.payloads |= stored
-            with ExitStack() as stack:
-                remove_payload = stack.enter_context(self.parts.blobs.removing())
-                remove_other = stack.enter_context(
-                    mirror_files.removing_from_mirror(self.parts.root)
-                )
+            self.needed |= stored
+            with (
+                self.parts.blobs.removing() as remove_payload,
+                mirror_files.removing_from_mirror(self.parts.root) as remove_other,
+            ):
                 for candidate in _some(waiting):
-                    if self._is_needed(candidate):
+                    is_payload = candidate.kind is Garbage.PAYLOAD
+                    if is_payload and candidate.found.name in self.needed:
                         continue
                     try:
                         if candidate.file is None:
@@ -473,31 +426,24 @@ class Removal:
             raise failure
         return tree
 
-    def _is_needed(self, candidate: Candidate) -> bool:
-        name = candidate.found.name
-        return candidate.kind is Garbage.PAYLOAD and name in self.needed.payloads
 
-
-def _some(waiting: list[Candidate]) -> Iterator[Candidate]:
-    """Take one or more files from the end of ``waiting``, as long as others can be kept waiting."""
+def _some(waiting: list[_T]) -> Iterator[_T]:
+    """Take one or more from the end of ``waiting``, as long as others can be kept waiting."""
     began = time.monotonic()
     for _ in range(_FILES_A_TRANSACTION):
         yield waiting.pop()
-        if not waiting or time.monotonic() - began > _REMOVING_SECONDS:
+        if not waiting or time.monotonic() - began > _SECONDS_A_TRANSACTION:
             return
 
 
 def _counts(removed: list[Candidate]) -> dict[str, Any]:
     """What the history says of a removal."""
-
-    def count(kind: Garbage) -> int:
-        return sum(candidate.kind is kind for candidate in removed)
-
+    kinds = Counter(candidate.kind for candidate in removed)
     payloads = [candidate for candidate in removed if candidate.kind is Garbage.PAYLOAD]
     return {
         "payloads": len(payloads),
         "payload_bytes": bytes_of(payloads),
-        "staging": count(Garbage.STAGING),
-        "set_aside": count(Garbage.SET_ASIDE),
+        "staging": kinds[Garbage.STAGING],
+        "set_aside": kinds[Garbage.SET_ASIDE],
         "bytes": bytes_of(removed),
     }

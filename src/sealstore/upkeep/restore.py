@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import glob
 import os
 import secrets
 import shutil
-import stat
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
-from sealstore import limits
+from sealstore import files, limits
 from sealstore.errors import (
     AccessLogNotFoundError,
     BackupRefusedError,
@@ -29,9 +26,9 @@ from sealstore.errors import (
     UnknownKeyError,
     storage_errors,
 )
-from sealstore.files import OPEN_FOLDER
 from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.access_log.place import ACCESS_FILE
+from sealstore.repository.assembly import open_parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
@@ -40,17 +37,15 @@ from sealstore.storage import layout
 from sealstore.storage.blobs.folder_walk import FoundFile, open_below, walk
 from sealstore.storage.blobs.local_files import PAYLOAD_MODE
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
+from sealstore.storage.mirror import mirrored_ref
 from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.backup.snapshot import (
     Snapshot,
     apart,
-    opened_apart,
     refusal,
     snapshots_in,
-    sync_folder,
 )
 from sealstore.upkeep.fsck import fsck
-from sealstore.upkeep.fsck.files import mirrored_ref
 from sealstore.upkeep.fsck.report import FsckReport
 
 _STAGING: Final = ".restoring-"
@@ -62,7 +57,7 @@ _BRING_KEYS: Final = (
 _HINTS: Final = {
     RetiredKeyError.code: (
         "restore a snapshot that was made after the key was retired; or, if you know by other means"
-        " that this one is genuine, --accept-retired takes it, and signs its head anew."
+        " that this one is genuine, --accept-retired takes it, and signs its head again."
     ),
     RevokedKeyError.code: (
         "whoever has the revoked key could have made it: restore a snapshot that was made after the"
@@ -150,14 +145,14 @@ def restore(
         copy_snapshot(snapshot.path, staging, progress)
         with apart(settings, staging) as here:
             checked = _checked(here, believed, progress)
-        _require_remembered(record, checked.repository)
-        with opened_apart(settings, staging, believed) as opened:
-            head = opened.state.head
-            accepted = _sign_anew(opened, keys) if accept_retired else ()
+            _require_remembered(record, checked.repository)
+            with Repository(open_parts(staging, here, believed)) as opened:
+                head = opened.state.head
+                accepted = _sign_anew(opened, keys) if accept_retired else ()
         with storage_errors("The repository cannot be moved to its place"):
             # Onto an empty folder, or where nothing is: whoever came first since is not replaced.
             os.rename(staging, root)
-            sync_folder(root.parent)
+            files.sync_folder(root.parent)
     snapshot = replace(snapshot, epoch=head.epoch, size=head.size)
     return RestoreReport(snapshot, root, checked, _remembered_size(record, snapshot), accepted)
 
@@ -226,32 +221,30 @@ def _staging(root: Path) -> Iterator[Path]:
     """A folder beside ``root``; those that killed restores of the same place left are removed."""
     prefix = f"{_STAGING}{root.name}-"
     staging = root.with_name(f"{prefix}{secrets.token_hex(8)}")
-    with storage_errors("The repository cannot be restored here"):
-        root.parent.mkdir(parents=True, exist_ok=True)
-        parent = os.open(root.parent, OPEN_FOLDER)
+    with ExitStack() as held:
+        with storage_errors("The repository cannot be restored here"):
+            root.parent.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as beginning:
+                # Nobody takes a folder for a left one between its making and its lock.
+                _lock(root.parent, beginning)
+                for left in root.parent.glob(f"{glob.escape(prefix)}*"):
+                    _remove_left(left)
+                staging.mkdir(mode=0o750)
+                folder = held.enter_context(files.opened_folder(staging, follow_links=False))
+                held.enter_context(files.holding(folder))
         try:
-            # Nobody takes a folder for a left one between its making and its lock.
-            _lock(parent)
-            for left in root.parent.glob(f"{glob.escape(prefix)}*"):
-                _remove_left(left)
-            staging.mkdir(mode=0o750)
-            held = os.open(staging, OPEN_FOLDER)
-            fcntl.flock(held, fcntl.LOCK_EX)
+            yield staging
         finally:
-            os.close(parent)
-    try:
-        yield staging
-    finally:
-        # Where it was moved to its place, there is nothing any more.
-        shutil.rmtree(staging, ignore_errors=True)
-        os.close(held)
+            # Where it was moved to its place, there is nothing any more.
+            shutil.rmtree(staging, ignore_errors=True)
 
 
-def _lock(folder: int) -> None:
+def _lock(path: Path, held: ExitStack) -> None:
+    folder = held.enter_context(files.opened_folder(path, follow_links=False))
     began = time.monotonic()
     while True:
         try:
-            return fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held.enter_context(files.holding(folder, waiting=False))
         except BlockingIOError:
             if time.monotonic() - began > _LOCK_SECONDS:
                 raise StorageError(
@@ -260,21 +253,19 @@ def _lock(folder: int) -> None:
                     hint="another restore may just begin: try again; 'lslocks' shows who it is.",
                 ) from None
             time.sleep(0.05)
+        else:
+            return
 
 
-def _remove_left(folder: Path) -> None:
-    try:
-        opened = os.open(folder, OPEN_FOLDER)
-    except OSError:
-        return
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
-    except BlockingIOError:
-        # Of a restore that is running.
-        return
-    finally:
-        os.close(opened)
+def _remove_left(path: Path) -> None:
+    with ExitStack() as held:
+        try:
+            folder = held.enter_context(files.opened_folder(path, follow_links=False))
+            held.enter_context(files.holding(folder, waiting=False))
+        except OSError:
+            # It is no folder, or of a restore that is running.
+            return
+        shutil.rmtree(path)
 
 
 # ── checking ─────────────────────────────────────────────────────────────────
@@ -317,7 +308,7 @@ def _sign_anew(opened: Repository, keyring: Keyring) -> tuple[str, ...]:
 ANOTHER_SNAPSHOT: Final = "find out who wrote to the backup, and restore another snapshot."
 """What to do where a snapshot has what no backup puts there."""
 _FILES: Final = frozenset({layout.REPOSITORY_FILE, SQLITE_FILE, ACCESS_FILE})
-_MIRRORS: Final = (layout.STATEMENTS_FOLDER, layout.ORIGINS_FOLDER)
+_MIRRORS: Final = ((layout.STATEMENTS_FOLDER,), (layout.ORIGINS_FOLDER,))
 _CHUNK: Final = 4 * 1024 * 1024
 
 
@@ -333,28 +324,27 @@ def copy_snapshot(source: Path, target: Path, progress: Progress) -> None:
         BackupRefusedError: something is there that no backup puts there; or there is no room.
         StorageError: the file system refused.
     """
-    with storage_errors("The snapshot cannot be copied"):
-        opened = os.open(source, OPEN_FOLDER)
-        try:
-            found = list(walk(opened, 3))
-            total = sum(each.status.st_size for each in found if each.is_regular)
-            for each in found:
-                _require_expected(each)
-            _require_space(target, total)
-            done = 0
-            for each in found:
-                path = target / each.path
-                if each.is_folder:
-                    path.mkdir(mode=0o750)
-                    continue
-                mode = PAYLOAD_MODE if each.folders[:1] == ("objects",) else 0o640
-                _copy_file(opened, each, path, mode)
-                done += each.status.st_size
-                progress("copying", done, total)
-        finally:
-            os.close(opened)
+    with (
+        storage_errors("The snapshot cannot be copied"),
+        files.opened_folder(source, follow_links=False) as opened,
+    ):
+        found = list(walk(opened, 3))
+        total = sum(each.status.st_size for each in found if each.is_regular)
+        for each in found:
+            _require_expected(each)
+        _require_space(target, total)
+        done = 0
+        for each in found:
+            path = target / each.path
+            if each.is_folder:
+                path.mkdir(mode=0o750)
+                continue
+            mode = PAYLOAD_MODE if each.folders[:1] == ("objects",) else 0o640
+            _copy_file(opened, each, path, mode)
+            done += each.status.st_size
+            progress("copying", done, total)
         for inner, _, _ in os.walk(target, topdown=False):
-            sync_folder(Path(inner))
+            files.sync_folder(inner)
 
 
 def _require_space(target: Path, size: int) -> None:
@@ -367,53 +357,44 @@ def _require_space(target: Path, size: int) -> None:
 
 
 def _require_expected(found: FoundFile) -> None:
-    where = found.folders
+    where, size = found.folders, found.status.st_size
+    is_mirror = where[:1] in _MIRRORS
     if found.is_folder:
         is_right = (
-            (not where and found.name in ("objects", *_MIRRORS))
-            or (where == ("objects",))
-            or (where[:1] in [(each,) for each in _MIRRORS] and len(where) < 3)
+            (*where, found.name) in (("objects",), *_MIRRORS)
+            or where == ("objects",)
+            or (is_mirror and len(where) < 3)
         )
+    elif is_mirror:
+        mirrored = mirrored_ref(replace(found, folders=where[1:]))
+        is_right = mirrored is not None and size <= limits.MAX_ENVELOPE_BYTES + 1
+    elif where:
+        is_right = where == ("objects", found.name[:2])
     else:
-        is_right = found.is_regular and (
-            (not where and found.name in _FILES)
-            or (where[:1] == ("objects",) and where[1:] == (found.name[:2],))
-            or (
-                where[:1] in [(each,) for each in _MIRRORS]
-                and mirrored_ref(replace(found, folders=where[1:])) is not None
-            )
+        is_right = found.name in _FILES and (
+            found.name != layout.REPOSITORY_FILE or size <= limits.MAX_SETTINGS_BYTES
         )
-        is_right = is_right and found.status.st_size <= _most_bytes(found)
-    if not is_right:
+    if not (is_right and (found.is_folder or found.is_regular)):
         raise BackupRefusedError(
             f"{found.path} in the snapshot is nothing that a backup puts there.",
-            hint="find out who wrote to the backup, and restore another snapshot.",
+            hint=ANOTHER_SNAPSHOT,
         )
-
-
-def _most_bytes(found: FoundFile) -> int:
-    if found.folders[:1] in [(each,) for each in _MIRRORS]:
-        return limits.MAX_ENVELOPE_BYTES + 1
-    return limits.MAX_SETTINGS_BYTES if found.name == layout.REPOSITORY_FILE else sys.maxsize
 
 
 def _copy_file(source: int, found: FoundFile, target: Path, mode: int) -> None:
     folder = open_below(source, found.folders)
     try:
-        read = os.open(
-            found.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder
-        )
+        with (
+            files.opened(found.name, folder=folder) as file,
+            files.created(target, mode=mode) as written,
+        ):
+            _copy_bytes(file, written, found)
+    except files.NotRegularFileError as error:
+        raise BackupRefusedError(
+            f"{found.path} in the snapshot is no regular file.", hint=ANOTHER_SNAPSHOT
+        ) from error
     finally:
         os.close(folder)
-    with os.fdopen(read, "rb") as file:
-        if not stat.S_ISREG(os.fstat(read).st_mode):
-            raise BackupRefusedError(f"{found.path} in the snapshot is no regular file.")
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as written:
-            _copy_bytes(file, written, found)
-            written.flush()
-            os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
 
 
 def _copy_bytes(source: BinaryIO, target: BinaryIO, found: FoundFile) -> None:

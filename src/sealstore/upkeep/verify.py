@@ -67,38 +67,58 @@ class DistinctPayloads:
 
 
 @dataclass(slots=True)
-class Hashing:
-    """What hashing payloads found.
+class HashedPayloads:
+    """What every report says of the payloads that were hashed.
 
     Attributes:
-        payloads: how many were looked for.
+        payloads: how many distinct payloads were looked for.
         hashed_bytes: bytes that went through both digests.
-        seconds: how long it took, by the wall clock.
-        refusals: each artifact whose payload was refused, with why.
+        hashing_seconds: how long that took, by the wall clock.
     """
 
     payloads: int = 0
     hashed_bytes: int = 0
-    seconds: float = 0.0
-    refusals: list[tuple[ArtifactRef, SealstoreError]] = field(default_factory=list)
+    hashing_seconds: float = 0.0
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Throughput of hashing, in 10⁶ bytes a second; 0 where nothing was hashed."""
+        if not self.hashing_seconds:
+            return 0.0
+        return self.hashed_bytes / 1_000_000 / self.hashing_seconds
+
+    def hashing_json(self) -> dict[str, Any]:
+        """These figures as JSON values."""
+        return {
+            "payloads": self.payloads,
+            "hashedBytes": self.hashed_bytes,
+            "hashingSeconds": round(self.hashing_seconds, 6),
+            "megabytesPerSecond": round(self.megabytes_per_second, 1),
+        }
+
+
+Refusal = tuple[ArtifactRef, SealstoreError]
+"""An artifact whose payload was refused, with why."""
 
 
 def hash_payloads(
     blobs: BlobStore,
     payloads: DistinctPayloads,
+    report: HashedPayloads,
     *,
     progress: Progress = no_progress,
     threads: int | None = None,
-) -> Hashing:
+) -> list[Refusal]:
     """Compare both digests of every payload.
 
     Args:
         blobs: where they are.
         payloads: which.
+        report: gets the figures.
         progress: hears of the phase ``payloads``, in bytes.
         threads: how many are hashed at a time; as many as there are cores by default.
     """
-    hashing = Hashing()
+    refusals: list[Refusal] = []
     threads = threads or os.cpu_count() or 1
     # The largest first: at the end, no core is left alone with one of them.
     ordered = sorted(payloads.owners.items(), key=lambda item: -item[0].size)
@@ -116,11 +136,11 @@ def hash_payloads(
             error = _check(blobs, payload)
             with lock:
                 passed_bytes += payload.size
-                hashing.payloads += 1
+                report.payloads += 1
                 if error is None or isinstance(error, PayloadDigestError):
-                    hashing.hashed_bytes += payload.size
+                    report.hashed_bytes += payload.size
                 if error is not None:
-                    hashing.refusals += [(owner, error) for owner in owners]
+                    refusals.extend((owner, error) for owner in owners)
                 progress("payloads", passed_bytes, payloads.bytes)
 
     progress("payloads", 0, payloads.bytes)
@@ -134,8 +154,8 @@ def hash_payloads(
             # After an error or an interruption the others finish the payload in hand, no more.
             with lock:
                 waiting = iter(())
-    hashing.seconds = time.perf_counter() - started
-    return hashing
+    report.hashing_seconds = time.perf_counter() - started
+    return refusals
 
 
 def _check(blobs: BlobStore, payload: Payload) -> SealstoreError | None:
@@ -150,45 +170,28 @@ def _check(blobs: BlobStore, payload: Payload) -> SealstoreError | None:
 # ── artifacts ─────────────────────────────────────────────────────────────────
 
 
-MEGABYTE = 1_000_000
-_REPORT_EVERY = 200
+REPORT_EVERY = 200
 """Statements between two reports of progress: a report costs more than a statement."""
 
 
 @dataclass(slots=True)
-class VerifyReport:
+class VerifyReport(HashedPayloads):
     """What a verification found.
 
     Attributes:
         artifacts: how many artifacts were looked at.
-        payloads: how many distinct payloads were looked for.
-        hashed_bytes: bytes that went through both digests.
-        hashing_seconds: how long that took, by the wall clock.
         findings: everything that was refused; empty when all is well.
     """
 
     artifacts: int = 0
-    payloads: int = 0
-    hashed_bytes: int = 0
-    hashing_seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def megabytes_per_second(self) -> float:
-        """Throughput of hashing, in 10⁶ bytes a second; 0 where nothing was hashed."""
-        if not self.hashing_seconds:
-            return 0.0
-        return self.hashed_bytes / MEGABYTE / self.hashing_seconds
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
         return {
             "ok": not self.findings,
             "artifacts": self.artifacts,
-            "payloads": self.payloads,
-            "hashedBytes": self.hashed_bytes,
-            "hashingSeconds": round(self.hashing_seconds, 6),
-            "megabytesPerSecond": round(self.megabytes_per_second, 1),
+            **self.hashing_json(),
             "findings": [finding.to_json() for finding in self.findings],
         }
 
@@ -248,13 +251,11 @@ def verify_all(
                 raise
             except SealstoreError as error:
                 report.findings.append(Finding.of(error, claimed_ref(row)))
-            if report.artifacts % _REPORT_EVERY == 0:
+            if report.artifacts % REPORT_EVERY == 0:
                 progress("statements", report.artifacts, max(total, report.artifacts))
     except CatalogueTamperedError as error:
         # What could be walked to is verified all the same; the report is not clean either way.
         report.findings.append(Finding.of(error))
-    hashing = hash_payloads(repository.blobs, payloads, progress=progress, threads=threads)
-    report.payloads = hashing.payloads
-    report.hashed_bytes, report.hashing_seconds = hashing.hashed_bytes, hashing.seconds
-    report.findings += [Finding.of(error, str(owner)) for owner, error in hashing.refusals]
+    refusals = hash_payloads(repository.blobs, payloads, report, progress=progress, threads=threads)
+    report.findings += [Finding.of(error, str(owner)) for owner, error in refusals]
     return report

@@ -16,13 +16,13 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
-from typing import Final
 
+from sealstore import files
 from sealstore.audit.chains import AccessSource
-from sealstore.audit.contents import Contents, LedgerProof, prove_ledger
+from sealstore.audit.contents import Contents, LedgerProof, prove_ledger, shown
 from sealstore.errors import (
     BackupRefusedError,
     CatalogueError,
@@ -43,7 +43,7 @@ from sealstore.repository.listing import ref_of
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.proving import verified_in
 from sealstore.repository.state import Asking
-from sealstore.signed.envelope import read_unverified
+from sealstore.signed.envelope import read_unverified, statement_digest
 from sealstore.signed.statement import Statement, decode
 from sealstore.storage import creation, layout, mirror_writing
 from sealstore.storage import mirror as mirror_files
@@ -70,15 +70,9 @@ from sealstore.upkeep.backup.snapshot import (
     refusal,
     snapshot_name,
     snapshots_in,
-    sync_folder,
 )
 from sealstore.upkeep.fsck import fsck
-from sealstore.upkeep.fsck.files import mirrored_ref
 from sealstore.verification import Proven
-
-_MEND_FIRST: Final = (
-    "'sealstore fsck' names everything that is wrong; mend it, or restore an earlier snapshot."
-)
 
 
 def backup(
@@ -119,13 +113,18 @@ def backup(
         )
     report = BackupReport(folder)
     with exclusive_backup_folder(folder, parts.root, parts.id):
-        try:
+
+        def write() -> None:
             with _incomplete(folder) as place:
-                _Writing(parts, place, report, copy, quick, progress).run()
+                payloads = SnapshotPayloads(parts, place, report, copy, quick)
+                _Writing(parts, place, report, payloads, progress).run()
+
+        try:
+            write()
         except PayloadMissingError:
             # Removed and collected since the database was copied; or else it is not sound.
-            with parts.blobs.keeping(), _incomplete(folder) as place:
-                _Writing(parts, place, report, copy, quick, progress).run()
+            with parts.blobs.keeping():
+                write()
         if keep is not None:
             report.dropped = drop_all_but(folder, keep)
     return report
@@ -143,40 +142,31 @@ def _incomplete(folder: Path) -> Iterator[Path]:
         raise
 
 
+@dataclass(slots=True)
 class _Writing:
-    def __init__(
-        self,
-        parts: Parts,
-        place: Path,
-        report: BackupReport,
-        copy: bool,
-        quick: bool,
-        progress: Progress,
-    ) -> None:
-        self._parts = parts
-        self._place = place
-        self._report = report
-        self._folder = report.folder
-        self._progress = progress
-        self._payloads = SnapshotPayloads(parts, place, report, copy, quick)
+    parts: Parts
+    place: Path
+    report: BackupReport
+    payloads: SnapshotPayloads
+    progress: Progress
 
     def run(self) -> None:
-        report = self._report
+        report = self.report
         report.artifacts = report.payloads = report.payload_bytes = 0
         report.linked = report.copied = report.copied_bytes = 0
-        with self._parts.state.asking() as asking:
+        with self.parts.state.asking() as asking:
             self._copy_and_prove(asking)
 
     def _copy_and_prove(self, asking: Asking) -> None:
         self._copy_database(SQLITE_FILE)
-        self._report.has_access_log = self._parts.settings.access_log_url is None
-        if self._report.has_access_log:
+        self.report.has_access_log = self.parts.settings.access_log_url is None
+        if self.report.has_access_log:
             # After the catalogue: what it is about is there then.
-            with AccessSource(self._parts).open():
+            with AccessSource(self.parts).open():
                 self._copy_database(ACCESS_FILE)
         for name in ("objects", layout.STATEMENTS_FOLDER):
-            (self._place / name).mkdir(mode=0o750)
-        engine = catalogue_engine(self._place, journal=self._parts.settings.journal)
+            (self.place / name).mkdir(mode=0o750)
+        engine = catalogue_engine(self.place, journal=self.parts.settings.journal)
         try:
             require_current_schema(engine)
             with Catalogue(engine, lock_file=None).read() as rows:
@@ -185,13 +175,13 @@ class _Writing:
         finally:
             engine.dispose()
         self._take_removed_statements(proof.contents)
-        creation.place_settings(self._place, proof.state.settings.envelope)
+        creation.place_settings(self.place, proof.state.settings.envelope)
         self._require_sound()
         self._finish(proof)
 
     def _copy_database(self, name: str) -> None:
         try:
-            copy_database(self._parts.root / name, self._place / name)
+            copy_database(self.parts.root / name, self.place / name)
         except CatalogueError as error:
             error.hint = (
                 "check free space and permissions of the backup's folder; 'sealstore doctor' looks"
@@ -201,12 +191,9 @@ class _Writing:
 
     def _proven(self, rows: Reading, asking: Asking) -> LedgerProof:
         state = asking.verify(rows.history.head(), rows)
-        proof = prove_ledger(rows, state, progress=self._progress)
+        proof = prove_ledger(rows, state, progress=self.progress)
         if proof.findings_in_all:
-            raise BackupRefusedError(
-                f"The repository is not sound: {proof.findings[0].message}",
-                hint=_MEND_FIRST,
-            )
+            raise _not_sound(proof.findings[0].message)
         return proof
 
     def _take_artifacts(self, rows: Reading, proof: LedgerProof) -> None:
@@ -216,70 +203,70 @@ class _Writing:
             try:
                 statement, envelope = _statement(row, stored.pop(row.sequence, None), proof)
             except SealstoreError as error:
-                raise _not_sound(error.message, str(row.name)) from error
-            mirror_writing.write_mirror(self._place, statement.ref, envelope)
+                raise _not_sound(f"{error.message} ({row.name})") from error
+            mirror_writing.write_mirror(self.place, statement.ref, envelope)
             if row.sequence in proof.contents.origins:
                 origin = rows.origin(row.sequence) or b""
                 mirror_writing.write_mirror(
-                    self._place, statement.ref, origin, folder=layout.ORIGINS_FOLDER
+                    self.place, statement.ref, origin, folder=layout.ORIGINS_FOLDER
                 )
-            self._payloads.take(statement)
-            self._report.artifacts += 1
-            self._progress("artifacts", done, total)
+            self.payloads.take(statement)
+            self.report.artifacts += 1
+            self.progress("artifacts", done, total)
         for missing in stored.values():
-            raise _not_sound("The history has it, and the catalogue does not.", missing.name)
+            raise _not_sound(f"The history has {shown(missing)}, and the catalogue does not.")
 
     def _require_sound(self) -> None:
         """What ``restore`` would refuse is no backup; payloads were read when they were placed."""
-        parts = self._parts
-        with apart(parts.settings, self._place) as here:
-            report = fsck(here, keyring=parts.keyring, progress=self._progress, hashing=False)
+        parts = self.parts
+        with apart(parts.settings, self.place) as here:
+            report = fsck(here, keyring=parts.keyring, progress=self.progress, hashing=False)
         refused = refusal(report)
         if refused is not None:
-            raise BackupRefusedError(f"The repository is not sound: {refused[0]}", hint=_MEND_FIRST)
+            raise _not_sound(refused[0])
 
     # ── the rest ─────────────────────────────────────────────────────────────
 
     def _take_removed_statements(self, contents: Contents) -> None:
         """Mirrored statements of removed artifacts: a rebuild knows by them what was given out."""
-        for found in mirror_files.mirror_files(self._parts.root):
-            mirrored = mirrored_ref(found)
+        for found in mirror_files.mirror_files(self.parts.root):
+            mirrored = mirror_files.mirrored_ref(found)
             if mirrored is None:
                 continue
             ref = mirrored[0]
-            known = contents.find_removed(ref.name, ref.tag, ref.revision or 0)
+            known = contents.find_removed(ref)
             if known is None:
                 # Stored, and taken; or removed since the database was copied; or nobody's.
                 continue
             with suppress(SealstoreError):
-                data = mirror_files.read_mirror_file(self._parts.root, found)
+                data = mirror_files.read_mirror_file(self.parts.root, found)
                 if data is not None and _is_of(data, known):
-                    mirror_writing.write_mirror(self._place, ref, data)
-                    mirror_files.put_mirror_away(self._place, ref)
+                    mirror_writing.write_mirror(self.place, ref, data)
+                    mirror_files.put_mirror_away(self.place, ref)
 
     def _finish(self, proof: LedgerProof) -> None:
         at = datetime.now(UTC)
         # Names sort as snapshots were made, whatever the clock says.
-        for earlier in snapshots_in(self._folder)[-1:]:
+        for earlier in snapshots_in(self.report.folder)[-1:]:
             at = max(at, earlier.at + timedelta(seconds=1))
         head = proof.state.head
         name = snapshot_name(head, at)
         with storage_errors("The snapshot cannot be ended"):
-            for path, _, _ in os.walk(self._place, topdown=False):
-                sync_folder(Path(path))
-            os.rename(self._place, self._folder / name)
-            sync_folder(self._folder)
-        self._report.snapshot = name
+            for path, _, _ in os.walk(self.place, topdown=False):
+                files.sync_folder(path)
+            os.rename(self.place, self.report.folder / name)
+            files.sync_folder(self.report.folder)
+        self.report.snapshot = name
         record = BackupRecord(
             at=environment.now(),
             key_id=read_unverified(proof.state.envelope).key_id,
-            folder=str(self._folder.absolute()),
+            folder=str(self.report.folder.absolute()),
             snapshot=name,
             epoch=head.epoch,
             size=head.size,
         )
         try:
-            remember_backup(self._parts.settings, record)
+            remember_backup(self.parts.settings, record)
         except SealstoreError as error:
             warn_caller(f"The backup is made, but not remembered here: {error}", RepairWarning)
 
@@ -301,11 +288,12 @@ def _statement(
 
 
 def _is_of(envelope: bytes, known: EntryArtifact) -> bool:
-    return sha256(read_unverified(envelope).payload).hexdigest() == known.statement
+    return statement_digest(envelope) == known.statement
 
 
-def _not_sound(what: str, name: str) -> BackupRefusedError:
+def _not_sound(what: str) -> BackupRefusedError:
     return BackupRefusedError(
-        f"The repository is not sound: {what} ({name})",
-        hint="'sealstore fsck' names everything that is wrong.",
+        f"The repository is not sound: {what}",
+        hint="'sealstore fsck' names everything that is wrong; mend it, or restore an earlier"
+        " snapshot.",
     )

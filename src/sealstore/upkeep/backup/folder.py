@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import grp
 import os
 import pwd
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from sealstore import files
 from sealstore.errors import (
     BackupRefusedError,
     SealstoreError,
@@ -49,24 +48,22 @@ def exclusive_backup_folder(folder: Path, root: Path, repository: str) -> Iterat
     """
     _require_apart(folder.resolve(), root.resolve())
     _require_own(folder.resolve())
-    with storage_errors("The folder of the backup cannot be made"):
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
+    with ExitStack() as held:
+        with storage_errors("The folder of the backup cannot be made"):
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            opened = held.enter_context(files.opened_folder(folder, follow_links=False))
         _require_own(folder.resolve())
         _require_backup_of(folder, repository)
         with storage_errors("The lock of the backup cannot be opened"):
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            lock = os.open(_LOCK, flags, 0o600, dir_fd=opened)
-        try:
-            _take(lock)
-            _require_backup_of(folder, repository)
-            _remove_incomplete(folder)
-            yield
-        finally:
-            os.close(lock)
-    finally:
-        os.close(opened)
+            try:
+                held.enter_context(files.locked(_LOCK, folder=opened, waiting=False))
+            except BlockingIOError:
+                raise BackupRefusedError(
+                    "Another backup into this folder is running.", hint="wait for it."
+                ) from None
+        _require_backup_of(folder, repository)
+        _remove_incomplete(folder)
+        yield
 
 
 def _require_apart(folder: Path, root: Path) -> None:
@@ -80,12 +77,12 @@ def _require_apart(folder: Path, root: Path) -> None:
             raise BackupRefusedError(
                 "The folder is a repository or a snapshot, or lies in one.",
                 path=each,
-                hint="give the folder of the whole backup, or another one: not {path}",
+                hint="give the folder of the whole backup, or a different folder: not {path}",
             )
 
 
 def _require_own(folder: Path) -> None:
-    """Return if nobody else, but root, can write to a folder or put another one in its place."""
+    """Return if nobody else, but root, can write to a folder or exchange it."""
     for each in (folder, *folder.parents):
         with storage_errors("The folder of the backup cannot be looked at"):
             try:
@@ -181,15 +178,6 @@ class _Claim(msgspec.Struct):
     repository: str
 
 
-def _take(lock: int) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BackupRefusedError(
-            "Another backup into this folder is running.", hint="wait for it."
-        ) from None
-
-
 def _remove_incomplete(folder: Path) -> None:
     with storage_errors("What an interrupted backup left cannot be removed"):
         for path in folder.iterdir():
@@ -233,20 +221,10 @@ def remember_backup(settings: Settings, record: BackupRecord) -> None:
         StorageError: the file system refused.
     """
     path = _path(settings)
-    staged = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with storage_errors("The backup cannot be remembered"):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(msgspec.json.encode(record))
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(staged, path)
-        except OSError:
-            with suppress(FileNotFoundError):
-                os.unlink(staged)
-            raise
+        with files.opened_folder(path.parent) as folder:
+            files.replace(path.name, msgspec.json.encode(record), folder=folder, mode=0o600)
 
 
 def last_backup(settings: Settings) -> BackupRecord | None:
@@ -254,17 +232,13 @@ def last_backup(settings: Settings) -> BackupRecord | None:
 
     Raises:
         StorageError: the file cannot be read.
-        TrustStateFormatError: it is none of sealstore's.
+        TrustStateFormatError: sealstore did not write it.
     """
     with storage_errors("What is remembered of the last backup cannot be read"):
         try:
-            descriptor = os.open(
-                _path(settings), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-            )
+            data = files.read(_path(settings), _MAX_BYTES)
         except FileNotFoundError:
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            data = file.read(_MAX_BYTES)
     try:
         return _decoder.decode(data)
     except msgspec.MsgspecError as error:

@@ -13,11 +13,10 @@ from datetime import MAXYEAR, UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from sealstore import files
 from sealstore.errors import RevokedKeyError, StorageError, VerificationError, storage_errors
-from sealstore.keys.keyring import Keyring
 from sealstore.ledger.head import Head
-from sealstore.repository.assembly import Parts, open_parts
-from sealstore.repository.facade import Repository
+from sealstore.repository.assembly import Parts
 from sealstore.repository.settings import Settings
 from sealstore.signed.statement import Digests, Statement
 from sealstore.storage.blobs.local import LocalBlobStore
@@ -79,7 +78,7 @@ def snapshots_in(folder: Path) -> list[Snapshot]:
 
 
 def _time(text: str) -> datetime | None:
-    """The time in a snapshot's name; None where it is none that a backup gave."""
+    """The time in a snapshot's name; None where no backup gave it."""
     try:
         at = datetime.strptime(text, "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
     except ValueError:
@@ -233,19 +232,11 @@ class SnapshotPayloads:
         return True
 
     def _copy_payload(self, statement: Statement, target: Path) -> None:
-        with storage_errors("A payload cannot be copied"):
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(target, flags, 0o600)
-            try:
-                self._parts.blobs.copy(
-                    statement.digests,
-                    statement.predicate.size,
-                    lambda piece: _write_all(descriptor, piece),
-                )
-                os.fchmod(descriptor, PAYLOAD_MODE)
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+        with (
+            storage_errors("A payload cannot be copied"),
+            files.created(target, mode=PAYLOAD_MODE) as file,
+        ):
+            self._parts.blobs.copy(statement.digests, statement.predicate.size, file.write)
 
     def _mend(self, name: str, whole: Path, damaged: os.stat_result) -> None:
         """Put a whole file in the place of a damaged one, in each snapshot that shares that."""
@@ -260,20 +251,7 @@ class SnapshotPayloads:
                     staged = self._place / ".mending"
                     os.link(whole, staged)
                     os.replace(staged, path)
-                    sync_folder(path.parent)
-
-
-def sync_folder(path: Path) -> None:
-    """Make durable which names are in a folder.
-
-    Raises:
-        OSError: the file system refused.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+                    files.sync_folder(path.parent)
 
 
 def _link(source: Path, target: Path) -> bool:
@@ -298,12 +276,6 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _write_all(descriptor: int, piece: memoryview) -> None:
-    written = 0
-    while written < len(piece):
-        written += os.write(descriptor, piece[written:])
-
-
 # ── its check ─────────────────────────────────────────────────────────────────
 
 
@@ -321,22 +293,11 @@ def apart(settings: Settings, place: Path) -> Iterator[Settings]:
         )
 
 
-@contextmanager
-def opened_apart(settings: Settings, place: Path, keyring: Keyring) -> Iterator[Repository]:
-    """The repository that a snapshot is, opened by such a client.
-
-    Raises:
-        SealstoreError: it cannot be opened, or is refused.
-    """
-    with apart(settings, place) as here, Repository(open_parts(place, here, keyring)) as opened:
-        yield opened
-
-
 def refusal(report: FsckReport) -> tuple[str, str] | None:
     """What stands against a snapshot, and its code; None where it is sound.
 
     An artifact that a revoked key signed stays refused, wherever it is. A head or settings that one
-    signed prove nothing at all. Modes are set anew when a snapshot is restored.
+    signed prove nothing at all. Modes are set again when a snapshot is restored.
     """
     count, first = report.but_for(_is_harmless)
     if not count:

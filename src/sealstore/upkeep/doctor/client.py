@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -148,13 +148,12 @@ def check_keyring(settings: Settings) -> tuple[Keyring, list[Check]]:
         checks.append(Check.failed(_KEYRING, error))
     else:
         mode = stat.S_IMODE(path.stat().st_mode)
-        checks.append(
-            Check.ok(
-                _KEYRING,
-                f"{path}, {len(keyring)} in it, mode {mode:04o}, outside the repository",
-            )
-        )
-        checks += _check_folder(path.absolute().parent)
+        text = f"{path}, {len(keyring)} in it, mode {mode:04o}, outside the repository"
+        checks.append(Check.ok(_KEYRING, text))
+        if _is_shared(path.absolute().parent):
+            text = "others can write to the keyring's folder, and so replace the keyring"
+            fix = f"chmod go-w {quoted(path.absolute().parent)}; it must belong to you"
+            checks.append(Check.wrong(_KEYRING, text, fix))
     if settings.hmac_key_path is not None:
         try:
             mounted = read_hmac_key_file(settings.hmac_key_path, outside=settings.path)
@@ -167,20 +166,12 @@ def check_keyring(settings: Settings) -> tuple[Keyring, list[Check]]:
     return keyring, checks
 
 
-def _check_folder(folder: Path) -> list[Check]:
+def _is_shared(folder: Path) -> bool:
     status = folder.stat()
     # Whoever may write to the folder may put another keyring there. In a sticky one, such as /tmp,
     # only the owner may.
-    shared = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
-    if shared or status.st_uid not in (0, os.geteuid()):
-        return [
-            Check.wrong(
-                _KEYRING,
-                "others can write to the keyring's folder, and so replace the keyring",
-                f"chmod go-w {quoted(folder)}; it must belong to you",
-            )
-        ]
-    return []
+    others_write = status.st_mode & 0o022 and not status.st_mode & stat.S_ISVTX
+    return bool(others_write) or status.st_uid not in (0, os.geteuid())
 
 
 def _describe(key: Key) -> Check:
@@ -197,7 +188,7 @@ def _describe(key: Key) -> Check:
     )
 
 
-def check_signing(keyring: Keyring, repository: str | None) -> list[Check]:
+def check_signing(keyring: Keyring, repository: str | None) -> Iterator[Check]:
     """Whether there are keys to sign with.
 
     Args:
@@ -205,30 +196,20 @@ def check_signing(keyring: Keyring, repository: str | None) -> list[Check]:
         repository: id of the repository; None for one that is still to be made.
     """
     if not len(keyring):
-        return []
+        return
     if not any(key.material.can_sign for key in keyring):
-        return [Check.ok("signing", "verify-only keyring: it loads, and stores nothing")]
-    checks = []
+        yield Check.ok("signing", "verify-only keyring: it loads, and stores nothing")
+        return
     for role in (Role.STORE, Role.ADMIN):
         try:
             signer = keyring.signer(role, repository)
         except NoSigningKeyError as error:
             what_for = "any" if repository is None else repository
-            checks.append(
-                Check.wrong(
-                    "signing",
-                    error.message,
-                    f"sealstore keys generate --role {role} --repository {what_for}",
-                    role=str(role),
-                )
-            )
+            fix = f"sealstore keys generate --role {role} --repository {what_for}"
+            yield Check.wrong("signing", error.message, fix, role=str(role))
         else:
-            checks.append(
-                Check.ok(
-                    "signing", f"{role}: key {signer.key_id}", role=str(role), keyId=signer.key_id
-                )
-            )
-    return checks
+            text = f"{role}: key {signer.key_id}"
+            yield Check.ok("signing", text, role=str(role), keyId=signer.key_id)
 
 
 def check_settings_key(keyring: Keyring, key_id: str) -> Check:

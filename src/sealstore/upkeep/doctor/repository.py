@@ -56,7 +56,7 @@ def check_settings(
         checks.append(
             Check.wrong(
                 topic,
-                f"this is repository {identity.repository}, and MODEL_REPO_ID asks for another",
+                f"this is repository {identity.repository}; MODEL_REPO_ID asks for a different one",
                 f"check what is mounted at {quoted(settings.path)}",
             )
         )
@@ -70,32 +70,25 @@ def check_folders(root: Path, *, writing: bool) -> list[Check]:
         root: its folder.
         writing: whether anything is to be stored from here.
     """
-    checks = []
+    fine = Check.ok("folders", "the repository's folders are as they should be")
+    return list(_unfit_folders(root, writing=writing)) or [fine]
+
+
+def _unfit_folders(root: Path, *, writing: bool) -> Iterator[Check]:
     for folder in (root, root / "objects", root / layout.STATEMENTS_FOLDER):
         if folder != root and (folder.is_symlink() or not folder.is_dir()):
-            checks.append(
-                Check.wrong(
-                    "folders", f"{folder} is no folder", "restore the repository from a backup"
-                )
-            )
+            text = f"{folder} is no folder"
+            yield Check.wrong("folders", text, "restore the repository from a backup")
         elif writing and not _is_writable(folder):
-            checks.append(
-                Check.wrong(
-                    "folders",
-                    f"{folder} cannot be written by this user",
-                    f"chmod u+w {quoted(folder)}, or mount it for writing; where nothing is to be"
-                    " stored: use a verify-only keyring ('sealstore keys export --public')",
-                )
+            yield Check.wrong(
+                "folders",
+                f"this user cannot write to {folder}",
+                f"chmod u+w {quoted(folder)}, or mount it for writing; where nothing is to be"
+                " stored: use a verify-only keyring ('sealstore keys export --public')",
             )
         elif folder.stat().st_mode & 0o002 and not folder.stat().st_mode & stat.S_ISVTX:
-            checks.append(
-                Check.note(
-                    "folders",
-                    f"{folder} can be written by everybody: they can destroy, though not forge",
-                    f"chmod o-w {quoted(folder)}",
-                )
-            )
-    return checks or [Check.ok("folders", "the repository's folders are as they should be")]
+            text = f"everybody can write to {folder}: they can destroy, though not forge"
+            yield Check.note("folders", text, f"chmod o-w {quoted(folder)}")
 
 
 def _is_writable(folder: Path) -> bool:
@@ -128,24 +121,21 @@ def check_leftovers(root: Path) -> list[Check]:
         elif ".set-aside-" in entry.name:
             aside.append(entry.path)
     checks = []
-    if stale:
-        checks.append(
-            Check.note(
-                "leftovers",
-                f"{len(stale)} staging files of stores that did not end, such as {stale[0]}",
-                f"find {quoted(root)} -name '.staging-*' -mmin +60 -delete",
-                paths=stale[:100],
-            )
-        )
-    if aside:
-        checks.append(
-            Check.note(
-                "leftovers",
-                f"{len(aside)} files with wrong bytes were moved aside, such as {aside[0]}",
-                "find out who wrote them, then remove them",
-                paths=aside[:100],
-            )
-        )
+    for paths, what, fix in (
+        (
+            stale,
+            "staging files of stores that did not end",
+            f"find {quoted(root)} -name '.staging-*' -mmin +60 -delete",
+        ),
+        (
+            aside,
+            "files with wrong bytes that were moved aside",
+            "find out who wrote them, then remove them",
+        ),
+    ):
+        if paths:
+            text = f"{len(paths)} {what}, such as {paths[0]}"
+            checks.append(Check.note("leftovers", text, fix, paths=paths[:100]))
     if looked_at > _MAX_FILES_LOOKED_AT:
         text = f"only the first {_MAX_FILES_LOOKED_AT} files were looked at for leftovers"
         checks.append(Check.note("leftovers", text))
@@ -183,16 +173,15 @@ _LOST: Final = (
 _LARGE_WAL_BYTES: Final = 64 * limits.MIB
 
 
-def check_catalogue(settings: Settings, *, writing: bool) -> list[Check]:
+def check_catalogue(settings: Settings, *, writing: bool) -> Iterator[Check]:
     """Whether the catalogue can be used, and how.
 
     Args:
         settings: names it.
         writing: whether anything is to be stored from here.
     """
-    root = settings.path.absolute()
     try:
-        catalogue = open_catalogue(root, settings)
+        catalogue = open_catalogue(settings.path.absolute(), settings)
         try:
             require_current_schema(catalogue.engine)
             revision = catalogue.engine.revision()
@@ -200,51 +189,42 @@ def check_catalogue(settings: Settings, *, writing: bool) -> list[Check]:
             mode = catalogue.engine.journal_mode()
         finally:
             catalogue.engine.dispose()
-    except CatalogueError as error:
-        if settings.database_url is None and "'sealstore doctor'" in error.hint:
-            return [Check.wrong(_CATALOGUE, error.message, _LOST, code=error.code)]
-        return [Check.failed(_CATALOGUE, error)]
     except SealstoreError as error:
-        return [Check.failed(_CATALOGUE, error)]
-    checks = [
-        Check.ok(
-            _CATALOGUE, f"{count} artifact{'s' * (count != 1)}, schema {revision}", artifacts=count
-        )
-    ]
+        is_file = settings.database_url is None and isinstance(error, CatalogueError)
+        if is_file and "'sealstore doctor'" in error.hint:
+            error.hint = _LOST
+        yield Check.failed(_CATALOGUE, error)
+        return
+    text = f"{count} artifact{'s' * (count != 1)}, schema {revision}"
+    yield Check.ok(_CATALOGUE, text, artifacts=count)
     if mode is not None:
-        checks += _check_sqlite(settings, mode, writing=writing)
-    return checks
+        yield from _check_sqlite(settings, mode, writing=writing)
 
 
-def _check_sqlite(settings: Settings, mode: str, *, writing: bool) -> list[Check]:
+def _check_sqlite(settings: Settings, mode: str, *, writing: bool) -> Iterator[Check]:
     root = settings.path.absolute()
     file = root / SQLITE_FILE
     kind = filesystem_type(root) or "unknown"
     text = f"SQLite, journal {mode}, on file system {kind}"
-    checks = [Check.ok(_CATALOGUE, text, journal=mode, fileSystem=kind)]
+    yield Check.ok(_CATALOGUE, text, journal=mode, fileSystem=kind)
     if mode != settings.journal:
-        checks.append(
-            Check.note(
-                _CATALOGUE,
-                f"its journal is '{mode}', and '{settings.journal}' is configured",
-                f"while nothing uses it: sqlite3 {quoted(file)} 'PRAGMA journal_mode=wal'",
-            )
+        yield Check.note(
+            _CATALOGUE,
+            f"its journal is '{mode}', and '{settings.journal}' is configured",
+            f"while nothing uses it: sqlite3 {quoted(file)} 'PRAGMA journal_mode=wal'",
         )
     if writing and not os.access(file, os.W_OK):
-        text = f"{file} cannot be written by this user"
-        checks.append(Check.wrong(_CATALOGUE, text, f"chmod u+w {quoted(file)}"))
+        text = f"this user cannot write to {file}"
+        yield Check.wrong(_CATALOGUE, text, f"chmod u+w {quoted(file)}")
     wal = file.with_name(f"{SQLITE_FILE}-wal")
     size = wal.stat().st_size if wal.is_file() else 0
     if size > _LARGE_WAL_BYTES:
-        checks.append(
-            Check.note(
-                _CATALOGUE,
-                f"its write-ahead log has grown to {size / 1e6:.0f} MB: some reader never ends",
-                f"end it, then: sqlite3 {quoted(file)} 'PRAGMA wal_checkpoint(TRUNCATE)'",
-                walBytes=size,
-            )
+        yield Check.note(
+            _CATALOGUE,
+            f"its write-ahead log has grown to {size / 1e6:.0f} MB: some reader never ends",
+            f"end it, then: sqlite3 {quoted(file)} 'PRAGMA wal_checkpoint(TRUNCATE)'",
+            walBytes=size,
         )
-    return checks
 
 
 # ── the head ──────────────────────────────────────────────────────────────────
@@ -254,7 +234,7 @@ _HEAD: Final = "head"
 _ACCESS: Final = "access log"
 
 
-def check_head(settings: Settings) -> list[Check]:
+def check_head(settings: Settings) -> Iterator[Check]:
     """Whether this client accepts the signed head, and the head of the access log.
 
     Each is verified as a load does, held against what this client remembers; nothing is remembered.
@@ -271,21 +251,22 @@ def check_head(settings: Settings) -> list[Check]:
         finally:
             catalogue.engine.dispose()
     except SealstoreError as error:
-        return [Check.failed(_HEAD, error)]
+        yield Check.failed(_HEAD, error)
+        return
     head = state.head
     text = f"epoch {head.epoch}, size {head.size}, signed {head.time}, is accepted here"
-    checks = [Check.ok(_HEAD, text, epoch=head.epoch, size=head.size, time=head.time)]
+    yield Check.ok(_HEAD, text, epoch=head.epoch, size=head.size, time=head.time)
     try:
         with access.read() as reading:
             size = reading.head().head.size
-    except RetiredKeyError as error:
-        text, fix = error.message, "sealstore heartbeat"
-        return [*checks, Check.wrong(_ACCESS, text, fix, code=error.code)]
     except SealstoreError as error:
-        return [*checks, Check.failed(_ACCESS, error)]
+        if isinstance(error, RetiredKeyError):
+            error.hint = "sealstore heartbeat"
+        yield Check.failed(_ACCESS, error)
+    else:
+        yield Check.ok(_ACCESS, f"size {size}, is accepted here", size=size)
     finally:
         access.close()
-    return [*checks, Check.ok(_ACCESS, f"size {size}, is accepted here", size=size)]
 
 
 # ── the last backup ───────────────────────────────────────────────────────────
@@ -321,7 +302,7 @@ def check_backup(settings: Settings, keyring: Keyring, *, writing: bool) -> Chec
             return Check.ok(_BACKUP, "nothing is stored yet that could be backed up")
         text = "nothing has been backed up from here"
         if not writing:
-            return Check.note(_BACKUP, text, "whoever stores should: sealstore backup FOLDER")
+            return Check.note(_BACKUP, text, "who stores should run: sealstore backup FOLDER")
         return Check.wrong(_BACKUP, text, _BACK_UP)
     age = datetime.now(UTC) - datetime.fromisoformat(last.at)
     behind = max(0, size - last.size)
@@ -330,7 +311,7 @@ def check_backup(settings: Settings, keyring: Keyring, *, writing: bool) -> Chec
     text = f"last backed up {when} to {last.folder}; {changes} since"
     details = {"at": last.at, "folder": last.folder, "changesSince": behind}
     if last.key_id in keyring.ids(State.REVOKED):
-        text = f"{text}; its head was signed with a key that is revoked by now: none restores it"
+        text = f"{text}; its head was signed with a key that is revoked by now: nobody restores it"
         return Check.wrong(_BACKUP, text, _BACK_UP, **details)
     if last.key_id in keyring.ids(State.RETIRED):
         text = f"{text}; its head was signed with a key that is retired by now"

@@ -27,7 +27,7 @@ from sealstore.errors import (
     RepositoryNotFoundError,
     SchemaVersionError,
     SealstoreError,
-    StorageError,
+    storage_errors,
 )
 from sealstore.keys.keyring import Keyring
 from sealstore.names import ArtifactRef, Name, Tag
@@ -44,9 +44,9 @@ from sealstore.storage.blobs.contract import BlobStore
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import ArtifactRow, Reading
 from sealstore.trust.record import TrustRecord
-from sealstore.upkeep.fsck.files import MirrorCheck, PayloadFiles, check_place
-from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Note, Section
-from sealstore.upkeep.verify import DistinctPayloads, hash_payloads
+from sealstore.upkeep.fsck.files import MirrorCheck, check_payload_files, check_place
+from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Section
+from sealstore.upkeep.verify import REPORT_EVERY, DistinctPayloads, hash_payloads
 from sealstore.verification import Proven
 
 _NO_CHECK: Final = (
@@ -123,15 +123,15 @@ def _check(
         report.add_error(Section.HEAD if proof is None else Section.CATALOGUE, error)
     _check_settings(parts, report)
     if proof is not None and proof.contents.has_aliases:
-        _check_aliases(repository, report)
+        with report.telling(Section.ALIASES):
+            for finding in audit_aliases(repository):
+                report.add(Section.ALIASES, finding)
     if hashing:
         _check_payloads(parts, payloads, report, progress, threads)
     contents = proof.contents if proof is not None and proof.is_whole else None
-    try:
+    with report.telling(Section.MIRROR):
         mirror.look_again()
         mirror.walk(contents)
-    except SealstoreError as error:
-        report.add_error(Section.MIRROR, error)
     needed = None
     if proof is not None and contents is not None:
         needed = contents.payloads() | _stored_since(parts, proof, report)
@@ -148,7 +148,7 @@ def _tell_ledger(proof: LedgerProof, report: FsckReport) -> None:
 
 def _check_settings(parts: Parts, report: FsckReport) -> None:
     """repository.json is the one that the head names, in the signature that the catalogue has."""
-    hint = "an admin writes it anew: 'sealstore resign --settings'."
+    hint = "an admin writes it again with 'sealstore resign --settings'."
     try:
         found = layout.read_settings_file(parts.root)
     except SealstoreError as error:
@@ -159,14 +159,6 @@ def _check_settings(parts: Parts, report: FsckReport) -> None:
         report.add(Section.HEAD, Finding(None, SETTINGS_FILE, text, hint))
 
 
-def _check_aliases(repository: Repository, report: FsckReport) -> None:
-    try:
-        for finding in audit_aliases(repository):
-            report.add(Section.ALIASES, finding)
-    except SealstoreError as error:
-        report.add_error(Section.ALIASES, error)
-
-
 def _check_payloads(
     parts: Parts,
     payloads: DistinctPayloads,
@@ -174,10 +166,8 @@ def _check_payloads(
     progress: Progress,
     threads: int | None,
 ) -> None:
-    hashing = hash_payloads(parts.blobs, payloads, progress=progress, threads=threads)
-    report.payloads = hashing.payloads
-    report.hashed_bytes, report.hashing_seconds = hashing.hashed_bytes, hashing.seconds
-    for owner, error in hashing.refusals:
+    refusals = hash_payloads(parts.blobs, payloads, report, progress=progress, threads=threads)
+    for owner, error in refusals:
         try:
             find(parts, owner)
         except ArtifactNotFound:
@@ -191,12 +181,9 @@ def _check_payloads(
 
 def _stored_since(parts: Parts, proof: LedgerProof, report: FsckReport) -> set[str]:
     """The payloads of what was stored while this ran."""
-    try:
-        with parts.snapshot(remembering=False) as snapshot:
-            return stored_since(proof.tree, snapshot.state.head, snapshot.rows.history)[1]
-    except SealstoreError as error:
-        report.add_error(Section.HISTORY, error)
-        return set()
+    with report.telling(Section.HISTORY), parts.snapshot(remembering=False) as snapshot:
+        return stored_since(proof.tree, snapshot.state.head, snapshot.rows.history)[1]
+    return set()
 
 
 def _check_files(
@@ -206,13 +193,9 @@ def _check_files(
     needed: set[str] | None,
     progress: Progress,
 ) -> None:
-    try:
+    with report.telling(Section.FILES), storage_errors("A folder cannot be listed"):
         check_place(root, report)
-        PayloadFiles(blobs, report, needed).run(progress)
-    except (SealstoreError, OSError) as error:
-        if isinstance(error, OSError) and not isinstance(error, SealstoreError):
-            error = StorageError(f"A folder cannot be listed ({error.strerror}).")
-        report.add_error(Section.FILES, error)
+        check_payload_files(blobs, report, needed, progress)
 
 
 def _check_access(
@@ -226,7 +209,7 @@ def _check_access(
     if codes == {AccessLogNotFoundError.code} and source.known(record) is None:
         text = "There is no access log: nothing says what was loaded."
         hint = "where loads are to be on record: 'sealstore audit init'."
-        report.notes.append(Note(Section.ACCESS, text, hint))
+        report.note(Section.ACCESS, text, hint)
         return
     report.access_entries = 0 if audited.hashed is None else audited.hashed.entries
     for each in audited.findings:
@@ -235,10 +218,6 @@ def _check_access(
 
 
 # ── the catalogue's rows ──────────────────────────────────────────────────────
-
-
-_REPORT_EVERY: Final = 200
-"""Statements between two reports of progress: a report costs more than a statement."""
 
 
 @dataclass(slots=True)
@@ -288,7 +267,7 @@ class StatementCheck:
                 size = statement.predicate.size
                 self.payloads.add(statement.digests, size, statement.ref)
                 self.mirror.compare(statement.ref, row.envelope)
-            if self.report.artifacts % _REPORT_EVERY == 0:
+            if self.report.artifacts % REPORT_EVERY == 0:
                 done = self.report.artifacts
                 progress("statements", done, max(expected, done))
         self._tell_missing()
@@ -299,7 +278,7 @@ class StatementCheck:
         if not self.proof.is_whole:
             # Nothing is known of the contents as a whole: each is held against the map.
             return verify_row(self.parts, row).verified
-        found = self.proof.contents.find(ref.name, ref.tag, ref.revision or 0)
+        found = self.proof.contents.find(ref)
         if found is None:
             raise CatalogueTamperedError(
                 "The catalogue has a row of it, and the signed head vouches for none."
@@ -320,7 +299,7 @@ class StatementCheck:
                 error = CatalogueTamperedError(
                     "The signed head vouches for it, and the catalogue has no row of it.",
                     hint="find out who wrote to the catalogue, then restore it from a backup, or"
-                    " make it anew from the mirrored statements with 'sealstore rebuild'.",
+                    " make it again from the mirrored statements with 'sealstore rebuild'.",
                 )
                 self.report.add_error(Section.CATALOGUE, error, shown(artifact))
                 ref = ArtifactRef(Name(artifact.name), Tag(artifact.tag), artifact.revision)

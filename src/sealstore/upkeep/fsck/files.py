@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from sealstore import files
 from sealstore.audit.contents import Contents
 from sealstore.audit.findings import Finding
 from sealstore.errors import (
     CatalogueTamperedError,
-    InvalidNameError,
     SealstoreError,
     VerificationError,
 )
-from sealstore.files import OPEN_FOLDER
-from sealstore.ledger.authenticated_map import positions_of, prove, revision_key
-from sealstore.ledger.map_values import RevisionValue, decode_revision
-from sealstore.names import ArtifactRef, Tag, request
+from sealstore.ledger.authenticated_map import positions_of, revision_key
+from sealstore.ledger.map_values import RevisionValue
+from sealstore.names import ArtifactRef
 from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.assembly import LOCK_FILE, Parts
 from sealstore.repository.progress import Progress
@@ -37,7 +35,6 @@ from sealstore.upkeep.fsck.report import (
     PERMISSIONS,
     UNKNOWN_STATEMENT,
     FsckReport,
-    Note,
     Section,
 )
 
@@ -53,7 +50,20 @@ _OWN_FILES: Final = frozenset(
     }
 )
 _OWN_FOLDERS: Final = frozenset({"objects", layout.STATEMENTS_FOLDER, layout.ORIGINS_FOLDER})
-_MAX_PATHS: Final = 100
+_ORPHANS: Final = (
+    "payloads that nothing needs",
+    "'sealstore gc' shows them, and removes them with --delete",
+)
+_LEFT: Final = {
+    FileKind.STAGING: (
+        "staging files of stores that have not ended",
+        "'sealstore gc' removes them once they are old",
+    ),
+    FileKind.SET_ASIDE: (
+        "files with wrong bytes that were moved aside",
+        "find out who wrote them; 'sealstore gc --set-aside' removes them",
+    ),
+}
 
 
 def check_place(root: str | os.PathLike[str], report: FsckReport) -> None:
@@ -65,13 +75,12 @@ def check_place(root: str | os.PathLike[str], report: FsckReport) -> None:
     status = os.stat(root)
     if status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX:
         report.add(Section.FILES, writable_by_all("the repository's folder"))
-    folder = os.open(root, OPEN_FOLDER & ~os.O_NOFOLLOW)
-    leftovers = []
-    try:
+    with files.opened_folder(root) as folder:
         for found in walk(folder, 0):
             report.files += 1
             if found.is_staging:
-                leftovers.append(found.path)
+                what = "staging files of settings that were not written to their end"
+                report.note(Section.FILES, what, "remove them", found.path)
             is_right = found.is_folder if found.name in _OWN_FOLDERS else found.is_regular
             # Others than its own are the operator's: notes, or what the file system puts there.
             if found.name not in _OWN_FILES | _OWN_FOLDERS:
@@ -80,88 +89,46 @@ def check_place(root: str | os.PathLike[str], report: FsckReport) -> None:
                 report.add(Section.FILES, foreign_file(found.path))
             elif found.permissions & 0o002:
                 report.add(Section.FILES, writable_by_all(found.path))
-    finally:
-        os.close(folder)
-    if leftovers:
-        text = f"{len(leftovers)} staging files of settings that were not written to their end"
-        report.notes.append(Note(Section.FILES, text, "remove them", tuple(leftovers)))
 
 
-@dataclass(slots=True)
-class PayloadFiles:
+def check_payload_files(
+    blobs: BlobStore, report: FsckReport, needed: set[str] | None, progress: Progress
+) -> None:
     """What lies among the payloads.
 
     Args:
         blobs: the payloads.
         report: where to say what is wrong.
         needed: SHA-256 of every payload that something needs; None where that is not known.
+        progress: hears of the phase ``files``, in payloads.
+
+    Raises:
+        StorageError: a folder cannot be listed.
     """
+    total = 0 if needed is None else len(needed)
+    done = 0
+    for file in blobs.files():
+        report.files += 1
+        done += file.kind is FileKind.PAYLOAD
+        _look_at_payload(file, report, needed)
+        if done % 1_000 == 0:
+            progress("files", done, max(total, done))
 
-    blobs: BlobStore
-    report: FsckReport
-    needed: set[str] | None
-    _orphans: list[str] = field(default_factory=list)
-    _orphan_bytes: int = 0
-    _leftovers: list[str] = field(default_factory=list)
-    _set_aside: list[str] = field(default_factory=list)
 
-    def run(self, progress: Progress) -> None:
-        """Look at everything.
-
-        Raises:
-            StorageError: a folder cannot be listed.
-        """
-        total = 0 if self.needed is None else len(self.needed)
-        done = 0
-        for file in self.blobs.files():
-            self.report.files += 1
-            done += file.kind is FileKind.PAYLOAD
-            self._look_at(file)
-            if done % 1_000 == 0:
-                progress("files", done, max(total, done))
-        self._tell_notes()
-
-    def _look_at(self, file: StoredFile) -> None:
-        found, path = file.found, f"objects/{file.found.path}"
-        if file.kind is FileKind.FOREIGN:
-            self.report.add(Section.FILES, foreign_file(path))
-        elif file.kind is FileKind.STAGING:
-            self._leftovers.append(path)
-        elif file.kind is FileKind.SET_ASIDE:
-            self._set_aside.append(path)
-        elif file.kind is FileKind.FOLDER:
-            if found.permissions & 0o002:
-                self.report.add(Section.FILES, writable_by_all(path))
-        else:
-            if found.permissions & ~PAYLOAD_MODE:
-                self.report.add(Section.FILES, _wrong_mode(path, found.permissions))
-            if self.needed is not None and found.name not in self.needed:
-                self._orphans.append(path)
-                self._orphan_bytes += found.status.st_size
-
-    def _tell_notes(self) -> None:
-        for paths, text, hint in (
-            (
-                self._orphans,
-                f"{len(self._orphans)} payloads that nothing needs ({self._orphan_bytes} bytes)",
-                "'sealstore gc' shows them, and removes them with --delete",
-            ),
-            (
-                self._leftovers,
-                f"{len(self._leftovers)} staging files of stores that have not ended",
-                "'sealstore gc' removes them once they are old",
-            ),
-            (
-                self._set_aside,
-                f"{len(self._set_aside)} files with wrong bytes that were moved aside",
-                "find out who wrote them; 'sealstore gc --set-aside' removes them",
-            ),
-        ):
-            if paths:
-                shown = tuple(paths[:_MAX_PATHS])
-                self.report.notes.append(
-                    Note(Section.FILES, f"{text}, such as {paths[0]}", hint, shown)
-                )
+def _look_at_payload(file: StoredFile, report: FsckReport, needed: set[str] | None) -> None:
+    found, path = file.found, f"objects/{file.found.path}"
+    if file.kind in _LEFT:
+        report.note(Section.FILES, *_LEFT[file.kind], path)
+    elif file.kind is FileKind.FOREIGN:
+        report.add(Section.FILES, foreign_file(path))
+    elif file.kind is FileKind.FOLDER:
+        if found.permissions & 0o002:
+            report.add(Section.FILES, writable_by_all(path))
+    else:
+        if found.permissions & ~PAYLOAD_MODE:
+            report.add(Section.FILES, _wrong_mode(path, found.permissions))
+        if needed is not None and found.name not in needed:
+            report.note(Section.FILES, *_ORPHANS, path, found.status.st_size)
 
 
 def _wrong_mode(path: str, mode: int) -> Finding:
@@ -176,30 +143,16 @@ def _wrong_mode(path: str, mode: int) -> Finding:
 # ── the mirror ────────────────────────────────────────────────────────────────
 
 
-_NAME: Final = re.compile(r"([1-9][0-9]{0,18})\.json(\.removed)?")
 _JUST_STORED: Final = timedelta(minutes=1)
 """A store this young may still be about to write its mirror, after its commit."""
 _MIRROR_HINT: Final = (
     "the artifact itself is sound, and its row has the envelope: move the file out of the"
-    " repository, 'sealstore gc --delete' then writes the mirror anew; find out who wrote to it."
+    " repository, 'sealstore gc --delete' then writes the mirror again; find out who wrote to it."
 )
 _MISSING: Final = (
     "the artifact itself is sound, and its row has the envelope: 'sealstore gc --delete' mirrors"
     " it. If no store was killed after its commit, find out who removed the mirror."
 )
-
-
-def mirrored_ref(found: FoundFile) -> tuple[ArtifactRef, bool] | None:
-    """Whose mirrored statement a file is by its place, and whether it is put away."""
-    match = _NAME.fullmatch(found.name)
-    if match is None or not found.is_regular or len(found.folders) != 2:
-        return None
-    name, tag = found.folders
-    try:
-        Tag.to_store(tag)
-        return request(name, tag, int(match[1])), match[2] is not None
-    except InvalidNameError:
-        return None
 
 
 @dataclass(slots=True)
@@ -215,9 +168,6 @@ class MirrorCheck:
     report: FsckReport
     _suspects: list[ArtifactRef] = field(default_factory=list)
     _rowless: set[ArtifactRef] = field(default_factory=set)
-    _leftovers: list[str] = field(default_factory=list)
-    _set_aside: list[str] = field(default_factory=list)
-    _of_removed: list[str] = field(default_factory=list)
 
     def compare(self, ref: ArtifactRef, envelope: bytes) -> None:
         """Hold a mirrored envelope against its row's, which is genuine."""
@@ -238,8 +188,8 @@ class MirrorCheck:
     def look_again(self) -> None:
         """Tell of the mirrored envelopes that are still not their rows' own."""
         for ref in self._suspects:
-            answer = self.parts.catalogue.ask(ref, positions_of(_key(ref)))
-            row = answer.artifact
+            key = revision_key(ref.name, ref.tag, ref.revision or 0)
+            row = self.parts.catalogue.ask(ref, positions_of(key)).artifact
             if row is None:
                 # Removed since; or its row was, which the next check says.
                 continue
@@ -281,15 +231,17 @@ class MirrorCheck:
             if found.is_folder and len(found.folders) < 2:
                 continue
             self._look_at(found, contents)
-        self._tell_notes()
 
     def _look_at(self, found: FoundFile, contents: Contents | None) -> None:
         path = f"{layout.STATEMENTS_FOLDER}/{found.path}"
-        mirrored = mirrored_ref(found)
+        mirrored = mirror_files.mirrored_ref(found)
         if found.is_staging:
-            self._leftovers.append(path)
+            what = "staging files of stores that did not end"
+            self.report.note(Section.MIRROR, what, "'sealstore gc' removes them", path)
         elif found.is_set_aside:
-            self._set_aside.append(path)
+            what = "files that were moved out of the way of a statement"
+            hint = "find out who wrote them; 'sealstore gc --set-aside' removes them"
+            self.report.note(Section.MIRROR, what, hint, path)
         elif mirrored is None:
             self.report.add(Section.MIRROR, foreign_file(path))
         elif contents is not None:
@@ -300,14 +252,15 @@ class MirrorCheck:
     ) -> None:
         if not self._belongs(ref, is_put_away, contents):
             self._tell_unknown(path, ref, is_put_away)
-        elif not is_put_away and contents.find_removed(*_where(ref)) is not None:
-            self._of_removed.append(path)
+        elif not is_put_away and contents.find_removed(ref) is not None:
+            what = "mirrored statements of removed artifacts that are not put away yet"
+            self.report.note(Section.MIRROR, what, "'sealstore gc' puts them away", path)
 
     def _belongs(self, ref: ArtifactRef, is_put_away: bool, contents: Contents) -> bool:
-        removed = contents.find_removed(*_where(ref))
+        removed = contents.find_removed(ref)
         if removed is not None:
             return self._is_statement(ref, removed.statement, put_away=is_put_away)
-        stored = contents.find(*_where(ref))
+        stored = contents.find(ref)
         if stored is None or is_put_away:
             # Stored or removed since the snapshot: the map as it is now knows it.
             now = self._value_now(ref)
@@ -326,15 +279,11 @@ class MirrorCheck:
 
     def _value_now(self, ref: ArtifactRef) -> RevisionValue | None:
         """What the map says of it now."""
-        key = _key(ref)
-        with self.parts.state.asking(remembering=False) as asking:
-            answer = self.parts.catalogue.ask(ref, positions_of(key))
-            try:
-                state = asking.verify(answer.head)
-                value = prove(bytes.fromhex(state.head.map_root), key, answer.map_rows)
-                return None if value is None else decode_revision(value)
-            except (VerificationError, CatalogueTamperedError):
-                return None
+        try:
+            with self.parts.snapshot(remembering=False) as snapshot:
+                return snapshot.answers.revision(ref.name, ref.tag, ref.revision or 0)
+        except (VerificationError, CatalogueTamperedError):
+            return None
 
     def _tell_unknown(self, path: str, ref: ArtifactRef, is_put_away: bool) -> None:
         try:
@@ -353,39 +302,11 @@ class MirrorCheck:
                 str(about),
                 UNKNOWN_STATEMENT,
                 f"A genuine statement of it lies at {path}, where the signed history knows none,"
-                " or another one.",
+                " or a different one.",
                 "find out whether the catalogue is an older one than the mirror: an older backup"
                 " may have been put in its place.",
             ),
         )
-
-    def _tell_notes(self) -> None:
-        for paths, what, hint in (
-            (self._leftovers, "staging files of stores that did not end", "'sealstore gc'"),
-            (
-                self._set_aside,
-                "files that were moved out of the way of a statement",
-                "find out who wrote them; 'sealstore gc --set-aside' removes them",
-            ),
-            (
-                self._of_removed,
-                "mirrored statements of removed artifacts that are not put away yet",
-                "'sealstore gc' puts them away",
-            ),
-        ):
-            if paths:
-                text = f"{len(paths)} {what}, such as {paths[0]}"
-                self.report.notes.append(
-                    Note(Section.MIRROR, text, hint, tuple(paths[:_MAX_PATHS]))
-                )
-
-
-def _key(ref: ArtifactRef) -> bytes:
-    return revision_key(*_where(ref))
-
-
-def _where(ref: ArtifactRef) -> tuple[str, str, int]:
-    return ref.name, ref.tag, ref.revision or 0
 
 
 def foreign_file(path: str) -> Finding:

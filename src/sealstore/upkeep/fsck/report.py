@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final
 
 from sealstore.audit.findings import Finding
 from sealstore.errors import SealstoreError
+from sealstore.upkeep.verify import HashedPayloads
 
-_MEGABYTE: Final = 1_000_000
 MAX_SHOWN: Final = 1_000
 """Findings of one section that are told one by one; others are counted."""
+_MAX_PATHS: Final = 100
 
 _HINT: Final = "find out what happened to it, then restore it from a backup."
 
@@ -37,21 +39,33 @@ class Section(StrEnum):
     ACCESS = "access"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Note:
     """Something to know that is no damage.
 
     Attributes:
         section: where it was seen.
-        text: what was seen.
+        what: what was seen.
         hint: what can be done.
-        paths: of the first files concerned, relative to the repository.
+        count: of how many files; 0 where it is about none.
+        size: their bytes, where somebody may want to know.
+        paths: of the first of them, relative to the repository.
     """
 
     section: Section
-    text: str
+    what: str
     hint: str
-    paths: tuple[str, ...] = ()
+    count: int = 0
+    size: int = 0
+    paths: list[str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        """It for people."""
+        if not self.count:
+            return self.what
+        size = f" ({self.size} bytes)" if self.size else ""
+        return f"{self.count} {self.what}{size}, such as {self.paths[0]}"
 
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
@@ -59,21 +73,18 @@ class Note:
             "section": self.section.value,
             "text": self.text,
             "toDo": self.hint,
-            "paths": list(self.paths),
+            "paths": self.paths,
         }
 
 
 @dataclass(slots=True)
-class FsckReport:
+class FsckReport(HashedPayloads):
     """What was looked at, what is wrong, and what is worth knowing.
 
     Attributes:
         repository: its id; None where no head could be verified.
         entries, map_records: of the ledger, proven.
         artifacts: rows of the catalogue that were looked at.
-        payloads: distinct payloads that were looked for.
-        hashed_bytes: bytes that went through both digests.
-        hashing_seconds: how long that took, by the wall clock.
         files: files and folders that were looked at.
         access_entries: of the access log; None where there is none.
         findings: everything that is wrong, by section; empty when all is well.
@@ -84,9 +95,6 @@ class FsckReport:
     entries: int = 0
     map_records: int = 0
     artifacts: int = 0
-    payloads: int = 0
-    hashed_bytes: int = 0
-    hashing_seconds: float = 0.0
     files: int = 0
     access_entries: int | None = None
     findings: list[tuple[Section, Finding]] = field(default_factory=list)
@@ -108,6 +116,33 @@ class FsckReport:
         finding = Finding.of(error, artifact)
         self.add(section, finding if finding.hint else replace(finding, hint=_HINT))
 
+    @contextmanager
+    def telling(self, section: Section) -> Iterator[None]:
+        """Take note of a refusal that ends the block; what comes after it is checked all the same.
+
+        Args:
+            section: what the block checks.
+        """
+        try:
+            yield
+        except SealstoreError as error:
+            self.add_error(section, error)
+
+    def note(
+        self, section: Section, what: str, hint: str, path: str | None = None, size: int = 0
+    ) -> None:
+        """Take note of something to know; of files, one at a time."""
+        noted = (each for each in self.notes if (each.section, each.what) == (section, what))
+        note = next(noted, None)
+        if note is None:
+            note = Note(section, what, hint)
+            self.notes.append(note)
+        if path is not None:
+            note.count += 1
+            note.size += size
+            if note.count <= _MAX_PATHS:
+                note.paths.append(path)
+
     def count(self, section: Section, further: int) -> None:
         """Count findings that are not told one by one."""
         self._counts[section] += further
@@ -128,13 +163,6 @@ class FsckReport:
         told = (finding for section, finding in self.findings if not exempt(section, finding.code))
         return count, next(told, None)
 
-    @property
-    def megabytes_per_second(self) -> float:
-        """Throughput of hashing, in 10⁶ bytes a second; 0 where nothing was hashed."""
-        if not self.hashing_seconds:
-            return 0.0
-        return self.hashed_bytes / _MEGABYTE / self.hashing_seconds
-
     def to_json(self) -> dict[str, Any]:
         """It as JSON values."""
         return {
@@ -143,10 +171,7 @@ class FsckReport:
             "historyEntries": self.entries,
             "mapRecords": self.map_records,
             "artifacts": self.artifacts,
-            "payloads": self.payloads,
-            "hashedBytes": self.hashed_bytes,
-            "hashingSeconds": round(self.hashing_seconds, 6),
-            "megabytesPerSecond": round(self.megabytes_per_second, 1),
+            **self.hashing_json(),
             "files": self.files,
             "accessEntries": self.access_entries,
             "findings": [

@@ -105,7 +105,7 @@ class Plan:
     Attributes:
         rebuilt_from: the last known state.
         proven: the entries that stay as they are, from the first on.
-        stores: statements whose entries are made anew, by their place.
+        stores: statements whose entries are made again, by their place.
         size: entries of the old history, those that are lost among them.
         kept: the statements of what is stored afterwards, by the place of their store.
         removed: those of artifacts that were removed after the last proven entry.
@@ -138,7 +138,7 @@ def plan(
             those of the last known state.
         RebuildRefusedError: two statements contradict each other, or the history has no end.
     """
-    # 1
+    # step 1: the settings are of the last known state, or later
     _require_settings_of_their_time(found)
     made = Plan(_rebuilt_from(found, report), found.history.entries)
     report.proven_entries = len(made.proven)
@@ -161,8 +161,8 @@ def plan(
     made.size = max(len(made.proven), last, *made.stores, 0)
     if made.size > limits.MAX_REBUILT_ENTRIES:
         raise RebuildRefusedError(
-            f"A statement claims place {made.size} of the history, and no history that is made"
-            f" anew may have more than {limits.MAX_REBUILT_ENTRIES} entries.",
+            f"A statement claims place {made.size} of the history, and no history that is rebuilt"
+            f" may have more than {limits.MAX_REBUILT_ENTRIES} entries.",
             hint="whoever signed it has the store key: find out, and revoke the key.",
         )
     _find_lost(made, judge.contents, report)
@@ -226,7 +226,7 @@ def _find_lost(made: Plan, contents: Contents, report: RebuildReport) -> None:
                 shown(artifact),
                 "STATEMENT_LOST",
                 "The history has it, and its signed statement is nowhere.",
-                "restore statements/ from a backup, and rebuild again; or store it anew.",
+                "restore statements/ from a backup, and rebuild again; or store it again.",
             )
     known = len(made.proven) + len(made.stores)
     if made.size > known:
@@ -271,18 +271,18 @@ class _Judge:
 
     def judge(self, candidate: Candidate) -> str | None:
         """``stored``, ``removed``, or None where it is not taken."""
-        # 2
+        # step 2: what a proven history says
         entries = self.found.history.entries
         by_history: str | None = ""
         if candidate.sequence <= len(entries) or self._in_history(candidate) is not None:
             by_history = self._by_history(candidate)
             if by_history != "stored" or self._is_last_known(len(entries)):
                 return by_history
-        # 3
+        # step 3: what the old catalogue's proven map says
         by_map = self._by_map(candidate)
         if by_map not in ("", "stored") or (by_map == "stored" and self._is_newest_map()):
             return by_map
-        # 4
+        # step 4: what nothing proven speaks of
         if by_history or by_map:
             return self._by_name(candidate)
         if is_retired(self.found.keyring, candidate) and not self.accept_retired:
@@ -318,31 +318,21 @@ class _Judge:
         return "removed"
 
     def _in_history(self, candidate: Candidate) -> str | None:
-        ref = candidate.ref
-        where = (str(ref.name), str(ref.tag), ref.revision or 0)
-        stored = self.contents.find(*where)
-        known = self.contents.find_removed(*where) if stored is None else stored[1]
+        stored = self.contents.find(candidate.ref)
+        known = self.contents.find_removed(candidate.ref) if stored is None else stored[1]
         return None if known is None else known.statement
 
     def _by_history(self, candidate: Candidate) -> str | None:
         digest = candidate.verified.digest
         known = self._in_history(candidate)
         if known is not None and known != digest:
-            self.conflicts.append(
-                f"{candidate.ref}: {candidate.where} has statement {digest}, and the history in"
-                f" {self.found.history.where} has {known}"
-            )
+            self._contradict(candidate, f"the history in {self.found.history.where}", known)
             return None
         entries = self.found.history.entries
         index = candidate.sequence - 1
         artifact = entries[index].artifact if index < len(entries) else None
         if known is None or artifact is None or artifact.statement != digest:
-            self._not_taken(
-                candidate,
-                CatalogueTamperedError.code,
-                "It is genuine, and the proven history has never heard of it.",
-                "find out who signed it: whoever did has the store key.",
-            )
+            self._refuse_unknown(candidate, "the proven history")
             return None
         return "stored" if candidate.sequence in self.contents.stored else "removed"
 
@@ -359,20 +349,26 @@ class _Judge:
         if value is None and candidate.sequence > self.old.head.size:
             return ""
         if value is not None and value.statement != candidate.verified.digest:
-            self.conflicts.append(
-                f"{ref}: {candidate.where} has statement {candidate.verified.digest}, and the old"
-                f" catalogue's map has {value.statement}"
-            )
+            self._contradict(candidate, "the old catalogue's map", value.statement)
             return None
         if value is None or value.sequence != candidate.sequence:
-            self._not_taken(
-                candidate,
-                CatalogueTamperedError.code,
-                "It is genuine, and the old catalogue's proven map has never heard of it.",
-                "find out who signed it: whoever did has the store key.",
-            )
+            self._refuse_unknown(candidate, "the old catalogue's proven map")
             return None
         return value.state
+
+    def _refuse_unknown(self, candidate: Candidate, by: str) -> None:
+        self._not_taken(
+            candidate,
+            CatalogueTamperedError.code,
+            f"It is genuine, and {by} does not know it.",
+            "find out who signed it: whoever did has the store key.",
+        )
+
+    def _contradict(self, candidate: Candidate, other: str, statement: str) -> None:
+        self.conflicts.append(
+            f"{candidate.ref}: {candidate.where} has statement {candidate.verified.digest}, and"
+            f" {other} has {statement}"
+        )
 
     def _not_taken(self, candidate: Candidate, code: str, text: str, hint: str) -> None:
         self.report.lose(str(candidate.ref), code, f"{candidate.where}: {text}", hint)

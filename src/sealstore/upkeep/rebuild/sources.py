@@ -34,7 +34,6 @@ from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.storage import layout
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import Reading, require_current_schema
-from sealstore.upkeep.fsck.files import mirrored_ref
 from sealstore.upkeep.trust import read_history_checkpoint
 from sealstore.verification import verify_head
 
@@ -92,7 +91,7 @@ class Sources:
         points: what is remembered of the history, with what remembers it.
         history: the longest beginning of the history that is proven.
         candidates: genuine statements.
-        refused: what is none: what it was found in, and the reason.
+        refused: what is no genuine statement: what it was found in, and the reason.
         notes: what could not be used, and why.
     """
 
@@ -137,7 +136,8 @@ def gather(
     repository = signed.document.repository
     if settings.repository_id not in (None, repository):
         raise RepositoryMismatchError(
-            f"This is repository {repository}, and MODEL_REPO_ID asks for another.", path=root
+            f"This is repository {repository}; MODEL_REPO_ID asks for a different one.",
+            path=root,
         )
     found = Sources(signed, keys.with_revoked(signed.document.revoked_keys))
     remembered = settings.trust_store(root).read()
@@ -232,19 +232,19 @@ def _read_histories(
             size = head.size
             found.points.append(("the old catalogue", HistoryCheckpoint.of(head)))
             sources.append(("the old catalogue", head, lambda: rows.history.entries(0, size)))
-    if export is None:
-        _prove_histories(found, sources, progress)
-        return
-    with files.reading("export", export), files.opened(export, follow_links=True) as file:
-        read = read_export(settings, file)
-        if not isinstance(read.head, Head):
-            raise UsageError(
-                "The export is one of an access log.",
-                hint="give one of the history: 'sealstore audit export' makes it.",
-            )
-        found.points.append((str(export), HistoryCheckpoint.of(read.head)))
-        entries = read.entries
-        sources.append((str(export), read.head, lambda: entries))
+    with ExitStack() as stack:
+        if export is not None:
+            stack.enter_context(files.reading("export", export))
+            file = stack.enter_context(files.opened(export, follow_links=True))
+            read = read_export(settings, file)
+            if not isinstance(read.head, Head):
+                raise UsageError(
+                    "The export is one of an access log.",
+                    hint="give one of the history: 'sealstore audit export' makes it.",
+                )
+            found.points.append((str(export), HistoryCheckpoint.of(read.head)))
+            entries = read.entries
+            sources.append((str(export), read.head, lambda: entries))
         _prove_histories(found, sources, progress)
 
 
@@ -337,7 +337,7 @@ def _read_statements(
 def _mirrored(found: Sources, root: Path) -> Iterator[Candidate]:
     for file in mirror_files.mirror_files(root):
         path = f"{layout.STATEMENTS_FOLDER}/{file.path}"
-        mirrored = mirrored_ref(file)
+        mirrored = mirror_files.mirrored_ref(file)
         if mirrored is None:
             if not file.is_folder and not file.is_staging and not file.is_set_aside:
                 found.refused.append((path, LedgerTamperedError("It is no mirrored statement.")))
