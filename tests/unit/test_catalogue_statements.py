@@ -32,6 +32,7 @@ from sealstore.storage.catalogue.tables import (
     origin,
     settings,
 )
+from tests.matrix import each_row
 
 DIALECTS = {
     "sqlite": sqlite.dialect(paramstyle="named"),
@@ -212,8 +213,8 @@ def compiled(expression: ClauseElement, dialect: str) -> list[str]:
     return words(str(expression.compile(dialect=DIALECTS[dialect])))
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("name", [*PLAIN, *ADDED])
+@each_row("dialect", DIALECTS)
+@each_row("name", [*PLAIN, *ADDED])
 def test_a_statement_is_what_sqlalchemy_makes_of_the_tables(name: str, dialect: str) -> None:
     """Text and tables cannot drift, on either database."""
     assert words(getattr(statements, name)) == compiled((PLAIN | ADDED)[name], dialect)
@@ -227,9 +228,9 @@ def test_a_statement_is_the_same_when_it_is_filled_in(name: str, dialect: str) -
     assert words(text) == compiled(expression, dialect)
 
 
-@pytest.mark.parametrize("dialect", DIALECTS)
-@pytest.mark.parametrize("chain", ["history", "access"])
-@pytest.mark.parametrize("name", ChainStatements.__slots__)
+@each_row("dialect", DIALECTS)
+@each_row("chain", ["history", "access"])
+@each_row("name", ChainStatements.__slots__)
 def test_a_statement_about_a_chain_is_what_sqlalchemy_makes(
     name: str, chain: Any, dialect: str
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from sealstore import limits
 from sealstore.formats.pickling.numpy_standins import ArrayKind
 from tests.engine import F8, dtype, inspected, name, proto, reasons, text, uses, values, wrapper
+from tests.matrix import each_row
 
 NDARRAY = name("numpy", "ndarray")
 CALLED = ("called", ("tuple", "dtype", "bytearray"))
@@ -156,7 +157,7 @@ SHAPES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("lie", SHAPES)
+@each_row("lie", SHAPES)
 def test_a_shape_that_lies_is_refused(lie: str) -> None:
     """The shape is a literal tuple of whole numbers, which make exactly the buffer's bytes."""
     assert reasons(stream(GOOD)) == []
@@ -424,7 +425,7 @@ REFERENCES: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("reference", REFERENCES)
+@each_row("reference", REFERENCES)
 def test_a_buffer_is_referenced_by_its_array_alone(reference: str) -> None:
     """Whoever else has the buffer could change the array, so that it is handed to nobody."""
     if "scalar" in reference and "objects" not in reference:
@@ -439,9 +440,7 @@ KNOWN_TWICE = NDARRAY + b"(" + SHAPE + F8 + ONE + KEPT + b"tq\x62R"
 """One array whose buffer the memo has at 99, and whose arguments at 98."""
 
 
-@pytest.mark.parametrize(
-    "reference", [key for key in REFERENCES if "arguments" not in key and key != "beside it"]
-)
+@each_row("reference", [key for key in REFERENCES if "arguments" not in key and key != "beside it"])
 def test_a_buffer_is_referenced_by_nobody_before(reference: str) -> None:
     """A reference from before the call is one as well."""
     before = ONE + KEPT + REFERENCES[reference].removesuffix(b"0")

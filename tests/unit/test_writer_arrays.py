@@ -165,9 +165,9 @@ def test_an_array_that_occurs_twice_is_one_array(dtype: str, size: int) -> None:
     assert third is fourth
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("rows", [2, 20, 200])
-@pytest.mark.parametrize("dtype", ["f8", "M8[s]", "i4,f4"])
+@each_row("order", ["C", "F"])
+@each_row("rows", [2, 20, 200])
+@each_row("dtype", ["f8", "M8[s]", "i4,f4"])
 def test_an_array_that_may_not_be_written_to_comes_back_writable(
     dtype: str, rows: int, order: str
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sealstore.formats.pickling import framing
 from sealstore.formats.pickling.framing import FramedOutput, UnexpectedStream
 from tests.joblib_files import MemorySink
+from tests.matrix import each_row
 
 HEAD = b"B\x00\x00\x01\x00"
 PROTO = b"\x80\x05"
@@ -82,7 +83,7 @@ def test_two_sentinels_follow_each_other() -> None:
     assert content == array_behind(first + frame(PUT + b"...." + END)) + frame(PUT + b".")
 
 
-@pytest.mark.parametrize("position", range(16))
+@each_row("position", range(16))
 def test_an_array_is_aligned_from_the_beginning_of_the_file(position: int) -> None:
     """One byte with the padding's length, 1 to 16, then the padding, then a multiple of 16."""
     content = written(PROTO + HEAD, None, frame(BEHIND + b"."), position=position)
@@ -90,7 +91,7 @@ def test_an_array_is_aligned_from_the_beginning_of_the_file(position: int) -> No
     assert (position + content.index(b"array")) % 16 == 0
 
 
-@pytest.mark.parametrize(
+@each_row(
     ("chunks", "reason"),
     [
         ([None], "no head"),
@@ -142,8 +143,8 @@ def test_only_one_sentinel_is_awaited() -> None:
         output.expect(b"")
 
 
-@pytest.mark.parametrize("convert", [bytes, bytearray, memoryview, pickle.PickleBuffer])
-@pytest.mark.parametrize("size", [0, 1, framing.LARGE_BYTES - 1, framing.LARGE_BYTES, 10**6])
+@each_row("convert", [bytes, bytearray, memoryview, pickle.PickleBuffer])
+@each_row("size", [0, 1, framing.LARGE_BYTES - 1, framing.LARGE_BYTES, 10**6])
 def test_pieces_are_written_as_they_stand(
     convert: Callable[[bytes], bytes | bytearray | memoryview | pickle.PickleBuffer], size: int
 ) -> None:
