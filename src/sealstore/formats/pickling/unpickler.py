@@ -44,6 +44,10 @@ from sealstore.formats.pickling.wrapper import (
 FindClass = Callable[[str, str], object]
 
 _POP_NONE_BINPERSID: Final = b"0NQ"
+FIRST_PROTOCOL_OF_PYTHON_3: Final = 3
+
+# Protocols 0 to 2 name modules as Python 2 did (PEP 3108): ``__builtin__``, ``copy_reg``. Names are
+# mapped before anything judges them, by the standard library's own table.
 _RENAMED: Final[dict[tuple[str, str], tuple[str, str]]] = _compat_pickle.NAME_MAPPING
 _RENAMED_MODULES: Final[dict[str, str]] = _compat_pickle.IMPORT_MAPPING
 _PROTO: Final = b"\x80"
@@ -122,7 +126,7 @@ class Reader(pickle.Unpickler):
         if module in _RENAMED_MODULES or key in _RENAMED:
             if protocol < FIRST_PROTOCOL_OF_PYTHON_3:
                 module, name = key = canonical_name(module, name)
-            elif canonical_name(module, name) != key:
+            else:
                 _refuse_ambiguous_protocol(self._stream)
         if "." in name and protocol < FIRST_FRAMED_PROTOCOL:
             raise refused(
@@ -240,16 +244,13 @@ def _refuse_ambiguous_protocol(stream: PickleStream) -> None:
         )
 
 
-def _goes_on() -> PayloadFormatError:
-    return refused(Reason.TRAILING_BYTES, "The payload has bytes behind its STOP opcode.")
-
-
-FIRST_PROTOCOL_OF_PYTHON_3: Final = 3
-
-
 def canonical_name(module: str, qualname: str) -> tuple[str, str]:
     """The name that Python 3 imports where a stream of protocol 0, 1 or 2 says this one."""
     mapped = _RENAMED.get((module, qualname))
     if mapped is not None:
         return mapped
     return _RENAMED_MODULES.get(module, module), qualname
+
+
+def _goes_on() -> PayloadFormatError:
+    return refused(Reason.TRAILING_BYTES, "The payload has bytes behind its STOP opcode.")
