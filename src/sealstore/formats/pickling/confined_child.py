@@ -40,6 +40,7 @@ class ChildLimits:
 
 def import_decompressors() -> None:
     """Import what decompression may need, while files can still be opened."""
+    import_module("sealstore.formats.pickling.compression")
     for name in _DECOMPRESSORS:
         try:
             import_module(name)

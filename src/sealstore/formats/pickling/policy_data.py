@@ -31,6 +31,7 @@ ANOTHER_TEMPLATE: Final = ("dict with another template",)
 """How an inspection shows a state that brings code of its own along; see `instance_states`."""
 
 _REMEMBERED_NAMES: Final = 2_048
+_REMEMBERED_ANSWERS: Final = 64  # a service loads the same few artifacts again and again
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "data")
 
 
@@ -143,10 +144,15 @@ def are_trusted(imports: Sequence[Import]) -> bool:
     What is true of nearly every payload, and takes the least to find out. Where it is not, a
     `policy.Policy` judges: it knows why, and what else may be accepted.
     """
+    return _are_trusted((*imports,))
+
+
+@functools.lru_cache(_REMEMBERED_ANSWERS)
+def _are_trusted(imports: tuple[Import, ...]) -> bool:
     return all(_is_trusted(entry, imports) for entry in imports)
 
 
-def _is_trusted(entry: Import, imports: Sequence[Import]) -> bool:
+def _is_trusted(entry: Import, imports: tuple[Import, ...]) -> bool:
     known = trusted(entry.name)
     if known is None:
         return False

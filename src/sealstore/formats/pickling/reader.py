@@ -42,6 +42,8 @@ class SignedImports:
                 "The payload asked for an import that its signed statement does not list."
             )
         __import__(module)
+        if "." not in qualname:
+            return getattr(sys.modules[module], qualname)
         found: object = sys.modules[module]
         for part in qualname.split("."):
             found = getattr(found, part)

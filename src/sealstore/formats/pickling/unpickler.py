@@ -44,6 +44,12 @@ from sealstore.formats.pickling.wrapper import (
 FindClass = Callable[[str, str], object]
 
 _POP_NONE_BINPERSID: Final = b"0NQ"
+FIRST_PROTOCOL_OF_PYTHON_3: Final = 3
+
+# Protocols 0 to 2 name modules as Python 2 did (PEP 3108): ``__builtin__``, ``copy_reg``. Names are
+# mapped before anything judges them, by the standard library's own table.
+_RENAMED: Final[dict[tuple[str, str], tuple[str, str]]] = _compat_pickle.NAME_MAPPING
+_RENAMED_MODULES: Final[dict[str, str]] = _compat_pickle.IMPORT_MAPPING
 _PROTO: Final = b"\x80"
 _NO_ARRAY: Final = object()
 _MAPPED_ARRAYS: Final = frozenset(
@@ -113,13 +119,16 @@ class Reader(pickle.Unpickler):
 
     def find_class(self, module: str, name: str, /) -> Any:
         """What ``module`` and ``name`` stand for; called by the C unpickler."""
-        if (module, name) in copyreg._extension_registry:  # type: ignore[attr-defined] # no public view
+        key = module, name
+        if key in copyreg._extension_registry:  # type: ignore[attr-defined] # no public view
             raise extension()
-        if self._stream.protocol < FIRST_PROTOCOL_OF_PYTHON_3:
-            module, name = canonical_name(module, name)
-        elif canonical_name(module, name) != (module, name):
-            _refuse_ambiguous_protocol(self._stream)
-        if "." in name and self._stream.protocol < FIRST_FRAMED_PROTOCOL:
+        protocol = self._stream.protocol
+        if module in _RENAMED_MODULES or key in _RENAMED:
+            if protocol < FIRST_PROTOCOL_OF_PYTHON_3:
+                module, name = key = canonical_name(module, name)
+            else:
+                _refuse_ambiguous_protocol(self._stream)
+        if "." in name and protocol < FIRST_FRAMED_PROTOCOL:
             raise refused(
                 Reason.MALFORMED, "A name in the payload has dots before protocol 4 allowed them."
             )
@@ -128,7 +137,7 @@ class Reader(pickle.Unpickler):
                 return self._wrapper()
             if name in _OLD_WRAPPERS:
                 raise old_joblib(f"uses {name}")
-        if (module, name) in _MAPPED_ARRAYS:
+        if key in _MAPPED_ARRAYS:
             self._mapped_class = self._mapped_class or MappedArrayClass()
             return self._mapped_class
         return self._resolve(module, name)
@@ -235,16 +244,13 @@ def _refuse_ambiguous_protocol(stream: PickleStream) -> None:
         )
 
 
-def _goes_on() -> PayloadFormatError:
-    return refused(Reason.TRAILING_BYTES, "The payload has bytes behind its STOP opcode.")
-
-
-FIRST_PROTOCOL_OF_PYTHON_3: Final = 3
-
-
 def canonical_name(module: str, qualname: str) -> tuple[str, str]:
     """The name that Python 3 imports where a stream of protocol 0, 1 or 2 says this one."""
-    mapped: tuple[str, str] | None = _compat_pickle.NAME_MAPPING.get((module, qualname))
+    mapped = _RENAMED.get((module, qualname))
     if mapped is not None:
         return mapped
-    return _compat_pickle.IMPORT_MAPPING.get(module, module), qualname
+    return _RENAMED_MODULES.get(module, module), qualname
+
+
+def _goes_on() -> PayloadFormatError:
+    return refused(Reason.TRAILING_BYTES, "The payload has bytes behind its STOP opcode.")
