@@ -228,25 +228,28 @@ def _refuse_exposed(path: Path, status: os.stat_result, *, group_may_read: bool)
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether ``path``, or any link on the way to what it means, lies in ``folder``."""
-    root = Path(os.path.realpath(folder))
-    place = Path("/")
+    # By strings: every store asks this several times, and pathlib takes far longer.
+    root = os.path.realpath(folder)
+    within = root if root.endswith("/") else f"{root}/"
+    place = "/"
     rest = list(reversed(path.absolute().parts[1:]))
     links = 0
     while rest:
         part = rest.pop()
         if part == "..":
-            place = place.parent
+            place = os.path.dirname(place)
             continue
-        step = place / part
-        if root in step.parents:
+        step = f"/{part}" if place == "/" else f"{place}/{part}"
+        if step.startswith(within):
             return True
-        if not step.is_symlink() or links == _MAX_LINKS:
+        # What cannot be looked at is no link: nor could a key be read by way of it.
+        if links == _MAX_LINKS or not os.path.islink(step):
             place = step
             continue
         links += 1
         target = Path(os.readlink(step))
         if target.is_absolute():
-            place = Path("/")
+            place = "/"
         rest.extend(reversed(target.parts[target.is_absolute() :]))
     return False
 
