@@ -104,7 +104,7 @@ ROWS = [
     row(1, "churn", "a", 1, metadata={"stage": "Test"}),
     row(2, "churn", "b", 1),
     row(3, "fraud", "a", 1, stored_by=StoredBy(user="ada", host="h", actor="job 7")),
-    row(4, "churn", "a", 2, metadata={"stage": "100%_done"}),
+    row(4, "churn", "a", 2, metadata={"stage": "100%_done!"}),
     row(5, "Churn", "a", 1, format="skops"),
     row(6, "Änderung", "ß", 1, metadata={"Größe": "ÜBER"}),
     row(7, "churn", "b", 2),

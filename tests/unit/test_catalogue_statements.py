@@ -74,7 +74,7 @@ def equal(table: Any, *names: str) -> Any:
 
 
 def found_in(column: Any) -> Any:
-    return func.lower(column).like(bindparam("search"), escape="\\")
+    return func.lower(column).like(bindparam("search"), escape="!")
 
 
 NEWER = artifact.alias("newer")

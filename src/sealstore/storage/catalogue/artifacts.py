@@ -397,4 +397,5 @@ def _matching(conditions: ListFilter) -> tuple[list[str], dict[str, Any]]:
 
 
 def _escaped(search: str) -> str:
-    return search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    # Not by a backslash: what that is to PostgreSQL is for its settings to say.
+    return search.replace("!", "!!").replace("%", "!%").replace("_", "!_")

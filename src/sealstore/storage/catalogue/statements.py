@@ -81,9 +81,9 @@ LISTED: Final = {
     "key_id": "artifact.key_id = :key_id",
     "created_from": "artifact.created >= :created_from",
     "created_before": "artifact.created < :created_before",
-    "search": r"""(lower(artifact.name) LIKE :search ESCAPE '\'
-OR lower(artifact.tag) LIKE :search ESCAPE '\'
-OR lower(artifact.user_metadata) LIKE :search ESCAPE '\')""",
+    "search": """(lower(artifact.name) LIKE :search ESCAPE '!'
+OR lower(artifact.tag) LIKE :search ESCAPE '!'
+OR lower(artifact.user_metadata) LIKE :search ESCAPE '!')""",
 }
 """Conditions of a listing, by the name of their value."""
 IS_NEWEST: Final = """
