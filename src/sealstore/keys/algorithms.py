@@ -12,12 +12,6 @@ from typing import ClassVar, Final, Protocol, Self
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.asymmetric import ed25519
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-)
 
 from sealstore import limits
 from sealstore.errors import KeyringFormatError, NoSigningKeyError
@@ -175,7 +169,7 @@ class Ed25519Private:
     def generate(cls) -> Self:
         """A new key pair."""
         private = ed25519.Ed25519PrivateKey.generate()
-        return cls(private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+        return cls(private.private_bytes_raw())
 
     def sign(self, message: bytes) -> bytes:
         return self._private.sign(message)
@@ -184,13 +178,13 @@ class Ed25519Private:
         return _is_ed25519_signature(self._public, message, signature)
 
     def to_bytes(self) -> bytes:
-        return self._private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+        return self._private.private_bytes_raw()
 
     def public(self) -> Ed25519Public:
         return Ed25519Public(self._public_bytes())
 
     def _public_bytes(self) -> bytes:
-        return self._public.public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return self._public.public_bytes_raw()
 
 
 ALGORITHMS: Final[dict[str, type[HmacSha256] | type[Ed25519Public] | type[Ed25519Private]]] = {

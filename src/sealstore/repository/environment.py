@@ -127,6 +127,15 @@ def _shortened(text: str) -> str:
 
 
 def _user() -> str:
+    return _name_of(os.getuid(), tuple(map(os.environ.get, _USER_VARIABLES)))
+
+
+_USER_VARIABLES: Final = ("LOGNAME", "USER", "LNAME", "USERNAME")
+"""What ``getpass.getuser`` asks before it reads the table of users, which takes long."""
+
+
+@functools.lru_cache(maxsize=4)
+def _name_of(_uid: int, _variables: tuple[str | None, ...]) -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):
