@@ -220,7 +220,7 @@ def _objects() -> Iterator[tuple[str, object, int]]:
     except ImportError:
         return
     numbers: Any = numpy.arange(20_000.0).reshape(100, 200)
-    small = [numpy.arange(length) for length in range(5)]
+    small = [numpy.arange(length) for length in range(1, 6)]
     yield "small arrays", {"first": small, "again": small, "text": "x"}, 0
     yield "large arrays", [numbers, numbers.T, numbers[::2, ::2]], 0
     yield "arrays of objects", [numpy.array(["a", None, numbers], dtype=object)], 0
