@@ -189,7 +189,7 @@ def test_a_keyring_is_durable_before_it_replaces_the_old_one(
     """The new keyring is synced, renamed, and its folder synced."""
     path = tmp_path / "keyring.json"
     write_keyring_file(path, KEYRING)
-    record.require_order(("fsync", path), ("replace", path), ("fsync", tmp_path))
+    record.require_order(("fsync", path), ("rename", path), ("fsync", tmp_path))
 
 
 # ── the same from outside, SQLite's own calls included ───────────────────────

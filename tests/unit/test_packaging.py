@@ -105,7 +105,8 @@ def test_an_installed_wheel_uses_the_migrations_that_it_ships(
 ) -> None:
     """Away from the source tree, the catalogue finds its migrations inside the package."""
     wheel.extractall(tmp_path)  # noqa: S202 - the fixture has just built this archive
-    script = "from sealstore.storage.catalogue import migrations_path; print(migrations_path())"
+    home = "sealstore.storage.catalogue.migrations"
+    script = f"from {home} import migrations_path; print(migrations_path())"
     found = subprocess.run(
         [sys.executable, "-c", script],
         check=True,

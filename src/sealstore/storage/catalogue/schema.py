@@ -16,7 +16,8 @@ import string
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
+from weakref import WeakSet
 
 from sealstore import limits
 from sealstore.errors import CatalogueTamperedError, SchemaVersionError, printable
@@ -146,6 +147,21 @@ class SqliteConnection(sqlite3.Connection):
 
     checked: int | None = None
     state: tuple[int, ...] | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._cursors: WeakSet[sqlite3.Cursor] = WeakSet()
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        """See ``sqlite3.Connection.execute``; the cursor is known until it is gone."""
+        cursor = super().execute(*arguments)
+        self._cursors.add(cursor)
+        return cursor
+
+    def settle(self) -> None:
+        """End every statement: a cursor in a traceback would hold its snapshot for ever."""
+        for cursor in list(self._cursors):
+            cursor.close()
 
 
 def require_checked_sqlite(database: SqliteConnection) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sealstore import limits
-from sealstore.errors import CatalogueError, ConfigurationError
+from sealstore.errors import CatalogueError, ConfigurationError, SealstoreError
 from sealstore.storage.catalogue.connections import (
     Queue,
     catalogue_errors,
@@ -123,8 +123,13 @@ class SqliteEngine:
                 else:
                     require_checked_sqlite(connection)
                     yield connection
+            except SealstoreError:
+                # The refusal's traceback may hold a cursor, and with it the snapshot.
+                connection.settle()
+                _give_back(connection, pool)
+                raise
             except BaseException:
-                # A traceback may hold a cursor, and with it the snapshot: nobody else may see it.
+                # Whatever state it is in, nobody uses it again.
                 _close(connection)
                 raise
             _give_back(connection, pool)
@@ -150,6 +155,14 @@ class SqliteEngine:
                 connection.execute("COMMIT")
                 if is_synced_here:
                     connection.execute(_RELAXED[0])
+            except SealstoreError:
+                # Not closed: the last connection that closes would write to what was refused.
+                connection.settle()
+                if is_synced_here:
+                    _close(connection)
+                else:
+                    _give_back(connection, pool)
+                raise
             except BaseException:
                 # Whatever state it is in, nobody uses it again.
                 _close(connection)
