@@ -7,7 +7,7 @@ import tracemalloc
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -152,8 +152,22 @@ def test_the_bytes_of_other_arrays_are_these() -> None:
 def test_only_small_arrays_stand_in_the_stream(size: int) -> None:
     """Those whose bytes the C pickler keeps inside its frames, but for empty ones: no wrapper."""
     content = c_dumped(np.zeros(size, "u1"))
-    # An array without items has no bytes that could stand there.
+    # Without items, numpy's constructor gives it another stride than joblib does.
     assert (b"NumpyArrayWrapper" not in content) == (0 < size < LARGE)
+
+
+@pytest.mark.parametrize(
+    "shape", [(0,), (0, 8), (3, 0), (2, 0, 3), (0, 8, 1), (1, 0), ()], ids=repr
+)
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_an_array_without_items_has_the_strides_that_joblib_gives_it(
+    shape: tuple[int, ...], order: Literal["C", "F"]
+) -> None:
+    """They tell nothing, but a program can see them. Only one dimension needs the wrapper."""
+    array = np.zeros(shape, "u4", order=order)
+    content = c_dumped(array)
+    assert stock_loaded(content).strides == stock_loaded(joblib_dumped(array)).strides
+    assert (b"NumpyArrayWrapper" in content) == (shape == (0,))
 
 
 @pytest.mark.parametrize("dtype", ["f8", ">f8", "O", "M8[s]", "i4,f4"])

@@ -1,13 +1,14 @@
 """How arrays are pickled: small ones inside the stream, all others as joblib writes them.
 
-*Small arrays*, of 1 to 65,535 bytes and of a plain dtype, are a call of the public constructor:
+*Small arrays*, of up to 65,535 bytes and of a plain dtype, are a call of the public constructor:
 ``numpy.ndarray(shape, dtype, bytearray)``, or ``numpy.ndarray(shape, dtype, bytearray, 0, None,
 "F")`` for Fortran's order. Their bytes stay inside the pickler's frames, so that nobody who reads
 them has to leave C.
 
 *All others* get joblib's wrapper, and behind it their bytes, or, where they hold objects, a pickle
-of their own: what is larger, so that it can be mapped; what has no items; and what ``joblib.load``
-changes, such as bytes in the other order. ``framing`` says how these get into the stream.
+of their own: what is larger, so that it can be mapped; what ``joblib.load`` changes, such as bytes
+in the other order; and what has one dimension and no items. ``framing`` says how these get into the
+stream.
 
 An array that occurs twice is one array again, of either kind. ``joblib.dump`` makes it two.
 """
@@ -104,8 +105,8 @@ class ArrayReducers:
     def _small(self, array: numpy.ndarray[Any, Any]) -> _Reduced | None:
         """A call of numpy's constructor; None for an array that needs the wrapper."""
         size = array.nbytes
-        # Of an array without items, numpy's constructor gives other strides than it had.
-        if not 0 < size < LARGE_BYTES:
+        # numpy's constructor gives another stride than joblib where nothing is in one dimension.
+        if size >= LARGE_BYTES or (not size and array.ndim == 1):
             return None
         dtype = array.dtype
         known = self._dtypes.get(id(dtype))

@@ -18,7 +18,7 @@ from typing import Final
 from urllib.parse import quote
 
 from sealstore import limits
-from sealstore.errors import CatalogueError, ConfigurationError, SealstoreError
+from sealstore.errors import CatalogueError, ConfigurationError
 from sealstore.storage.catalogue.connections import (
     Queue,
     catalogue_errors,
@@ -123,14 +123,8 @@ class SqliteEngine:
                 else:
                     require_checked_sqlite(connection)
                     yield connection
-            except SealstoreError:
-                # The refusal's traceback may hold a cursor, and with it the snapshot.
-                connection.settle()
-                _give_back(connection, pool)
-                raise
-            except BaseException:
-                # Whatever state it is in, nobody uses it again.
-                _close(connection)
+            except BaseException as error:
+                _take_back(connection, pool, error)
                 raise
             _give_back(connection, pool)
 
@@ -155,17 +149,11 @@ class SqliteEngine:
                 connection.execute("COMMIT")
                 if is_synced_here:
                     connection.execute(_RELAXED[0])
-            except SealstoreError:
-                # Not closed: the last connection that closes would write to what was refused.
-                connection.settle()
+            except BaseException as error:
                 if is_synced_here:
                     _close(connection)
                 else:
-                    _give_back(connection, pool)
-                raise
-            except BaseException:
-                # Whatever state it is in, nobody uses it again.
-                _close(connection)
+                    _take_back(connection, pool, error)
                 raise
             _give_back(connection, pool)
 
@@ -291,6 +279,19 @@ def _give_back(connection: SqliteConnection, pool: list[SqliteConnection]) -> No
         pool.append(connection)
     else:
         connection.close()
+
+
+def _take_back(
+    connection: SqliteConnection, pool: list[SqliteConnection], error: BaseException
+) -> None:
+    if isinstance(error, sqlite3.Error) or not isinstance(error, Exception):
+        # Whatever state it is in, nobody uses it again.
+        _close(connection)
+        return
+    # Not closed: the last connection that closes would write to what was refused. The error's
+    # traceback may hold a cursor, and with it a snapshot.
+    connection.settle()
+    _give_back(connection, pool)
 
 
 def _close(connection: SqliteConnection) -> None:
