@@ -234,7 +234,7 @@ class AccessLogExistsError(AccessLogError):
 
 
 class KnownLocationError(SealstoreError):
-    """This client remembers a repository where another one was to be begun."""
+    """This client remembers a repository where a new one was to be begun."""
 
     code = "KNOWN_LOCATION"
     default_hint = (
@@ -289,7 +289,7 @@ class ArtifactInUseError(SealstoreError):
 
 
 class RebuildRefusedError(SealstoreError):
-    """The catalogue cannot be made anew from what is there, or need not be."""
+    """The catalogue cannot be rebuilt from what is there, or need not be."""
 
     code = "REBUILD_REFUSED"
 
@@ -431,7 +431,7 @@ class ApprovalFormatError(VerificationError):
 
     code = "APPROVAL_FORMAT"
     default_hint = (
-        "if a newer release of sealstore wrote it, install that release; otherwise ask for it anew"
+        "if a newer release of sealstore wrote it, install that release; otherwise ask for it again"
         " with 'sealstore approve request'."
     )
 
@@ -473,7 +473,7 @@ class RetiredKeyError(VerificationError):
 
     code = "RETIRED_KEY"
     default_hint = (
-        "sign the head anew with an active key of the role that it needs; any change of the"
+        "sign the head again with an active key of the role that it needs; any change of the"
         " repository does that."
     )
 
@@ -538,7 +538,7 @@ class StaleHeadError(VerificationError):
 
     code = "HEAD_STALE"
     default_hint = (
-        "if nothing was stored for so long, 'sealstore heartbeat' signs the head anew, by whoever"
+        "if nothing was stored for so long, 'sealstore heartbeat' signs the head again, by whoever"
         " may store; otherwise find out who keeps newer states of the repository from this client."
     )
 

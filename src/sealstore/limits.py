@@ -213,7 +213,7 @@ MAX_DETAIL_CHARACTERS: Final = 1024
 """Characters of one detail, and of its name."""
 
 MAX_REBUILT_ENTRIES: Final = 20_000_000
-"""Entries of a history that is made anew: a forged sequence must not make one without an end."""
+"""Entries of a history that is rebuilt: a forged sequence must not make one without an end."""
 
 MAX_HEAD_BYTES: Final = 16 * KIB
 """Bytes of a head: it holds one hash for each bit that is set in its size, 63 at most."""

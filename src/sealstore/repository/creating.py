@@ -116,7 +116,7 @@ def make_place(root: Path, settings: Settings) -> Catalogue:
 
 
 def database_in_use() -> RepositoryExistsError:
-    """The database of a new repository is that of another one."""
+    """The database of a new repository is that of a different one."""
     return RepositoryExistsError(
         "The database already holds the catalogue of a repository.",
         hint="point MODEL_REPO_DATABASE_URL to an empty database; if making this very repository"

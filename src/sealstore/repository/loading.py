@@ -97,5 +97,5 @@ def _check_environment(statement: Statement, *, strict: bool) -> None:
         return
     text = f"{'; '.join(differences)}."
     if strict:
-        raise EnvironmentMismatchError(f"The environment is another one: {text}")
+        raise EnvironmentMismatchError(f"The environment is a different one: {text}")
     warn_caller(f"{statement.ref}: {text}", EnvironmentMismatchWarning)

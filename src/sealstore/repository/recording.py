@@ -235,7 +235,7 @@ class Change:
         self._settings = settings
 
     def renew(self) -> None:
-        """Let the head be signed anew, whether or not anything changes."""
+        """Let the head be signed again, whether or not anything changes."""
         self._is_renewed = True
 
     def finish(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Changing what is stored already: removing artifacts, and signing them anew."""
+"""Changing what is stored already: removing artifacts, and signing them again."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def _accepted(
     verified = verified_in(replace(state, keyring=as_if_retired), row, proven)
     if verified.statement.digests.sha256 != accept_payload:
         raise KeyringError(
-            "The payload that was accepted is another one than the artifact's; nothing was signed.",
+            "The payload that was accepted is not the artifact's; nothing was signed.",
             hint="compare its SHA-256 with the record that you have of the genuine payload.",
         )
     return verified, admin.key_id

@@ -42,7 +42,7 @@ from sealstore.verification import require_continuity, verify_head
 
 
 class KeySource(Protocol):
-    """Where the keyring comes from; asked anew by every operation."""
+    """Where the keyring comes from; asked again by every operation."""
 
     def current(self) -> Keyring:
         """The keyring now."""
@@ -346,7 +346,7 @@ class StateKeeper:
         except RevokedKeyError as error:
             error.hint = (
                 "if nobody but its owner had the key, 'sealstore resign --settings --accept ID'"
-                " signs head and settings anew; ID is the repository's id as you have it on record."
+                " signs head and settings again; ID is the repository's id as you have it."
             )
             raise
         head = verified.head

@@ -102,7 +102,7 @@ class RepositorySettings(
 
     @property
     def epoch(self) -> int:
-        """The epoch that these settings are of; a head of another one is refused."""
+        """The epoch that these settings are of; a head of a different one is refused."""
         if isinstance(self.rebuilt_from, msgspec.UnsetType):
             return 1
         return self.rebuilt_from.epoch + 1
@@ -146,7 +146,7 @@ def open_settings(data: bytes, verifier: Verifier) -> VerifiedSettings:
     except RevokedKeyError as error:
         error.hint = (
             "if nobody but its owner had the key, 'sealstore resign --settings --accept ID' signs"
-            " repository.json anew; ID is the repository's id as you have it on record."
+            " repository.json again; ID is the repository's id as you have it on record."
         )
         raise
     try:

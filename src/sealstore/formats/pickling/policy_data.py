@@ -248,7 +248,7 @@ def _fits_one(expected: str, shown: str, is_free: Callable[[str], bool]) -> bool
 
 
 def never(_name: str) -> bool:
-    """For `fits`: no name may stand for another one."""
+    """For `fits`: no name may stand for a different one."""
     return False
 
 

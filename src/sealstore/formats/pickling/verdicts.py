@@ -131,7 +131,7 @@ def refusal(verdicts: list[Verdict], count: int, mode: str) -> PolicyError:
 
 
 _INSPECT_AGAIN: Final = (
-    "'sealstore inspect --resign' inspects it anew and records the arguments that are missing."
+    "'sealstore inspect --resign' inspects it again and records the arguments that are missing."
 )
 
 

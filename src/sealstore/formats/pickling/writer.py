@@ -47,7 +47,7 @@ class Sink(Protocol):
         ...
 
     def restart(self) -> None:
-        """Discard all that was written, and begin anew."""
+        """Discard all that was written, and begin again."""
         ...
 
 

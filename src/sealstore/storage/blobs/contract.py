@@ -72,7 +72,7 @@ class StagedBlob(Protocol):
         ...
 
     def restart(self) -> None:
-        """Discard what was written and begin anew."""
+        """Discard what was written and begin again."""
         ...
 
     def view(self) -> memoryview:
