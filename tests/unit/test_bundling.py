@@ -36,9 +36,11 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys.keyring import Keyring, State
-from sealstore.names import parse_request
+from sealstore.ledger.map_values import RevisionValue
+from sealstore.names import Name, Tag, parse_request
 from sealstore.repository.facade import Repository
 from sealstore.repository.origins import origin_of
+from sealstore.repository.recording import Change
 from sealstore.repository.storing import record_store
 from sealstore.signed.envelope import open_statement, read_unverified
 from sealstore.upkeep.fsck import fsck
@@ -303,6 +305,22 @@ def test_an_import_is_one_change(
     assert island.repository.list().artifacts == []
     assert island.repository.state.envelope == before
     assert not (island.root / "origins").exists()
+
+
+def test_a_revision_that_a_rebuild_lost_is_no_hindrance(
+    origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the map says nothing of a revision, those before it are looked at."""
+    island.take_in(origin.bundle("churn:v1@1"))
+    real = Change.revision
+
+    def lost(made: Change, name: Name, tag: Tag, revision: int) -> RevisionValue | None:
+        return None if tag == "v1" else real(made, name, tag, revision)
+
+    monkeypatch.setattr(Change, "revision", lost)
+    report = island.take_in(origin.bundle("churn:v1@1"))
+    assert [each.artifact.revision for each in report.imported] == [2]
+    assert report.skipped == []
 
 
 def test_what_was_imported_before_is_passed_over(origin: BundleSite, island: BundleSite) -> None:

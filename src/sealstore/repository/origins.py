@@ -112,7 +112,7 @@ class KeptOrigin:
 def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
     """Where a verified artifact comes from. See ``Repository.origin``."""
     sequence = found.verified.statement.predicate.sequence
-    with parts.snapshot() as snapshot:
+    with parts.snapshot(remembering=False) as snapshot:
         rows, state = snapshot.rows, snapshot.state
         row = next(rows.history.rows(sequence - 1, sequence), None)
         if row is None:

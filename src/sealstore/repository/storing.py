@@ -222,7 +222,7 @@ def warn(text: str) -> None:
 
 def _refuse_early(parts: Parts, ref: ArtifactRef) -> None:
     # Before the work of serialising; what decides is the check inside the transaction.
-    with parts.snapshot() as snapshot:
+    with parts.snapshot(remembering=False) as snapshot:
         held = tag_value(snapshot.answers, ref.name, ref.tag)
     _refuse_protected(snapshot.state.document, ref.tag)
     _refuse_second(snapshot.state.document, held)

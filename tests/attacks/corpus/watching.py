@@ -167,9 +167,13 @@ def _warm_up() -> None:
     import lzma
     import pickle
     import zlib
+    from importlib import import_module
 
     import numpy as np
 
+    # Imported when a payload first asks for it.
+    for room in ("arrays", "wrapper", "compression", "numpy_standins", "dtype_states"):
+        import_module(f"sealstore.formats.pickling.{room}")
     arrays = [np.zeros(3), np.array([None]), np.float64(1)]
     contents = [pickle.dumps(arrays, protocol) for protocol in range(6)]
     contents += [

@@ -284,14 +284,20 @@ def _give_back(connection: SqliteConnection, pool: list[SqliteConnection]) -> No
 def _take_back(
     connection: SqliteConnection, pool: list[SqliteConnection], error: BaseException
 ) -> None:
-    if isinstance(error, sqlite3.Error) or not isinstance(error, Exception):
-        # Whatever state it is in, nobody uses it again.
+    if _comes_from_sqlite(error) or not isinstance(error, Exception):
+        # Whatever state it is in (opened for reading only, it may be), nobody uses it again.
         _close(connection)
         return
     # Not closed: the last connection that closes would write to what was refused. The error's
     # traceback may hold a cursor, and with it a snapshot.
     connection.settle()
     _give_back(connection, pool)
+
+
+def _comes_from_sqlite(error: BaseException | None) -> bool:
+    while error is not None and not isinstance(error, sqlite3.Error):
+        error = error.__cause__
+    return error is not None
 
 
 def _close(connection: SqliteConnection) -> None:
