@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
@@ -17,20 +18,39 @@ from sealstore.ledger.map_values import (
 from sealstore.names import Name, Tag
 
 
-class MapAnswers(Protocol):
+class MapAnswers(ABC):
     """What answers from the map: of a snapshot, or of a change that is being made."""
 
     def segment(self, name: Name, tag: Tag) -> SegmentValue | None:
-        """What the map says of a name with a tag, an alias or ``latest``."""
-        ...
+        """What the map says of a name with a tag, an alias or ``latest``.
+
+        Raises:
+            CatalogueTamperedError: the rows do not prove an answer.
+        """
+        value = self._value(map_key(name, tag))
+        return None if value is None else decode_segment(tag, value)
 
     def revision(self, name: Name, tag: Tag, revision: int) -> RevisionValue | None:
-        """What the map says of one revision."""
-        ...
+        """What the map says of one revision.
+
+        Raises:
+            CatalogueTamperedError: the rows do not prove an answer.
+        """
+        value = self._value(revision_key(name, tag, revision))
+        return None if value is None else decode_revision(value)
 
     def alias_name(self, name: Name, number: int) -> AliasName | None:
-        """Which alias of a name has this number, from 1."""
-        ...
+        """Which alias of a name has this number, from 1.
+
+        Raises:
+            CatalogueTamperedError: the rows do not prove an answer.
+        """
+        value = self._value(alias_key(name, number))
+        return None if value is None else decode_alias_name(value)
+
+    @abstractmethod
+    def _value(self, key: bytes) -> bytes | None:
+        """The value under a key, proven; None where there is none."""
 
 
 class StoredRows(Protocol):
@@ -41,8 +61,8 @@ class StoredRows(Protocol):
         ...
 
 
-class ProvenMap:
-    """The map of a verified head, over rows that are not believed. Implements ``MapAnswers``.
+class ProvenMap(MapAnswers):
+    """The map of a verified head, over rows that are not believed.
 
     Args:
         map_root: of the head, hexadecimal.
@@ -52,33 +72,6 @@ class ProvenMap:
     def __init__(self, map_root: str, rows: StoredRows) -> None:
         self._root = bytes.fromhex(map_root)
         self._rows = rows
-
-    def segment(self, name: Name, tag: Tag) -> SegmentValue | None:
-        """See ``MapAnswers``.
-
-        Raises:
-            CatalogueTamperedError: the rows do not prove an answer.
-        """
-        value = self._value(map_key(name, tag))
-        return None if value is None else decode_segment(tag, value)
-
-    def revision(self, name: Name, tag: Tag, revision: int) -> RevisionValue | None:
-        """See ``MapAnswers``.
-
-        Raises:
-            CatalogueTamperedError: the rows do not prove an answer.
-        """
-        value = self._value(revision_key(name, tag, revision))
-        return None if value is None else decode_revision(value)
-
-    def alias_name(self, name: Name, number: int) -> AliasName | None:
-        """See ``MapAnswers``.
-
-        Raises:
-            CatalogueTamperedError: the rows do not prove an answer.
-        """
-        value = self._value(alias_key(name, number))
-        return None if value is None else decode_alias_name(value)
 
     def _value(self, key: bytes) -> bytes | None:
         return prove(self._root, key, self._rows.fetch(positions_of(key)))

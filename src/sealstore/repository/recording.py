@@ -37,13 +37,11 @@ from sealstore.ledger.map_values import (
     AliasName,
     RevisionValue,
     SegmentValue,
-    decode_alias_name,
-    decode_revision,
-    decode_segment,
     encode_value,
 )
 from sealstore.ledger.merkle import EMPTY_ROOT, Node, leaf_hash
 from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
+from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.assembly import Parts
@@ -83,7 +81,7 @@ def genesis(settings: VerifiedSettings, *, epoch: int = 1) -> Head:
     )
 
 
-class Change:
+class Change(MapAnswers):
     """A change of the repository that is being made.
 
     Args:
@@ -126,33 +124,6 @@ class Change:
         return self._frontier.size + 1
 
     # ── the map ──────────────────────────────────────────────────────────────
-
-    def segment(self, name: Name, tag: Tag) -> SegmentValue | None:
-        """What the map says of a name with a tag, an alias or ``latest``.
-
-        Raises:
-            CatalogueTamperedError: its rows do not prove an answer.
-        """
-        value = self._value(map_key(name, tag))
-        return None if value is None else decode_segment(tag, value)
-
-    def revision(self, name: Name, tag: Tag, revision: int) -> RevisionValue | None:
-        """What the map says of one revision.
-
-        Raises:
-            CatalogueTamperedError: its rows do not prove an answer.
-        """
-        value = self._value(revision_key(name, tag, revision))
-        return None if value is None else decode_revision(value)
-
-    def alias_name(self, name: Name, number: int) -> AliasName | None:
-        """Which alias of a name has this number, from 1.
-
-        Raises:
-            CatalogueTamperedError: its rows do not prove an answer.
-        """
-        value = self._value(alias_key(name, number))
-        return None if value is None else decode_alias_name(value)
 
     def set_segment(self, name: Name, tag: Tag, value: SegmentValue) -> None:
         """Let a name with a tag, an alias or ``latest`` mean something else."""
