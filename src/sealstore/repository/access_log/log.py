@@ -304,14 +304,14 @@ class AccessLog:
         3. The rows of the entries end where it says. Whether each is the right one is not asked
            here: that is what an audit verifies.
         """
-        # 1
+        # step 1: one that this process knows, or one that an access key signed
         envelope = present_envelope(rows.head())
         known = self._seen
         if known is not None and known.envelope == envelope and known.keyring == keyring:
             seen = known
         else:
             head = open_log_head(envelope, keyring, self._repository, *accepted).head
-            # 2
+            # step 2: it extends what this process has seen
             try:
                 tree = head.tree() if known is None else followed(known, head, rows)
             except (RollbackError, LedgerTamperedError):
@@ -323,7 +323,7 @@ class AccessLog:
             seen = SeenHead(envelope, head, tree, keyring)
         if remembered is not None:
             require_extended(remembered, seen.head, rows)
-        # 3
+        # step 3: the rows end where the head says
         require_whole_tail(rows.newest_sequence(), seen.head)
         return seen
 
