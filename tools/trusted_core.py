@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import sys
 import tokenize
@@ -183,7 +184,11 @@ def code_lines(path: Path) -> int:
     Args:
         path: the file.
     """
-    text = path.read_text(encoding="utf-8")
+    return _code_lines(path.read_text(encoding="utf-8"))
+
+
+@functools.cache  # the page asks for each file a few times
+def _code_lines(text: str) -> int:
     documented: set[int] = set()
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

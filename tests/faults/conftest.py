@@ -47,10 +47,10 @@ def repository(root: Path) -> Iterator[Repository]:
 
 # ── death at every step ──────────────────────────────────────────────────────
 
-SAMPLES = 12
+SAMPLES = 8
 """Of the many thousand calls between two steps that reach the system, as many are tried."""
 
-STOPS = 48
+STOPS = 32
 """Of the states between the system calls of a long operation, about as many are tried."""
 
 _EVERY_STEP = "SEALSTORE_EVERY_STEP"
