@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sealstore.errors import ConfigurationError
-from sealstore.storage.catalogue import schema
+from sealstore.storage.catalogue import schema, schema_sqlite
 from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
-from sealstore.storage.catalogue.schema import require_current_revision
+from sealstore.storage.catalogue.schema_differences import require_current_revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -104,7 +104,7 @@ class _Lent:
 
 def _require_shipped(connection: Connection) -> None:
     if isinstance(connection, sqlite3.Connection):
-        schema.require_shipped_sqlite(connection)
+        schema_sqlite.require_shipped_sqlite(connection)
         return
     from sealstore.storage.catalogue.schema_postgresql import require_shipped_postgresql
     from sealstore.storage.catalogue.tables import metadata
