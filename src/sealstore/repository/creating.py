@@ -23,6 +23,7 @@ from sealstore.signed.settings import (
 from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
 from sealstore.verification import verify_head
@@ -106,7 +107,7 @@ def make_place(root: Path, settings: Settings) -> Catalogue:
     creation.make_statements_folder(root)
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if catalogue.engine.revision() not in (None, SCHEMA_REVISIONS[-1]):
+        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
             raise database_in_use()
         upgrade(catalogue.engine)
     except BaseException:

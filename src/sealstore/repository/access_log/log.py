@@ -42,12 +42,7 @@ from sealstore.repository.access_log.heads import (
     require_whole_tail,
 )
 from sealstore.repository.access_log.reading import AccessReading
-from sealstore.storage.catalogue import (
-    AccessRows,
-    ChainWriter,
-    no_fork,
-    require_current_schema,
-)
+from sealstore.storage.catalogue import AccessRows, ChainWriter, no_fork
 
 Prove = Callable[[int, int], Sequence[bytes]]
 """Gives the consistency proof between two sizes of the log, the smaller first."""
@@ -328,9 +323,8 @@ class AccessLog:
         return seen
 
     def _require_log(self) -> None:
-        if not self._rows.exists() or self._rows.engine.revision() is None:
+        if not self._rows.has_tables():
             raise AccessLogNotFoundError("There is no access log.")
-        require_current_schema(self._rows.engine)
 
     # ── what is remembered ───────────────────────────────────────────────────
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sealstore.storage.catalogue.access_rows import AccessRows
 from sealstore.storage.catalogue.artifacts import (
@@ -13,7 +14,7 @@ from sealstore.storage.catalogue.artifacts import (
     Reading,
     WriteTransaction,
 )
-from sealstore.storage.catalogue.connections import Engine, no_fork, require_current_schema
+from sealstore.storage.catalogue.connections import no_fork, require_current_schema
 from sealstore.storage.catalogue.ledger_rows import (
     ApprovalRow,
     ApprovalRows,
@@ -25,6 +26,9 @@ from sealstore.storage.catalogue.ledger_rows import (
 )
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE, SqliteEngine
 
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Engine
+
 __all__ = [
     "AccessRows",
     "Answer",
@@ -34,7 +38,6 @@ __all__ = [
     "Catalogue",
     "ChainReader",
     "ChainWriter",
-    "Engine",
     "EntryRow",
     "ListFilter",
     "MapRows",

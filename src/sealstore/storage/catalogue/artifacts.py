@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from sealstore import limits
 from sealstore.names import ArtifactRef
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import statements
-from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
+from sealstore.storage.catalogue.connections import catalogue_errors
 from sealstore.storage.catalogue.ledger_rows import (
     ApprovalRows,
     ChainReader,
@@ -24,6 +24,9 @@ from sealstore.storage.catalogue.ledger_rows import (
     as_bytes,
 )
 from sealstore.storage.catalogue.sqlite import writers_queue
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Connection, Engine
 
 PROOF_ROWS: Final = 4
 """Rows of the map that prove one answer."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sealstore import limits
 from sealstore.storage.catalogue import statements
-from sealstore.storage.catalogue.connections import Connection, catalogue_errors
+from sealstore.storage.catalogue.connections import catalogue_errors
 from sealstore.storage.catalogue.statements import CHAINS, Chain
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Connection
 
 HASH_BYTES: Final = 32
 _ENTRIES_A_FETCH: Final = 2_000

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sealstore.errors import ConfigurationError
 from sealstore.storage.catalogue import schema, schema_sqlite
-from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.schema_differences import require_current_revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import Connection as SqlalchemyConnection
 
+    from sealstore.storage.catalogue.contract import Connection, Engine
     from sealstore.storage.catalogue.postgresql import PostgresqlConnection
 
 
@@ -46,7 +48,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """
     from alembic import command
 
-    found = engine.revision()
+    found = schema_revision(engine)
     if found is not None and found not in schema.SCHEMA_REVISIONS:
         require_current_revision(found)
     what = "The catalogue cannot be migrated"

@@ -14,23 +14,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, ConfigurationError
-from sealstore.storage.catalogue.connections import (
-    Queue,
-    catalogue_errors,
-    close_at_fork,
-    no_fork,
-)
+from sealstore.storage.catalogue.connections import catalogue_errors, close_at_fork, no_fork
 from sealstore.storage.catalogue.schema import (
-    READ_REVISION,
     SqliteConnection,
     bounded_parsing,
     require_checked_sqlite,
 )
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Queue
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
 JOURNALS: Final = ("wal", "delete")
@@ -56,12 +53,9 @@ _RELAXED: Final = (
     # of the time of many appends goes into; of SQLite's 1,000 pages it would be every 130th.
     "PRAGMA wal_autocheckpoint=4000",
 )
-_FIND_REVISION: Final = (
-    "SELECT 1 FROM main.sqlite_master WHERE type IN ('table', 'view') AND name = 'alembic_version'"
-)
 
 # WAL needs memory that all writers share, which network file systems do not give.
-_NETWORK_FILE_SYSTEMS: Final = frozenset(
+NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
         "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
         "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb2", "smb3",
@@ -100,7 +94,9 @@ class SqliteEngine:
             raise ConfigurationError(
                 "The journal mode is neither 'wal' nor 'delete'.", hint="check MODEL_REPO_JOURNAL."
             )
-        if journal == "wal":
+        if journal == "wal" and not _mounted_kinds().isdisjoint(NETWORK_FILE_SYSTEMS):
+            from sealstore.storage.catalogue.database_facts import refuse_wal_on_network
+
             refuse_wal_on_network(file.parent)
         self._file = file
         self._journal = journal
@@ -156,19 +152,6 @@ class SqliteEngine:
                     _take_back(connection, pool, error)
                 raise
             _give_back(connection, pool)
-
-    def revision(self) -> str | None:
-        """See ``Engine.revision``."""
-        with self.reading(any_schema=True) as connection:
-            if connection.execute(_FIND_REVISION).fetchone() is None:
-                return None
-            found = connection.execute(READ_REVISION).fetchone()
-            return None if found is None or found[0] is None else str(found[0])
-
-    def journal_mode(self) -> str | None:
-        """See ``Engine.journal_mode``."""
-        with self.reading() as connection:
-            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
     def sync(self) -> None:
         """See ``Engine.sync``.
@@ -331,6 +314,19 @@ def _state(file: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino
 
 
+def mounts() -> list[str]:
+    """A line for each file system of this machine, where Linux tells it."""
+    try:
+        return Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def _mounted_kinds() -> set[str]:
+    # The type follows the first dash that stands alone.
+    return {line.partition(" - ")[2].partition(" ")[0] for line in mounts()}
+
+
 def _sync(path: str, flags: int) -> None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
@@ -340,45 +336,6 @@ def _sync(path: str, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def sqlite_version() -> str:
-    """The version of the SQLite library that this Python runs."""
-    return sqlite3.sqlite_version
-
-
-def filesystem_type(path: Path) -> str | None:
-    """The type of the file system that ``path`` lies on, where Linux tells it."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return None
-    real = path.resolve()
-    best: tuple[int, str] | None = None
-    for line in lines:
-        fields = line.split(" ")
-        mount_point = Path(fields[4].encode().decode("unicode_escape"))
-        kind = fields[fields.index("-") + 1]
-        # Of two mounts on one point the later line is the one on top.
-        if real.is_relative_to(mount_point) and (best is None or len(mount_point.parts) >= best[0]):
-            best = (len(mount_point.parts), kind)
-    return None if best is None else best[1]
-
-
-def refuse_wal_on_network(folder: Path) -> None:
-    """Return if SQLite's WAL can work in ``folder``.
-
-    Raises:
-        CatalogueError: it lies on a network file system.
-    """
-    kind = filesystem_type(folder)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        raise CatalogueError(
-            f"The repository lies on a network file system ({kind}), where SQLite's write-ahead log"
-            " does not work.",
-            hint="set MODEL_REPO_JOURNAL=delete (slower), or MODEL_REPO_DATABASE_URL to a"
-            " PostgreSQL database.",
-        )
 
 
 # ── the writers' queue ───────────────────────────────────────────────────────

@@ -25,7 +25,7 @@ from sealstore.repository import environment as running
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings, Variable
 from sealstore.repository.storing import FALLBACK
-from sealstore.storage.catalogue.sqlite import sqlite_version
+from sealstore.storage.catalogue.database_facts import sqlite_version
 from sealstore.storage.layout import REPOSITORY_FILE
 from sealstore.upkeep.doctor.check import Check, Level
 from sealstore.upkeep.doctor.client import (

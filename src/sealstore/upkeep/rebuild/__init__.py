@@ -56,6 +56,7 @@ from sealstore.storage.catalogue import (
     WriteTransaction,
 )
 from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.sqlite import writers_queue
 from sealstore.storage.catalogue.sqlite_files import replaced_catalogue
@@ -256,7 +257,7 @@ def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
         return
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if catalogue.engine.revision() is not None:
+        if schema_revision(catalogue.engine) is not None:
             raise database_in_use()
         upgrade(catalogue.engine)
         yield catalogue
