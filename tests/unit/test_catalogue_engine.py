@@ -18,19 +18,14 @@ from sealstore.errors import (
     SchemaVersionError,
 )
 from sealstore.names import request
-from sealstore.storage.catalogue import (
-    Catalogue,
-    ListFilter,
-    catalogue_engine,
-    require_current_schema,
-    sqlite,
-)
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, require_current_schema, sqlite
 from sealstore.storage.catalogue.artifacts import PROOF_ROWS
 from sealstore.storage.catalogue.connections import catalogue_errors
 from sealstore.storage.catalogue.database_facts import (
     filesystem_type,
     schema_revision,
 )
+from sealstore.storage.catalogue.listing import ListFilter, list_rows
 from sealstore.storage.catalogue.migrations import migrations_path, upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
@@ -279,13 +274,13 @@ def test_no_error_quotes_what_stands_in_the_database(engine: Any, tmp_path: Path
     row = ", ".join(values.values())
     raw.execute(f"INSERT INTO artifact ({', '.join(values)}) VALUES ({row})")
     with pytest.raises(CatalogueError, match="cannot be read: OperationalError") as refusal:
-        catalogue.list_rows(ListFilter(), limit=1)
+        list_rows(catalogue, ListFilter(), limit=1)
     assert "gotcha" not in str(refusal.value)
     raw.execute("ALTER TABLE artifact RENAME TO hidden")
     raw.execute('CREATE VIEW artifact AS SELECT * FROM "gotcha \x1b[31m"')
     raw.close()
     with pytest.raises(CatalogueTamperedError, match="view 'artifact'") as tampered:
-        catalogue.list_rows(ListFilter(), limit=1)
+        list_rows(catalogue, ListFilter(), limit=1)
     assert "gotcha" not in str(tampered.value)
 
 

@@ -30,7 +30,8 @@ from sealstore.keys.keyring import Keyring, State
 from sealstore.repository.facade import Repository
 from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
-from sealstore.storage.catalogue import Catalogue, ListFilter
+from sealstore.storage.catalogue import Catalogue
+from sealstore.storage.catalogue.listing import ListFilter
 from sealstore.upkeep.verify import VerifyReport, verify_all
 from tests.command_line import Site
 from tests.sealstore_fixtures import ed25519_key, hmac_key, run_sql

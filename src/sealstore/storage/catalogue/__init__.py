@@ -6,24 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealstore.storage.catalogue.access_rows import AccessRows
-from sealstore.storage.catalogue.artifacts import (
-    Answer,
-    ArtifactRow,
-    Catalogue,
-    ListFilter,
-    Reading,
-    WriteTransaction,
-)
+from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow, Catalogue, Reading
 from sealstore.storage.catalogue.connections import no_fork, require_current_schema
-from sealstore.storage.catalogue.ledger_rows import (
-    ApprovalRow,
-    ApprovalRows,
-    ChainReader,
-    ChainWriter,
-    EntryRow,
-    MapRows,
-    NodeRow,
-)
+from sealstore.storage.catalogue.ledger_rows import ChainReader, ChainWriter, EntryRow, NodeRow
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE, SqliteEngine
 
 if TYPE_CHECKING:
@@ -32,18 +17,13 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessRows",
     "Answer",
-    "ApprovalRow",
-    "ApprovalRows",
     "ArtifactRow",
     "Catalogue",
     "ChainReader",
     "ChainWriter",
     "EntryRow",
-    "ListFilter",
-    "MapRows",
     "NodeRow",
     "Reading",
-    "WriteTransaction",
     "catalogue_engine",
     "no_fork",
     "require_current_schema",

@@ -21,12 +21,13 @@ from sealstore.repository.state import StateKeeper
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import ListFilter, require_current_schema
+from sealstore.storage.catalogue import require_current_schema
 from sealstore.storage.catalogue.database_facts import (
     filesystem_type,
     journal_mode,
     schema_revision,
 )
+from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.upkeep.backup.folder import last_backup
 from sealstore.upkeep.doctor.check import Check, quoted
@@ -190,7 +191,7 @@ def check_catalogue(settings: Settings, *, writing: bool) -> Iterator[Check]:
         try:
             require_current_schema(catalogue.engine)
             revision = schema_revision(catalogue.engine)
-            count = catalogue.count(ListFilter())
+            count = count_artifacts(catalogue, ListFilter())
             mode = journal_mode(catalogue.engine)
         finally:
             catalogue.engine.dispose()
