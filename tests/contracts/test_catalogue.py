@@ -18,21 +18,14 @@ from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.signed.envelope import open_statement
 from sealstore.signed.statement import StoredBy
-from sealstore.storage.catalogue import (
-    Answer,
-    ArtifactRow,
-    Catalogue,
-    ChainReader,
-    EntryRow,
-    NodeRow,
-    catalogue_engine,
-)
+from sealstore.storage.catalogue import Catalogue, catalogue_engine
+from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow
 from sealstore.storage.catalogue.chain_rows import (
     entry_rows,
     newest_rows,
     node_digests,
 )
-from sealstore.storage.catalogue.ledger_rows import HASH_BYTES
+from sealstore.storage.catalogue.ledger_rows import HASH_BYTES, ChainReader, EntryRow, NodeRow
 from sealstore.storage.catalogue.listing import (
     ListFilter,
     artifact_at,
@@ -472,7 +465,7 @@ def test_what_can_be_read_is_made_durable(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
-    filled.sync()
+    filled.engine.sync()
     if not filled.engine.is_sqlite:
         assert synced == []
         return
@@ -481,7 +474,7 @@ def test_what_can_be_read_is_made_durable(
     filled.engine.dispose()
     with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as database:
         database.execute("PRAGMA journal_mode=delete")
-    filled.sync()
+    filled.engine.sync()
     # Without a log, the journal's removal is the commit.
     assert synced[2:] == [tmp_path.name]
 

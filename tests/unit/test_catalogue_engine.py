@@ -133,12 +133,11 @@ def test_wal_on_a_network_file_system_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The write-ahead log needs memory that all writers share."""
-    mount = f"1 0 0:1 / {tmp_path} rw shared:1 - {kind} server:/x rw"
-    monkeypatch.setattr(sqlite, "mounts", lambda: [mount])
+    monkeypatch.setattr(sqlite, "mounts", lambda: [(str(tmp_path), kind)])
     with pytest.raises(CatalogueError, match="MODEL_REPO_JOURNAL=delete"):
         catalogue_engine(tmp_path)
     catalogue_engine(tmp_path, journal="delete")
-    monkeypatch.setattr(sqlite, "mounts", lambda: [mount.replace(str(tmp_path), "/elsewhere")])
+    monkeypatch.setattr(sqlite, "mounts", lambda: [("/elsewhere", kind)])
     catalogue_engine(tmp_path)
 
 

@@ -444,7 +444,7 @@ def test_a_journal_that_is_not_the_configured_one_is_noted(
 
 def test_wal_on_a_network_file_system_is_wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way out is told: the rollback journal, or PostgreSQL."""
-    monkeypatch.setattr(sqlite, "mounts", lambda: ["1 0 0:1 / / rw - nfs4 server:/x rw"])
+    monkeypatch.setattr(sqlite, "mounts", lambda: [("/", "nfs4")])
     assert "MODEL_REPO_JOURNAL=delete" in wrong(site)["fix"]
 
 

@@ -20,7 +20,8 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.state import RepositoryState
-from sealstore.storage.catalogue import ArtifactRow, ChainReader, Reading
+from sealstore.storage.catalogue import ArtifactRow, Reading
+from sealstore.storage.catalogue.ledger_rows import ChainReader
 from sealstore.storage.catalogue.listing import ListFilter, list_rows
 
 # ── rows, unverified ─────────────────────────────────────────────────────────

@@ -28,8 +28,8 @@ from sealstore.ledger.entries import Act, Event, Outcome
 from sealstore.ledger.head import AccessHead, Head
 from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.repository.history_entries import CachedNodes
-from sealstore.storage.catalogue import EntryRow
 from sealstore.storage.catalogue.chain_rows import entry_rows, newest_rows
+from sealstore.storage.catalogue.ledger_rows import EntryRow
 
 HISTORY_EVENTS: Final = get_args(Event)
 ACTS: Final = get_args(Act)

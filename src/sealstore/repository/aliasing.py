@@ -41,9 +41,9 @@ from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval, require_approvals
 from sealstore.signed.envelope import VerifiedStatement
-from sealstore.storage.catalogue import ChainReader
 from sealstore.storage.catalogue.chain_rows import newest_rows
 from sealstore.storage.catalogue.changing import ApprovalRow
+from sealstore.storage.catalogue.ledger_rows import ChainReader
 from sealstore.storage.catalogue.listing import artifact_at
 from sealstore.verification import Proven
 

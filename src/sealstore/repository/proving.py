@@ -16,7 +16,7 @@ from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import VerifiedStatement
-from sealstore.storage.catalogue import Answer, ArtifactRow
+from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow
 from sealstore.verification import (
     Proven,
     prove_answer,

@@ -61,9 +61,9 @@ from sealstore.signed.settings import (
 )
 from sealstore.signed.statement import StoredBy
 from sealstore.storage import creation
-from sealstore.storage.catalogue import EntryRow, NodeRow
 from sealstore.storage.catalogue.chain_rows import entry_rows, newest_rows
 from sealstore.storage.catalogue.changing import WriteTransaction
+from sealstore.storage.catalogue.ledger_rows import EntryRow, NodeRow
 
 _FIRST_TIME: Final = "0001-01-01T00:00:00.000000Z"
 

@@ -312,7 +312,7 @@ class StateKeeper:
         if is_news and not is_own:
             # Whoever committed it may have died before it was synced: then a power loss could
             # still take it back. What this process committed itself is synced.
-            self._catalogue.sync()
+            self._catalogue.engine.sync()
         if is_clocked or is_news:
             self._trust.advance(state.point, prove=self._prove, now=self._clock())
 

@@ -14,12 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealstore import files
-from sealstore.errors import (
-    PayloadFileError,
-    PayloadMissingError,
-    PayloadSizeError,
-    storage_errors,
-)
+from sealstore.errors import PayloadFileError, PayloadMissingError, PayloadSizeError, storage_errors
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
@@ -55,12 +50,9 @@ class LocalBlobStore:
 
     def check(self, digests: Digests, size: int) -> None:
         """See ``BlobStore.check``."""
-        from sealstore.storage.blobs.local_files import hash_file
+        self.copy(digests, size)
 
-        with self._open_payload(digests, size) as descriptor:
-            hash_file(descriptor, size).require(digests)
-
-    def copy(self, digests: Digests, size: int, write: Write) -> None:
+    def copy(self, digests: Digests, size: int, write: Write | None = None) -> None:
         """See ``BlobStore.copy``."""
         from sealstore.storage.blobs.local_files import hash_file
 

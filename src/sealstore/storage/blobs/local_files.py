@@ -14,10 +14,11 @@ from typing import Final
 
 from sealstore import files, limits
 from sealstore.errors import StorageError, storage_errors
+from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import FileKind, StoredFile, Write
 from sealstore.storage.blobs.folder_walk import FoundFile, Removals, walk
 from sealstore.storage.blobs.local import open_objects
-from sealstore.storage.blobs.payload_hash import PayloadHash
+from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash
 from sealstore.storage.blobs.reading import fill
 
 PAYLOAD_MODE: Final = 0o440
@@ -59,6 +60,13 @@ def hash_file(
         if write is not None:
             write(chunk)
     return computed
+
+
+def both_digests(computed: PayloadHash) -> Digests:
+    """What was computed; only for a hash that computes both."""
+    return Digests(
+        sha256=computed.hexdigest(DigestName.SHA256), blake3=computed.hexdigest(DigestName.BLAKE3)
+    )
 
 
 def sha256s(root: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import CommitOutcome
 from sealstore.storage.blobs.local import open_objects
-from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE, hash_file
+from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE, both_digests, hash_file
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
 from sealstore.storage.blobs.reading import open_regular
 
@@ -102,7 +102,7 @@ class LocalStagedBlob:
     def finish(self) -> tuple[Digests, int]:
         """See ``StagedBlob.finish``."""
         self._write_buffer()
-        self._digests = self._hash.digests()
+        self._digests = both_digests(self._hash)
         return self._digests, self._size
 
     def commit(self) -> CommitOutcome:
@@ -247,7 +247,7 @@ class LocalStagedBlob:
         try:
             if os.fstat(descriptor).st_size != size:
                 return False
-            if hash_file(descriptor, size).digests() != self._digests:
+            if both_digests(hash_file(descriptor, size)) != self._digests:
                 return False
             # Whoever put it there (a copy, a restored backup) may not have synced it.
             os.fsync(descriptor)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealstore.storage.catalogue.access_rows import AccessRows
-from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow, Catalogue, Reading
+from sealstore.storage.catalogue.artifacts import ArtifactRow, Catalogue, Reading
 from sealstore.storage.catalogue.connections import no_fork, require_current_schema
-from sealstore.storage.catalogue.ledger_rows import ChainReader, ChainWriter, EntryRow, NodeRow
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE, SqliteEngine
 
 if TYPE_CHECKING:
@@ -16,13 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessRows",
-    "Answer",
     "ArtifactRow",
     "Catalogue",
-    "ChainReader",
-    "ChainWriter",
-    "EntryRow",
-    "NodeRow",
     "Reading",
     "catalogue_engine",
     "no_fork",

@@ -67,18 +67,6 @@ class AccessRows:
             return False
         return True
 
-    def make_tables(self) -> None:
-        """Make the tables, unless they are there.
-
-        Raises:
-            SchemaVersionError: the database has another release's.
-            CatalogueTamperedError: what is there is not the shipped schema.
-            CatalogueError: the database failed.
-        """
-        from sealstore.storage.catalogue.migrations import upgrade
-
-        upgrade(self.engine)
-
     @contextmanager
     def read(self) -> Iterator[ChainReader]:
         """The log, as one snapshot sees it.

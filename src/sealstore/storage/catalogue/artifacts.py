@@ -34,7 +34,6 @@ _CAPS: Final = {
     "row_cap": limits.MAX_MAP_BUCKET_BYTES,
     **ENVELOPE_CAP,
 }
-_SETTINGS: Final = {"cap": limits.MAX_SETTINGS_BYTES}
 _APPROVALS: Final = {"cap": limits.MAX_APPROVAL_ENVELOPE_BYTES, "most": limits.MAX_APPROVALS}
 
 
@@ -162,14 +161,6 @@ class Catalogue:
         with self.engine.reading() as connection:
             yield Reading(connection)
 
-    def sync(self) -> None:
-        """Make everything durable that can be read, whoever committed it.
-
-        Raises:
-            CatalogueError: the database or its file system failed.
-        """
-        self.engine.sync()
-
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
         """One transaction that excludes all other writers; rolled back if the block raises.
@@ -211,7 +202,7 @@ class Reading:
 
     def settings(self, version: int) -> bytes | None:
         """The envelope of one version of the settings."""
-        asked = {"version": version, **_SETTINGS}
+        asked = {"version": version, "cap": limits.MAX_SETTINGS_BYTES}
         with catalogue_errors("The settings cannot be read"):
             return as_bytes(value_of(self.connection.execute(statements.SETTINGS, asked)))
 

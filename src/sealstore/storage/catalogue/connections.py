@@ -129,7 +129,7 @@ class _Door:
         with self._changed:
             if self._forks and thread not in self._inside:
                 # Threads that come and go without end would never let the fork begin.
-                self._changed.wait_for(self._no_fork_waits, limits.DATABASE_BUSY_SECONDS)
+                self._changed.wait_for(lambda: not self._forks, limits.DATABASE_BUSY_SECONDS)
             self._inside[thread] = self._inside.get(thread, 0) + 1
 
     def leave(self) -> None:
@@ -144,18 +144,13 @@ class _Door:
         self._changed.acquire()
         self._forks += 1
         # Not for ever: a thread that waits for a stuck database must not stop the whole process.
-        self._changed.wait_for(self._others_are_out, limits.DATABASE_BUSY_SECONDS)
+        own = {threading.get_ident()}
+        self._changed.wait_for(lambda: self._inside.keys() <= own, limits.DATABASE_BUSY_SECONDS)
 
     def open(self) -> None:
         self._forks -= 1
         self._changed.notify_all()
         self._changed.release()
-
-    def _no_fork_waits(self) -> bool:
-        return not self._forks
-
-    def _others_are_out(self) -> bool:
-        return not self._inside.keys() - {threading.get_ident()}
 
 
 _door = _Door()

@@ -55,10 +55,8 @@ def filesystem_type(path: Path) -> str | None:
     """The type of the file system that ``path`` lies on, where Linux tells it."""
     real = path.resolve()
     best: tuple[int, str] | None = None
-    for line in sqlite.mounts():
-        fields = line.split(" ")
-        mount_point = Path(fields[4].encode().decode("unicode_escape"))
-        kind = fields[fields.index("-") + 1]
+    for place, kind in sqlite.mounts():
+        mount_point = Path(place.encode().decode("unicode_escape"))
         # Of two mounts on one point the later line is the one on top.
         if real.is_relative_to(mount_point) and (best is None or len(mount_point.parts) >= best[0]):
             best = (len(mount_point.parts), kind)

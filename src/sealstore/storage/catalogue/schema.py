@@ -15,6 +15,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -28,16 +29,12 @@ _SHIPPED: Final = "80beabb3c9ca929a921b87b33538f7a6d62d14a9d5e6b4663bc83b5f1b3ec
 
 # As bytes: what decodes to nothing is then a difference like any other, and no error of the driver.
 _READ_SQLITE: Final = (
-    "SELECT CAST(type AS BLOB), substr(CAST(name AS BLOB), 1, :name),"
-    " CASE WHEN length(CAST(sql AS BLOB)) <= :sql THEN CAST(sql AS BLOB)"
+    "SELECT CAST(type AS BLOB), substr(CAST(name AS BLOB), 1, :cap),"
+    " CASE WHEN length(CAST(sql AS BLOB)) <= :cap THEN CAST(sql AS BLOB)"
     " WHEN sql IS NOT NULL THEN x'00' END"
     " FROM main.sqlite_master LIMIT :rows"
 )
-_CAPS: Final = {
-    "name": limits.MAX_SCHEMA_SQL_BYTES,
-    "sql": limits.MAX_SCHEMA_SQL_BYTES,
-    "rows": limits.MAX_SCHEMA_OBJECTS,
-}
+_CAPS: Final = {"cap": limits.MAX_SCHEMA_SQL_BYTES, "rows": limits.MAX_SCHEMA_OBJECTS}
 READ_REVISION: Final = "SELECT version_num FROM alembic_version LIMIT 1"
 
 # As tokenize.c of SQLite has it; Python would take more for white space.
@@ -153,15 +150,9 @@ def bounded_parsing(database: sqlite3.Connection) -> Iterator[None]:
         CatalogueTamperedError: it gave up.
     """
     # Counted here, since SQLite counts the steps of a prepared statement over all its runs.
-    left = limits.MAX_SCHEMA_STEPS // _STEPS_A_CALL
-
-    def give_up() -> bool:
-        nonlocal left
-        left -= 1
-        return left < 0
-
+    calls, most = count(), limits.MAX_SCHEMA_STEPS // _STEPS_A_CALL
     usual = database.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, limits.MAX_SCHEMA_SQL_BYTES)
-    database.set_progress_handler(give_up, _STEPS_A_CALL)
+    database.set_progress_handler(lambda: next(calls) >= most, _STEPS_A_CALL)
     try:
         yield
     except sqlite3.OperationalError as error:

@@ -11,7 +11,7 @@ A value that is larger than it may be (``:cap``) is not fetched: NULL stands in 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 Chain = Literal["history", "access"]
 
@@ -96,7 +96,4 @@ INSERT INTO CHAIN_node (level, node_index, digest) VALUES (:level, :node_index, 
         return cls(*(str(each.default).replace("CHAIN", chain) for each in fields(cls)))
 
 
-CHAINS: Final[dict[Chain, ChainStatements]] = {
-    "history": ChainStatements.of("history"),
-    "access": ChainStatements.of("access"),
-}
+CHAINS: Final = {chain: ChainStatements.of(chain) for chain in get_args(Chain)}
