@@ -24,7 +24,7 @@ from sealstore.ledger.points import AccessCheckpoint
 from sealstore.repository.access_log import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.storage.catalogue import EntryRow, NodeRow
+from sealstore.storage.catalogue.ledger_rows import EntryRow, NodeRow
 
 SIZE = 1_000_000
 OLDER_SIZE = 654_321

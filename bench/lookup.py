@@ -22,7 +22,8 @@ from sealstore.ledger.map_values import LatestValue, RevisionValue, TagValue, en
 from sealstore.names import LATEST_TAG, Name, Tag
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified
-from sealstore.storage.catalogue import ListFilter, WriteTransaction
+from sealstore.storage.catalogue.changing import WriteTransaction
+from sealstore.storage.catalogue.listing import ListFilter, list_rows
 
 SIZES = (1, 1_000, 10_000, 1_000_000)
 TARGET_RATIO = 1.5
@@ -102,7 +103,7 @@ def _measure(size: int) -> Latency:
 
 def _fill_rows(repository: Repository, rows: int) -> None:
     """Add rows of the size of real ones; none of them is ever loaded."""
-    [template] = repository.catalogue.list_rows(ListFilter(), limit=1)
+    [template] = list_rows(repository.catalogue, ListFilter(), limit=1)
     for begin in range(0, rows, _BATCH):
         with repository.catalogue.write() as transaction:
             for i in range(begin, min(begin + _BATCH, rows)):

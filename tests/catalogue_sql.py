@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
-from sealstore.storage.catalogue import Engine
+from sealstore.storage.catalogue.contract import Engine
 from sealstore.storage.catalogue.migrations import for_alembic
 
 

@@ -120,7 +120,7 @@ READING: Final = (
             "storage/catalogue/schema.py": "the schema that is there is the shipped one",
             "storage/catalogue/statements.py": "the SQL that a load needs, as text",
             "storage/catalogue/artifacts.py": "the one question of a load, and its answer",
-            "storage/catalogue/ledger_rows.py": "entries, nodes and map rows",
+            "storage/catalogue/ledger_rows.py": "entries, nodes and heads of a chain",
             "storage/catalogue/access_rows.py": "the access log's rows",
         },
     ),

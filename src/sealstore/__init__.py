@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sealstore.repository.artifact import Artifact as Artifact
     from sealstore.repository.artifact import Page as Page
     from sealstore.repository.facade import Repository as Repository
-    from sealstore.storage.catalogue import ListFilter as ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter as ListFilter
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOMES: Final = {
     "EnvironmentMismatchWarning": "sealstore.errors",
     "Inspection": "sealstore.formats.pickling.inspection",
     "Keyring": "sealstore.keys.keyring",
-    "ListFilter": "sealstore.storage.catalogue",
+    "ListFilter": "sealstore.storage.catalogue.listing",
     "Page": "sealstore.repository.artifact",
     "Repository": "sealstore.repository.facade",
     "SealstoreError": "sealstore.errors",

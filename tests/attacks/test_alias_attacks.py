@@ -37,7 +37,9 @@ from sealstore.repository.state import RepositoryState
 from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
 from sealstore.signed.envelope import open_statement, seal_statement
 from sealstore.signed.settings import VerifiedSettings, open_settings
-from sealstore.storage.catalogue import ApprovalRow, ArtifactRow
+from sealstore.storage.catalogue import ArtifactRow
+from sealstore.storage.catalogue.changing import ApprovalRow
+from sealstore.storage.catalogue.listing import artifact_at
 from tests.alias_moves import approvals, approver, changed, parts_of, public_part
 from tests.places import CopiedRepository
 from tests.sealstore_fixtures import (
@@ -203,7 +205,7 @@ def forged_move(
             ApprovalRow(f"{number:064x}", "churn", "production", move.move, envelope)
             for number, envelope in enumerate(envelopes)
         ]
-        made.transaction.approvals.replace("churn", "production", move.move, rows)
+        made.transaction.replace_approvals("churn", "production", move.move, rows)
         if entry:
             details: dict[str, Any] = {
                 "name": "churn",
@@ -264,12 +266,12 @@ def test_the_approved_artifact_is_exchanged_below_its_alias(churn: Repository) -
     with forged(churn) as (made, _):
         stored = made.revision(NAME, Tag("good"), 1)
         assert stored is not None
-        row = made.transaction.artifact(stored.sequence)
+        row = artifact_at(made.transaction, stored.sequence)
         assert row is not None
         genuine = open_statement(row.envelope, churn.keyring).statement
         bad = made.revision(NAME, Tag("bad"), 1)
         assert bad is not None
-        other = made.transaction.artifact(bad.sequence)
+        other = artifact_at(made.transaction, bad.sequence)
         assert other is not None
         planted = open_statement(other.envelope, churn.keyring).statement
         statement = msgspec.structs.replace(
@@ -502,7 +504,7 @@ def forge_with_entry(churn: Repository, lie: dict[str, Any], *keys: Key) -> None
         del details["approval_2"]
         details |= {f"approval_{n}": f"{e.key_id} {e.digest}" for n, e in enumerate(verified, 1)}
         rows = [ApprovalRow(e.digest, "churn", "production", 3, e.envelope) for e in verified]
-        made.transaction.approvals.replace("churn", "production", 3, rows)
+        made.transaction.replace_approvals("churn", "production", 3, rows)
         made.append("alias", None, at=environment.now(), **(details | lie))
 
 

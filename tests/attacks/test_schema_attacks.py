@@ -20,6 +20,7 @@ from sealstore.repository.access_log.place import ACCESS_FILE
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.storage.catalogue import catalogue_engine
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.schema import SqliteConnection, require_checked_sqlite
 from tests.sealstore_fixtures import MODEL, run_sql
 
@@ -237,7 +238,7 @@ def test_more_views_than_memory_should_hold(repository: Repository, keyring: Key
     plant_in(repository.root, "thousands_of_views")
     uses: list[Callable[[], object]] = [
         lambda: repository.store(MODEL, "fresh", "v1"),
-        engine.revision,
+        lambda: schema_revision(engine),
         lambda: Repository.open(repository.root, keyring=keyring),
         catalogue_engine(repository.root).reading().__enter__,
     ]

@@ -18,17 +18,23 @@ from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.signed.envelope import open_statement
 from sealstore.signed.statement import StoredBy
-from sealstore.storage.catalogue import (
-    Answer,
-    ArtifactRow,
-    Catalogue,
-    ChainReader,
-    EntryRow,
-    ListFilter,
-    NodeRow,
-    catalogue_engine,
+from sealstore.storage.catalogue import Catalogue, catalogue_engine
+from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow
+from sealstore.storage.catalogue.chain_rows import (
+    entry_rows,
+    newest_rows,
+    node_digests,
 )
-from sealstore.storage.catalogue.ledger_rows import HASH_BYTES
+from sealstore.storage.catalogue.ledger_rows import HASH_BYTES, ChainReader, EntryRow, NodeRow
+from sealstore.storage.catalogue.listing import (
+    ListFilter,
+    artifact_at,
+    artifact_names,
+    count_artifacts,
+    every_artifact,
+    every_claim,
+    list_rows,
+)
 from sealstore.storage.catalogue.migrations import upgrade
 from tests.sealstore_fixtures import hmac_key, sealed
 
@@ -197,7 +203,7 @@ def test_what_is_too_large_is_not_fetched(filled: Catalogue) -> None:
     """A planted giant is as good as not there, and takes no memory."""
     with filled.write() as transaction:
         transaction.map.replace({0: bytes(limits.MAX_MAP_BUCKET_BYTES + 1), 5: b"fits"})
-        transaction.map.put_settings(7, bytes(limits.MAX_SETTINGS_BYTES + 1))
+        transaction.put_settings(7, bytes(limits.MAX_SETTINGS_BYTES + 1))
         giant = replace(ROWS[0], envelope=bytes(limits.MAX_ENVELOPE_BYTES + 1))
         transaction.replace_envelope(giant)
         nodes = [NodeRow(0, 0, bytes(HASH_BYTES)), NodeRow(0, 1, bytes(HASH_BYTES + 1))]
@@ -209,8 +215,8 @@ def test_what_is_too_large_is_not_fetched(filled: Catalogue) -> None:
     with filled.read() as rows:
         assert rows.history.head() is None
         assert [rows.history.get(0, index) for index in (0, 1)] == [bytes(HASH_BYTES), None]
-        assert rows.history.digests(0, 0, 2) == {0: bytes(HASH_BYTES), 1: None}
-        assert rows.map.settings(7) is None
+        assert node_digests(rows.history, 0, 0, 2) == {0: bytes(HASH_BYTES), 1: None}
+        assert rows.settings(7) is None
         assert rows.map.fetch(POSITIONS) == {5: b"fits"}
 
 
@@ -224,8 +230,8 @@ def sequences(rows: list[ArtifactRow]) -> list[int]:
 def listed(catalogue: Catalogue, **conditions: Any) -> list[int]:
     """The sequences of all rows that meet the conditions, and their number checked."""
     wanted = ListFilter(**conditions)
-    found = sequences(catalogue.list_rows(wanted, limit=100))
-    assert catalogue.count(wanted) == len(found)
+    found = sequences(list_rows(catalogue, wanted, limit=100))
+    assert count_artifacts(catalogue, wanted) == len(found)
     return found
 
 
@@ -295,7 +301,7 @@ def test_pages_join_without_gap_or_overlap(filled: Catalogue, size: int) -> None
     """Each page begins where the one before ended, also when rows come in between."""
     found: list[int] = []
     before = None
-    while page := filled.list_rows(ListFilter(), limit=size, before_sequence=before):
+    while page := list_rows(filled, ListFilter(), limit=size, before_sequence=before):
         assert len(page) <= size
         found += sequences(page)
         before = page[-1].sequence
@@ -314,19 +320,19 @@ def test_a_page_has_no_more_rows_than_the_limit(catalogue: Catalogue) -> None:
         entries = (entry(template, sequence=number) for number in numbers)
         transaction.history.append(entries, [], HEAD)
     with catalogue.read() as rows:
-        assert len(catalogue.list_rows(ListFilter(), limit=1 << 40)) == limits.MAX_LIST_ROWS
-        assert len(rows.history.newest_rows(limit=1 << 40)) == limits.MAX_LIST_ROWS
+        assert len(list_rows(catalogue, ListFilter(), limit=1 << 40)) == limits.MAX_LIST_ROWS
+        assert len(newest_rows(rows.history, limit=1 << 40)) == limits.MAX_LIST_ROWS
         for limit in (0, -1):
-            assert catalogue.list_rows(ListFilter(), limit=limit) == []
-            assert rows.history.newest_rows(limit=limit) == []
+            assert list_rows(catalogue, ListFilter(), limit=limit) == []
+            assert newest_rows(rows.history, limit=limit) == []
         # Whoever verifies reads them all, a fetch at a time.
-        assert len(list(rows.history.rows(0, len(numbers)))) == len(numbers)
-    assert catalogue.count(ListFilter()) == len(numbers)
+        assert len(list(entry_rows(rows.history, 0, len(numbers)))) == len(numbers)
+    assert count_artifacts(catalogue, ListFilter()) == len(numbers)
 
 
 def test_names_are_listed_once_and_sorted(filled: Catalogue) -> None:
     """What a chooser shows."""
-    assert filled.names() == ["Churn", "churn", "fraud", "Änderung"]
+    assert artifact_names(filled) == ["Churn", "churn", "fraud", "Änderung"]
 
 
 # ── history, map and settings ────────────────────────────────────────────────
@@ -337,7 +343,7 @@ def test_the_history_is_read_newest_first_and_page_by_page(filled: Catalogue) ->
 
     def read(**conditions: Any) -> list[int]:
         with filled.read() as rows:
-            return [each.sequence for each in rows.history.newest_rows(limit=100, **conditions)]
+            return [each.sequence for each in newest_rows(rows.history, limit=100, **conditions)]
 
     with filled.write() as transaction:
         transaction.history.append([entry(ROWS[3], "remove", 8)], [], HEAD)
@@ -351,7 +357,7 @@ def test_the_history_is_read_newest_first_and_page_by_page(filled: Catalogue) ->
     assert read(name="churn", before_sequence=4) == [2, 1]
     assert read(since="2026-01-05", until="2026-01-07") == [6, 5]
     with filled.read() as rows:
-        assert rows.history.newest_rows(name="fraud", limit=1) == [entry(ROWS[2])]
+        assert newest_rows(rows.history, name="fraud", limit=1) == [entry(ROWS[2])]
 
 
 def test_entries_are_read_in_order_and_as_they_were_put_in(filled: Catalogue) -> None:
@@ -361,7 +367,7 @@ def test_entries_are_read_in_order_and_as_they_were_put_in(filled: Catalogue) ->
         history = transaction.history
         assert (history.head(), history.newest_sequence()) == (b"the next head", 9)
     with filled.read() as rows:
-        assert list(rows.history.rows(0, 2)) == [entry(ROWS[0]), entry(ROWS[1])]
+        assert list(entry_rows(rows.history, 0, 2)) == [entry(ROWS[0]), entry(ROWS[1])]
         assert list(rows.history.entries(5, 9)) == [b"entry 6", b"entry 7", b"entry 9"]
         assert list(rows.history.entries(3, 3)) == []
         assert (rows.history.head(), rows.history.newest_sequence()) == (b"the next head", 9)
@@ -374,14 +380,14 @@ def test_an_empty_history_has_neither_head_nor_entries(catalogue: Catalogue) -> 
         assert history.head() is None
         assert history.newest_sequence() == 0
         assert list(history.entries(0, 10)) == []
-        assert history.newest_rows(limit=10) == []
+        assert newest_rows(history, limit=10) == []
         assert history.get(0, 0) is None
 
     with catalogue.read() as rows:
         look(rows.history)
         assert rows.map.fetch([0, 1]) == {}
-        assert rows.map.get(0) is None
-        assert rows.map.settings(1) is None
+        assert rows.map.fetch([0]).get(0) is None
+        assert rows.settings(1) is None
     with catalogue.write() as transaction:
         look(transaction.history)
         assert transaction.highest_sequence() is None
@@ -406,31 +412,31 @@ def test_rows_of_the_map_are_replaced_and_all_others_stay(catalogue: Catalogue) 
         transaction.map.replace(many)
     with catalogue.write() as transaction:
         transaction.map.replace({0: b"new", 1: b"added"})
-        assert transaction.map.get(0) == b"new"
+        assert transaction.map.fetch([0]).get(0) == b"new"
     with catalogue.read() as rows:
         assert rows.map.fetch(range(2_000)) == many | {0: b"new", 1: b"added"}
-        assert rows.map.get(3) is None
+        assert rows.map.fetch([3]).get(3) is None
 
 
 def test_every_version_of_the_settings_is_kept(catalogue: Catalogue) -> None:
     """By its number; the same one, signed anew, takes its own place."""
     for version, envelope in ((1, b"first"), (2, b"second"), (2, b"second, signed anew")):
         with catalogue.write() as transaction:
-            transaction.map.put_settings(version, envelope)
+            transaction.put_settings(version, envelope)
     with catalogue.read() as rows:
-        found = [rows.map.settings(version) for version in (1, 2, 3)]
+        found = [rows.settings(version) for version in (1, 2, 3)]
     assert found == [b"first", b"second, signed anew", None]
 
 
 def test_every_artifact_is_read_for_who_verifies_all(filled: Catalogue) -> None:
     """In whatever order, each row as it was put in, and what it claims."""
     with filled.read() as rows:
-        assert sorted(rows.artifacts(), key=lambda row: row.sequence) == ROWS
-        assert set(rows.claims()) == {
+        assert sorted(every_artifact(rows), key=lambda row: row.sequence) == ROWS
+        assert set(every_claim(rows)) == {
             (each.sequence, each.statement_digest, each.sha256) for each in ROWS
         }
-        assert rows.artifact(3) == ROWS[2]
-        assert rows.artifact(9) is None
+        assert artifact_at(rows, 3) == ROWS[2]
+        assert artifact_at(rows, 9) is None
 
 
 def test_a_snapshot_sees_one_state(filled: Catalogue) -> None:
@@ -441,10 +447,10 @@ def test_a_snapshot_sees_one_state(filled: Catalogue) -> None:
             transaction.history.append([entry(ROWS[0], sequence=8)], [], b"the next head")
             transaction.map.replace({0: b"row"})
         assert (rows.history.head(), rows.history.newest_sequence()) == (HEAD, 7)
-        assert rows.map.get(0) is None
+        assert rows.map.fetch([0]).get(0) is None
     with filled.read() as rows:
         assert (rows.history.head(), rows.history.newest_sequence()) == (b"the next head", 8)
-        assert rows.map.get(0) == b"row"
+        assert rows.map.fetch([0]).get(0) == b"row"
 
 
 def test_what_can_be_read_is_made_durable(
@@ -459,7 +465,7 @@ def test_what_can_be_read_is_made_durable(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", note)
-    filled.sync()
+    filled.engine.sync()
     if not filled.engine.is_sqlite:
         assert synced == []
         return
@@ -468,7 +474,7 @@ def test_what_can_be_read_is_made_durable(
     filled.engine.dispose()
     with closing(sqlite3.connect(tmp_path / "catalogue.sqlite3")) as database:
         database.execute("PRAGMA journal_mode=delete")
-    filled.sync()
+    filled.engine.sync()
     # Without a log, the journal's removal is the commit.
     assert synced[2:] == [tmp_path.name]
 
@@ -482,13 +488,13 @@ def test_removing_an_artifact_takes_that_row_only(filled: Catalogue) -> None:
     with filled.write() as transaction:
         transaction.delete_artifacts("churn", "a", 2)
         transaction.delete_artifacts("CHURN", "a", 1)
-        assert transaction.artifact(4) is None
-        assert transaction.artifact(1) == ROWS[0]
+        assert artifact_at(transaction, 4) is None
+        assert artifact_at(transaction, 1) == ROWS[0]
         assert transaction.highest_sequence() == 7
-    assert filled.count(ListFilter()) == 6
+    assert count_artifacts(filled, ListFilter()) == 6
     assert find(filled, "churn", "a") == ROWS[0]
     with filled.read() as rows:
-        assert len(list(rows.history.rows(0, 7))) == 7
+        assert len(list(entry_rows(rows.history, 0, 7))) == 7
 
 
 @pytest.mark.invariant(2)
@@ -514,7 +520,7 @@ def test_a_new_signature_changes_envelope_and_key_id_and_nothing_else(filled: Ca
 @pytest.mark.invariant(3)
 def test_a_transaction_that_fails_changes_nothing(filled: Catalogue) -> None:
     """Whatever was raised, the rows are those from before."""
-    before = filled.list_rows(ListFilter(), limit=100)
+    before = list_rows(filled, ListFilter(), limit=100)
 
     def fail() -> None:
         with filled.write() as transaction:
@@ -522,16 +528,16 @@ def test_a_transaction_that_fails_changes_nothing(filled: Catalogue) -> None:
             transaction.insert_artifact(row(9, "m", "a"))
             transaction.history.append([entry(ROWS[0], sequence=8)], [], b"the next head")
             transaction.map.replace({0: b"row"})
-            transaction.map.put_settings(1, b"settings")
+            transaction.put_settings(1, b"settings")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail()
-    assert filled.list_rows(ListFilter(), limit=100) == before
+    assert list_rows(filled, ListFilter(), limit=100) == before
     with filled.read() as rows:
         assert (rows.history.head(), rows.history.newest_sequence()) == (HEAD, 7)
-        assert rows.map.get(0) is None
-        assert rows.map.settings(1) is None
+        assert rows.map.fetch([0]).get(0) is None
+        assert rows.settings(1) is None
     for duplicate in (row(9, "churn", "a", 2), row(7, "m", "a")):
         with (
             pytest.raises(CatalogueError, match="another row stands") as refusal,
@@ -539,7 +545,7 @@ def test_a_transaction_that_fails_changes_nothing(filled: Catalogue) -> None:
         ):
             transaction.insert_artifact(duplicate)
         assert "churn" not in refusal.value.message
-    assert filled.list_rows(ListFilter(), limit=100) == before
+    assert list_rows(filled, ListFilter(), limit=100) == before
 
 
 def test_a_transaction_reads_what_it_wrote(filled: Catalogue) -> None:
@@ -547,9 +553,9 @@ def test_a_transaction_reads_what_it_wrote(filled: Catalogue) -> None:
     with filled.write() as transaction:
         added = row(8, "churn", "a", 3)
         transaction.insert_artifact(added)
-        assert transaction.artifact(8) == added
+        assert artifact_at(transaction, 8) == added
         transaction.delete_artifacts("churn", "a", 3)
-        assert transaction.artifact(8) is None
+        assert artifact_at(transaction, 8) is None
         transaction.history.append([entry(added)], [], b"the next head")
         assert transaction.history.head() == b"the next head"
-        assert list(transaction.history.rows(7, 8)) == [entry(added)]
+        assert list(entry_rows(transaction.history, 7, 8)) == [entry(added)]

@@ -17,7 +17,7 @@ import pytest
 
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
-from sealstore.storage.catalogue.connections import Connection
+from sealstore.storage.catalogue.contract import Connection
 from tests.faults.operations import (
     CHANGES,
     KEYRING,

@@ -41,6 +41,7 @@ from sealstore.repository.access_log import AccessLog, access_rows, open_access_
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows
+from sealstore.storage.catalogue.chain_rows import entry_rows
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.sqlite import SqliteEngine
 from sealstore.trust.store import TrustStore, folder_location
@@ -146,7 +147,7 @@ def test_columns_repeat_what_the_entries_say(open_any: OpenLog) -> None:
     grant(log)
     log.refuse("load", REQUEST, None, "ARTIFACT_NOT_FOUND")
     with log.read() as reading:
-        rows = list(reading.chain.rows(0, 10))
+        rows = list(entry_rows(reading.chain, 0, 10))
     assert [(row.sequence, row.event, row.name, row.tag) for row in rows] == [
         (1, "load granted", ARTIFACT.name, ARTIFACT.tag),
         (2, "load refused", "churn", "latest"),
@@ -684,7 +685,7 @@ def test_postgresql_syncs_what_is_remembered_or_everything(
         found = []
         for durable in (False, True):
             with log._rows.write(durable=durable) as rows:
-                shown = rows._connection.execute("SHOW synchronous_commit").fetchone()
+                shown = rows.connection.execute("SHOW synchronous_commit").fetchone()
                 found.append(shown[0])
         assert found == expected
 

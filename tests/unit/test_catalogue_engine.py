@@ -18,17 +18,17 @@ from sealstore.errors import (
     SchemaVersionError,
 )
 from sealstore.names import request
-from sealstore.storage.catalogue import (
-    Catalogue,
-    ListFilter,
-    catalogue_engine,
-    require_current_schema,
-)
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, require_current_schema, sqlite
 from sealstore.storage.catalogue.artifacts import PROOF_ROWS
 from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.database_facts import (
+    filesystem_type,
+    schema_revision,
+)
+from sealstore.storage.catalogue.listing import ListFilter, list_rows
 from sealstore.storage.catalogue.migrations import migrations_path, upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
-from sealstore.storage.catalogue.sqlite import SQLITE_FILE, filesystem_type, refuse_wal_on_network
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.storage.catalogue.tables import metadata
 from tests.catalogue_sql import by_sqlalchemy, run_in
 
@@ -133,10 +133,12 @@ def test_wal_on_a_network_file_system_is_refused_with_the_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     """The write-ahead log needs memory that all writers share."""
-    monkeypatch.setattr("sealstore.storage.catalogue.sqlite.filesystem_type", lambda _: kind)
+    monkeypatch.setattr(sqlite, "mounts", lambda: [(str(tmp_path), kind)])
     with pytest.raises(CatalogueError, match="MODEL_REPO_JOURNAL=delete"):
         catalogue_engine(tmp_path)
     catalogue_engine(tmp_path, journal="delete")
+    monkeypatch.setattr(sqlite, "mounts", lambda: [("/elsewhere", kind)])
+    catalogue_engine(tmp_path)
 
 
 def test_the_type_of_a_file_system_is_read_from_its_mount(
@@ -157,14 +159,14 @@ def test_the_type_of_a_file_system_is_read_from_its_mount(
     assert filesystem_type(tmp_path / "with space" / "x") == "cifs"
     assert filesystem_type(Path("/")) == "ext4"
     with pytest.raises(CatalogueError, match="nfs4"):
-        refuse_wal_on_network(tmp_path)
+        catalogue_engine(tmp_path)
 
     def fail(*_: object, **__: object) -> str:
         raise FileNotFoundError
 
     monkeypatch.setattr(Path, "read_text", fail)
     assert filesystem_type(tmp_path) is None
-    refuse_wal_on_network(tmp_path)
+    catalogue_engine(tmp_path)
 
 
 # ── the schema ───────────────────────────────────────────────────────────────
@@ -178,7 +180,7 @@ def test_the_migrations_make_the_tables_that_the_code_knows(engine: Any) -> None
     with by_sqlalchemy(engine) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
-    assert engine.revision() == SCHEMA_REVISIONS[-1]
+    assert schema_revision(engine) == SCHEMA_REVISIONS[-1]
     require_current_schema(engine)
 
 
@@ -202,7 +204,7 @@ def test_a_newer_schema_is_refused_and_left_alone(engine: Any) -> None:
         with pytest.raises(SchemaVersionError, match="newer schema") as refusal:
             use(engine)
         assert "9999" not in str(refusal.value)
-    assert engine.revision() == "9999"
+    assert schema_revision(engine) == "9999"
 
 
 def test_an_older_schema_names_the_command(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,7 +219,7 @@ def test_an_older_schema_names_the_command(engine: Any, monkeypatch: pytest.Monk
 def test_a_database_without_tables_is_refused(tmp_path: Path) -> None:
     """An emptied file is not an empty repository."""
     engine = catalogue_engine(tmp_path, create=True)
-    assert engine.revision() is None
+    assert schema_revision(engine) is None
     with pytest.raises(SchemaVersionError, match="has no tables"):
         require_current_schema(engine)
     execute(engine, "CREATE TABLE alembic_version (version_num VARCHAR)")
@@ -271,13 +273,13 @@ def test_no_error_quotes_what_stands_in_the_database(engine: Any, tmp_path: Path
     row = ", ".join(values.values())
     raw.execute(f"INSERT INTO artifact ({', '.join(values)}) VALUES ({row})")
     with pytest.raises(CatalogueError, match="cannot be read: OperationalError") as refusal:
-        catalogue.list_rows(ListFilter(), limit=1)
+        list_rows(catalogue, ListFilter(), limit=1)
     assert "gotcha" not in str(refusal.value)
     raw.execute("ALTER TABLE artifact RENAME TO hidden")
     raw.execute('CREATE VIEW artifact AS SELECT * FROM "gotcha \x1b[31m"')
     raw.close()
     with pytest.raises(CatalogueTamperedError, match="view 'artifact'") as tampered:
-        catalogue.list_rows(ListFilter(), limit=1)
+        list_rows(catalogue, ListFilter(), limit=1)
     assert "gotcha" not in str(tampered.value)
 
 

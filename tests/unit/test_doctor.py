@@ -19,8 +19,7 @@ from sealstore.keys.keyring import Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Variable
 from sealstore.repository.storing import FALLBACK
-from sealstore.storage.catalogue import Catalogue, catalogue_engine, sqlite
-from sealstore.storage.catalogue.sqlite import SqliteEngine
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, database_facts, sqlite
 from sealstore.storage.catalogue.sqlite_files import copy_database
 from sealstore.upkeep import migration
 from sealstore.upkeep.doctor import repository as there
@@ -445,7 +444,7 @@ def test_a_journal_that_is_not_the_configured_one_is_noted(
 
 def test_wal_on_a_network_file_system_is_wrong(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way out is told: the rollback journal, or PostgreSQL."""
-    monkeypatch.setattr(sqlite, "filesystem_type", lambda _: "nfs4")
+    monkeypatch.setattr(sqlite, "mounts", lambda: [("/", "nfs4")])
     assert "MODEL_REPO_JOURNAL=delete" in wrong(site)["fix"]
 
 
@@ -542,7 +541,7 @@ def test_files_that_vanish_meanwhile_are_no_trouble(
 def test_only_sqlite_has_a_journal(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of another database nothing is said about files."""
     elsewhere = catalogue_engine(site.repository, "postgresql://ada:pw@db/models?password=x")
-    assert elsewhere.journal_mode() is None
+    assert database_facts.journal_mode(elsewhere) is None
     assert elsewhere.place.endswith("://ada:***@db/models")
     assert migration.place(site.settings, Catalogue(elsewhere, lock_file=None)).startswith(
         "the files *.sqlite3*"
@@ -551,7 +550,7 @@ def test_only_sqlite_has_a_journal(site: Site, monkeypatch: pytest.MonkeyPatch) 
     said = migration.place(site.settings, Catalogue(elsewhere, lock_file=None))
     assert said.endswith("://ada:***@db/models")
     del site.variables["MODEL_REPO_DATABASE_URL"]
-    monkeypatch.setattr(SqliteEngine, "journal_mode", lambda _: None)
+    monkeypatch.setattr(there, "journal_mode", lambda _: None)
     assert "journal" not in str(
         [check for check in checks(site, "ok") if check["topic"] == "catalogue"]
     )

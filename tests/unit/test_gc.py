@@ -211,7 +211,7 @@ def test_a_payload_that_is_there_is_hashed_once(
 ) -> None:
     """No writer is kept waiting while a store hashes its payload again."""
     from sealstore.storage.blobs import local_staging
-    from sealstore.storage.blobs.reading import hash_file
+    from sealstore.storage.blobs.local_files import hash_file
 
     hashed = []
 

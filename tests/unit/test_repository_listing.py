@@ -13,7 +13,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import State
 from sealstore.repository.facade import Repository
-from sealstore.storage.catalogue import ListFilter
+from sealstore.storage.catalogue.listing import ListFilter
 from tests.sealstore_fixtures import (
     hmac_key,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,19 +15,34 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, CatalogueTamperedError, SchemaVersionError
-from sealstore.storage.catalogue import Engine, catalogue_engine, require_current_schema, schema
+from sealstore.storage.catalogue import (
+    catalogue_engine,
+    require_current_schema,
+    schema,
+    schema_sqlite,
+)
 from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.contract import Engine
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import (
     SCHEMA_REVISIONS,
+    Definition,
+    SqliteConnection,
     bounded_parsing,
-    expected_sqlite_schema,
-    normalised,
-    require_shipped_sqlite,
+    definitions_in,
+    digest_of,
 )
 from sealstore.storage.catalogue.schema_postgresql import (
     require_checked_postgresql,
     require_shipped_postgresql,
+)
+from sealstore.storage.catalogue.schema_sqlite import (
+    as_schema,
+    expected_sqlite_schema,
+    normalised,
+    require_shipped_sqlite,
+    shipped_definitions,
 )
 from sealstore.storage.catalogue.tables import access, alembic_version, metadata
 from tests.catalogue_sql import by_sqlalchemy, run_in
@@ -76,7 +91,60 @@ def test_the_shipped_schema_is_what_sqlalchemy_makes_of_the_tables() -> None:
             database.execute(str(CreateTable(table).compile(dialect=dialect)))
             for index in table.indexes:
                 database.execute(str(CreateIndex(index).compile(dialect=dialect)))
-        assert schema._read_sqlite(database) == expected_sqlite_schema()
+        found = definitions_in(database)
+    assert as_schema(found) == expected_sqlite_schema()
+    assert digest_of(found) == schema._SHIPPED
+
+
+def test_the_digest_is_that_of_the_shipped_schema() -> None:
+    """The one line that a load compares with, and the text that people read, cannot drift."""
+    assert digest_of(shipped_definitions()) == schema._SHIPPED
+
+
+@each_row(
+    "change",
+    [
+        lambda kind, name, sql: (kind, name, b"%s CHECK (1)" % sql),
+        lambda kind, name, sql: (kind, name, sql.replace(b"NOT NULL", b"NOTNULL")),
+        lambda kind, name, sql: (kind, name, sql.replace(b" NULL", b"\x0bNULL")),
+        lambda kind, name, sql: (kind, name, sql.replace(b" NULL", b"\xa0NULL")),
+        lambda kind, name, sql: (kind, name, sql.replace(b" NULL", b"/**/NULL")),
+        lambda kind, name, sql: (kind, name, sql.replace(b"sequence", b'"sequence"')),
+        lambda kind, name, sql: (kind, name.upper(), sql),
+        lambda kind, name, sql: (b"view", name, sql),
+        lambda kind, name, sql: (kind, name, None),
+    ],
+)
+def test_a_digest_tells_every_change(change: Callable[..., Definition]) -> None:
+    """Of the definitions it passes over white space, and nothing else."""
+    shipped = shipped_definitions()
+    at = next(at for at, each in enumerate(shipped) if each[:2] == (b"table", b"artifact"))
+    changed = [*shipped[:at], change(*shipped[at]), *shipped[at + 1 :]]
+    for each in (changed, shipped[1:], [*shipped, shipped[0]]):
+        assert digest_of(each) != schema._SHIPPED
+    spaced = [(kind, name, sql and sql.replace(b" ", b" \n")) for kind, name, sql in shipped]
+    assert digest_of(spaced[::-1]) == schema._SHIPPED
+
+
+def test_a_file_as_shipped_is_not_looked_at_in_detail(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has an operator's statistics is, and is as good."""
+    looked: list[sqlite3.Connection] = []
+
+    def look(database: sqlite3.Connection) -> None:
+        looked.append(database)
+        require_shipped_sqlite(database)
+
+    upgrade(engine)
+    monkeypatch.setattr(schema_sqlite, "require_shipped_sqlite", look)
+    require_current_schema(engine)
+    assert looked == []
+    run(tmp_path, "ANALYZE")
+    require_current_schema(engine)
+    with engine.writing() as connection:
+        assert isinstance(connection, SqliteConnection)
+        assert looked == [connection]
 
 
 def test_the_table_of_the_revision_is_alembics(engine: Engine) -> None:
@@ -176,7 +244,7 @@ def test_a_newer_schema_is_told_before_its_tables_are_compared(
     for use in (engine.reading, engine.writing):
         with pytest.raises(SchemaVersionError, match="newer schema"), use():
             pass
-    assert engine.revision() == "9999"
+    assert schema_revision(engine) == "9999"
 
 
 def test_a_revision_that_is_missing(engine: Engine, tmp_path: Path) -> None:
@@ -198,7 +266,7 @@ def test_what_is_planted_in_an_older_schema_is_not_migrated(
     run(tmp_path, TRIGGER)
     with pytest.raises(CatalogueTamperedError, match="trigger 'planted'"):
         upgrade(engine)
-    assert engine.revision() == older_release
+    assert schema_revision(engine) == older_release
 
 
 def test_a_migration_that_was_rolled_back_is_not_remembered(
@@ -213,7 +281,7 @@ def test_a_migration_that_was_rolled_back_is_not_remembered(
         raise LookupError
 
     with monkeypatch.context() as patch:
-        patch.setattr(schema, "require_shipped_sqlite", give_up)
+        patch.setattr(schema_sqlite, "require_shipped_sqlite", give_up)
         with pytest.raises(LookupError):
             upgrade(engine)
     other = catalogue_engine(tmp_path, create=True)

@@ -33,7 +33,7 @@ from sealstore.signed.approval import (
     seal_approval,
 )
 from sealstore.signed.settings import RepositorySettings
-from sealstore.storage.catalogue import ListFilter
+from sealstore.storage.catalogue.listing import ListFilter, artifact_names, count_artifacts
 
 # ── files ────────────────────────────────────────────────────────────────────
 
@@ -157,7 +157,7 @@ def aliases_named(repository: Repository, alias: str) -> tuple[Alias, ...]:
     """
     return tuple(
         found
-        for name in repository.catalogue.names()
+        for name in artifact_names(repository.catalogue)
         for found in repository.aliases(name)
         if found.alias == alias
     )
@@ -181,7 +181,7 @@ def protect_alias(
     """
     checked = Tag.to_store(alias)
     # The catalogue's word is enough: what it hides, a loader refuses afterwards.
-    if repository.catalogue.count(ListFilter(tag=str(checked))):
+    if count_artifacts(repository.catalogue, ListFilter(tag=str(checked))):
         raise AliasInTheWayError(f"Artifacts are stored under {checked} as a tag.")
 
     def protected(present: RepositorySettings) -> dict[str, int]:

@@ -24,7 +24,7 @@ from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
-from sealstore.storage.catalogue import ListFilter
+from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
 
 _MIN_PREFIX_DIGITS: Final = 8
 
@@ -188,7 +188,7 @@ def consequences(settings: Settings, key_id: str) -> Consequences:
     try:
         signs_settings = settings_key_id(root) == key.key_id
         with Repository.open(root, settings=settings) as opened:
-            artifacts = opened.catalogue.count(ListFilter(key_id=key.key_id))
+            artifacts = count_artifacts(opened.catalogue, ListFilter(key_id=key.key_id))
             next_key = rest.signer(Role.ADMIN, opened.id).key_id
     except SealstoreError:
         # No repository, or a damaged one: the key can be revoked all the same.

@@ -14,7 +14,7 @@ from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import PolicySettings, RepositorySettings
-from sealstore.storage.catalogue import ListFilter
+from sealstore.storage.catalogue.listing import ListFilter
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,8 @@ from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import ArtifactRow, ListFilter
+from sealstore.storage.catalogue import ArtifactRow
+from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
 
 # ── the settings ─────────────────────────────────────────────────────────────
 
@@ -163,7 +164,7 @@ def resign_all(
         old = [key_id] if key_id != signer.key_id else []
     report = ResignReport(signer.key_id)
     conditions = [ListFilter(key_id=one) for one in old]
-    total = sum(repository.catalogue.count(wanted) for wanted in conditions)
+    total = sum(count_artifacts(repository.catalogue, wanted) for wanted in conditions)
     progress("signatures", 0, total)
     for wanted in conditions:
         for row in walk_rows(repository, wanted):

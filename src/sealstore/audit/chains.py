@@ -28,8 +28,8 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.history_entries import require_included, searched_columns
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified
-from sealstore.storage.catalogue import ChainReader, EntryRow, MapRows
-from sealstore.storage.catalogue.ledger_rows import EntryValues
+from sealstore.storage.catalogue.ledger_rows import ChainReader, EntryRow, EntryValues
+from sealstore.storage.catalogue.map_rows import MapRows
 from sealstore.trust.record import TrustRecord
 
 Entry = HistoryEntry | AccessEntry

@@ -20,7 +20,9 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.state import RepositoryState
-from sealstore.storage.catalogue import ArtifactRow, ChainReader, ListFilter, Reading
+from sealstore.storage.catalogue import ArtifactRow, Reading
+from sealstore.storage.catalogue.ledger_rows import ChainReader
+from sealstore.storage.catalogue.listing import ListFilter, list_rows
 
 # ── rows, unverified ─────────────────────────────────────────────────────────
 
@@ -53,7 +55,7 @@ def walk_rows(
     cursor = before_sequence
     while left is None or left > 0:
         page = limits.MAX_LIST_ROWS if left is None else min(left, limits.MAX_LIST_ROWS)
-        rows = repository.catalogue.list_rows(wanted, limit=page, before_sequence=cursor)
+        rows = list_rows(repository.catalogue, wanted, limit=page, before_sequence=cursor)
         yield from rows
         if len(rows) < page:
             return

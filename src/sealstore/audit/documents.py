@@ -45,6 +45,7 @@ from sealstore.ledger.signed_note import NoteKey
 from sealstore.repository.history_entries import CachedNodes
 from sealstore.repository.settings import Settings
 from sealstore.signed.statement import Positive, Sha256Hex
+from sealstore.storage.catalogue.chain_rows import entry_rows
 
 # ── keys in signed notes ─────────────────────────────────────────────────────
 
@@ -282,7 +283,7 @@ def prove_entry(ledger: Ledger, chain: ChainName, sequence: int) -> ProofDocumen
 
 
 def _document(chain: AuditedChain, sequence: int) -> ProofDocument:
-    rows = list(chain.reader.rows(sequence - 1, sequence))
+    rows = list(entry_rows(chain.reader, sequence - 1, sequence))
     if sequence > chain.head.size or not rows:
         is_missing = sequence <= chain.head.size
         raise LedgerTamperedError(

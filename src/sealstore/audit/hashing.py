@@ -16,6 +16,7 @@ from sealstore.errors import LedgerFormatError, LedgerTamperedError, SealstoreEr
 from sealstore.ledger.merkle import Frontier, NodeRun
 from sealstore.ledger.proofs import find_alteration
 from sealstore.repository.progress import Progress
+from sealstore.storage.catalogue.chain_rows import count_nodes, entry_rows, node_digests, strays
 from sealstore.storage.catalogue.ledger_rows import EntryValues
 
 _NODES_HINT: Final = (
@@ -147,7 +148,7 @@ class HashingPass:
 
     def _compare_nodes(self, run: NodeRun) -> None:
         stop = run.first + len(run.digests)
-        stored = self.chain.reader.digests(run.level, run.first, stop)
+        stored = node_digests(self.chain.reader, run.level, run.first, stop)
         self.hashed.nodes += len(run.digests)
         if list(stored.values()) == run.digests:
             return
@@ -188,7 +189,7 @@ class HashingPass:
                 f" {self.hashed.nodes} that were compared are not what the entries give.",
                 hint=_NODES_HINT,
             )
-        for stray in self.chain.reader.strays(head.size, limit=MAX_SHOWN):
+        for stray in strays(self.chain.reader, head.size, limit=MAX_SHOWN):
             self.findings.add_tampered(
                 f"There is an entry {stray}, which the signed head does not have: it ends with"
                 f" {head.size}.",
@@ -233,7 +234,7 @@ class HashingPass:
         )
 
     def _altered(self, sequence: int) -> SealstoreError:
-        for row in self.chain.reader.rows(sequence - 1, sequence):
+        for row in entry_rows(self.chain.reader, sequence - 1, sequence):
             try:
                 decode_entry(self.chain.name, row.entry, sequence)
             except LedgerTamperedError as error:
@@ -248,7 +249,7 @@ class HashingPass:
 
     def _require_no_more_nodes(self, size: int) -> None:
         # A tree of n leaves has 2 n nodes, less one for each of its complete subtrees.
-        expected, found = 2 * size - size.bit_count(), self.chain.reader.count_nodes()
+        expected, found = 2 * size - size.bit_count(), count_nodes(self.chain.reader)
         if found > expected:
             self.findings.add_tampered(
                 f"There are {found - expected} stored hashes that belong to no entry.",

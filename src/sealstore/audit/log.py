@@ -28,7 +28,8 @@ from sealstore.ledger.entries import Act, Event, Outcome
 from sealstore.ledger.head import AccessHead, Head
 from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.repository.history_entries import CachedNodes
-from sealstore.storage.catalogue import EntryRow
+from sealstore.storage.catalogue.chain_rows import entry_rows, newest_rows
+from sealstore.storage.catalogue.ledger_rows import EntryRow
 
 HISTORY_EVENTS: Final = get_args(Event)
 ACTS: Final = get_args(Act)
@@ -196,7 +197,8 @@ def _lines(
     # For an actor no column can be asked: what fits may be rare.
     page = limits.MAX_LIST_ROWS if wanted.actor else min(rows, limits.MAX_LIST_ROWS)
     while True:
-        found = chain.reader.newest_rows(
+        found = newest_rows(
+            chain.reader,
             limit=page,
             before_sequence=cursor,
             name=wanted.name,
@@ -268,7 +270,7 @@ def follow(
 
 
 def _appended(chain: AuditedChain, start: Frontier, wanted: LogFilter) -> Iterator[LogLine]:
-    rows = list(chain.reader.rows(start.size, chain.head.size))
+    rows = list(entry_rows(chain.reader, start.size, chain.head.size))
     verify_entries((row.entry for row in rows), chain.head.size, chain.root, start=start)
     for row in rows:
         entry = decode_entry(chain.name, row.entry, row.sequence)

@@ -37,7 +37,7 @@ from sealstore.ledger.map_values import (
 )
 from sealstore.names import LATEST, Name, Tag
 from sealstore.repository.history_entries import REBUILT
-from sealstore.storage.catalogue import MapRows
+from sealstore.storage.catalogue.map_rows import MapRows
 
 Value = SegmentValue | RevisionValue | AliasName
 

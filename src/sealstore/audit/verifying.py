@@ -376,7 +376,7 @@ class _Audit:
             previous=previous,
             settings_version=int(str(move.version)),
         )
-        envelopes = self.rows.approvals.of_move(expected.name, expected.alias, number)
+        envelopes = self.rows.approvals(expected.name, expected.alias, number)
         keys = self.keyring.ids(State.RETIRED)
         found = require_approvals(envelopes, expected, needed, self.keyring, keys)
         said = {value for key, value in details.items() if key.startswith("approval_")}
@@ -389,7 +389,7 @@ class _Audit:
         """The settings that held when a move was made."""
         if move.settings_digest not in self.known_settings:
             version = move.version if type(move.version) is int else 0
-            envelope = self.rows.map.settings(version)
+            envelope = self.rows.settings(version)
             if envelope is None:
                 raise CatalogueTamperedError(f"Version {version} of the settings is missing.")
             found = open_settings(envelope, self.keyring)

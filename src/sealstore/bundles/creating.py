@@ -31,6 +31,8 @@ from sealstore.repository.recorded_access import access
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import VerifiedStatement, read_unverified
 from sealstore.storage.catalogue import Reading
+from sealstore.storage.catalogue.chain_rows import entry_rows
+from sealstore.storage.catalogue.listing import artifact_at
 from sealstore.verification import Proven, prove_answer, question_key
 
 
@@ -248,7 +250,7 @@ class _Collector:
         value = prove(bytes.fromhex(head.map_root), key, self.rows)
         sequence = decode_revision(value or b"").sequence
         verified, envelope = self._statement(proven, sequence)
-        row = next(history.rows(sequence - 1, sequence), None)
+        row = next(entry_rows(history, sequence - 1, sequence), None)
         if row is None:
             raise LedgerTamperedError(f"Entry {sequence} of the history is missing.")
         proven_entry(row, self._nodes, head)
@@ -256,7 +258,7 @@ class _Collector:
         return verified, ArtifactEvidence(ref, envelope, row.entry, inclusion)
 
     def _statement(self, proven: Proven, sequence: int) -> tuple[VerifiedStatement, bytes]:
-        row = self._reading.artifact(sequence)
+        row = artifact_at(self._reading, sequence)
         if row is None:
             raise CatalogueTamperedError(
                 f"The signed head vouches for {proven.ref}, and the catalogue has no row of it."

@@ -28,7 +28,7 @@ from sealstore.errors import (
     PayloadSizeError,
 )
 from sealstore.signed.statement import Digests
-from sealstore.storage.blobs.reading import hash_file
+from sealstore.storage.blobs.local_files import hash_file
 
 # ── reading ──────────────────────────────────────────────────────────────────
 

@@ -180,7 +180,7 @@ def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bo
     """
     from sealstore.admin.policies import check_policy
     from sealstore.formats.pickling.verdicts import Level
-    from sealstore.storage.catalogue import ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter
 
     with invocation.open() as repository:
         judged, errors = check_policy(repository, ListFilter(name=name, tag=tag))

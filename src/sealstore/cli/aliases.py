@@ -142,8 +142,10 @@ def list_(invocation: Invocation, name: str | None, as_json: bool) -> int:
     Without NAME, those of every name that the catalogue lists. Which aliases are protected is
     listed, too.
     """
+    from sealstore.storage.catalogue.listing import artifact_names
+
     with invocation.open() as repository:
-        names = repository.catalogue.names() if name is None else [name]
+        names = artifact_names(repository.catalogue) if name is None else [name]
         found = [each for known in names for each in repository.aliases(known)]
         protected = dict(sorted(repository.state.document.protected_aliases.items()))
     if as_json:

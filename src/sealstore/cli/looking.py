@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from sealstore.repository.artifact import Artifact
     from sealstore.repository.facade import Repository
     from sealstore.repository.origins import KeptOrigin
-    from sealstore.storage.catalogue import ArtifactRow, ListFilter
+    from sealstore.storage.catalogue import ArtifactRow
+    from sealstore.storage.catalogue.listing import ListFilter
     from sealstore.upkeep.verify import VerifyReport
 
 _KEY_ID_DIGITS: Final = 32
@@ -85,7 +86,7 @@ def list_artifacts(
 
 def _conditions(repository: Repository, key: str | None, given: dict[str, Any]) -> ListFilter:
     from sealstore.admin.key_changes import key_named
-    from sealstore.storage.catalogue import ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter
 
     if key is not None and len(key) != _KEY_ID_DIGITS:
         key = key_named(repository.keyring, key).key_id
@@ -302,7 +303,7 @@ def _verify_all(
     repository: Repository, name: str | None, tag: str | None, threads: int | None
 ) -> VerifyReport:
     from sealstore.errors import ArtifactNotFound
-    from sealstore.storage.catalogue import ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter
     from sealstore.upkeep.verify import verify_all
 
     wanted = ListFilter(name=name, tag=tag)

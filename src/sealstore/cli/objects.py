@@ -196,9 +196,9 @@ def remove(
 
 
 def _count(repository: Repository, name: str, tag: str, revision: int | None) -> int:
-    from sealstore.storage.catalogue import ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
 
-    count = repository.catalogue.count(ListFilter(name=name, tag=tag))
+    count = count_artifacts(repository.catalogue, ListFilter(name=name, tag=tag))
     return min(count, 1) if revision is not None else count
 
 

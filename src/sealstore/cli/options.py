@@ -121,17 +121,19 @@ def _matching(incomplete: str, find: Callable[[], Iterable[str]]) -> list[Comple
 
 
 def _names(ctx: click.Context) -> list[str]:
+    from sealstore.storage.catalogue.listing import artifact_names
+
     with options_of_completion(ctx.find_root().params).open() as repository:
-        return repository.catalogue.names()
+        return artifact_names(repository.catalogue)
 
 
 def _tags(ctx: click.Context, name: object) -> list[str]:
     from sealstore import limits
-    from sealstore.storage.catalogue import ListFilter
+    from sealstore.storage.catalogue.listing import ListFilter, list_rows
 
     wanted = ListFilter(name=str(name), newest_only=True)
     with options_of_completion(ctx.find_root().params).open() as repository:
-        rows = repository.catalogue.list_rows(wanted, limit=limits.MAX_LIST_ROWS)
+        rows = list_rows(repository.catalogue, wanted, limit=limits.MAX_LIST_ROWS)
         return [row.tag for row in rows]
 
 

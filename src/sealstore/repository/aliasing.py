@@ -41,7 +41,10 @@ from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval, require_approvals
 from sealstore.signed.envelope import VerifiedStatement
-from sealstore.storage.catalogue import ApprovalRow, ChainReader
+from sealstore.storage.catalogue.chain_rows import newest_rows
+from sealstore.storage.catalogue.changing import ApprovalRow
+from sealstore.storage.catalogue.ledger_rows import ChainReader
+from sealstore.storage.catalogue.listing import artifact_at
 from sealstore.verification import Proven
 
 
@@ -190,7 +193,7 @@ def _verified(
     made: Change, state: RepositoryState, name: Name, target: AliasTarget, stored: RevisionValue
 ) -> VerifiedStatement:
     """The artifact's statement: nobody lets an alias mean what would not load."""
-    row = made.transaction.artifact(stored.sequence)
+    row = artifact_at(made.transaction, stored.sequence)
     if row is None:
         raise CatalogueTamperedError(
             "The signed head vouches for the artifact, and the catalogue has no row of it."
@@ -204,7 +207,7 @@ def _keep(
 ) -> None:
     name, alias, move = str(wanted.name), str(wanted.alias), moved.move
     rows = [ApprovalRow(each.digest, name, alias, move, each.envelope) for each in given]
-    made.transaction.approvals.replace(name, alias, move, rows)
+    made.transaction.replace_approvals(name, alias, move, rows)
 
 
 def _details(
@@ -312,7 +315,8 @@ def _moves(history: ChainReader, head: Head, wanted: Wanted, newest: int) -> Ite
     nodes = CachedNodes(history)
     before, number = head.size + 1, newest
     while True:
-        rows = history.newest_rows(
+        rows = newest_rows(
+            history,
             limit=limits.MAX_LIST_ROWS,
             before_sequence=before,
             name=str(wanted.name),

@@ -23,6 +23,8 @@ from sealstore.signed.settings import (
 from sealstore.storage import creation
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue
+from sealstore.storage.catalogue.chain_rows import newest_rows
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
 from sealstore.verification import verify_head
@@ -79,7 +81,7 @@ def _first_head(
     try:
         with catalogue.write() as transaction:
             # Another folder's creation may have come first; tables alone may be left of this one's.
-            if transaction.history.head() is not None or transaction.history.newest_rows(limit=1):
+            if transaction.history.head() is not None or newest_rows(transaction.history, limit=1):
                 raise database_in_use()
             signer = keys.get(key_id)
             made = Change(transaction, genesis(settings), signer, who, environment.process_id())
@@ -106,7 +108,7 @@ def make_place(root: Path, settings: Settings) -> Catalogue:
     creation.make_statements_folder(root)
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if catalogue.engine.revision() not in (None, SCHEMA_REVISIONS[-1]):
+        if schema_revision(catalogue.engine) not in (None, SCHEMA_REVISIONS[-1]):
             raise database_in_use()
         upgrade(catalogue.engine)
     except BaseException:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from sealstore.ledger.entries import HistoryEntry
     from sealstore.repository.origins import KeptOrigin
     from sealstore.storage.blobs.contract import BlobStore
-    from sealstore.storage.catalogue import ArtifactRow, Catalogue, ListFilter
+    from sealstore.storage.catalogue import ArtifactRow, Catalogue
+    from sealstore.storage.catalogue.listing import ListFilter
 
 
 class Repository(Changes):
@@ -391,7 +392,7 @@ class Repository(Changes):
             CatalogueError: the database failed.
         """
         from sealstore.repository import listing
-        from sealstore.storage.catalogue import ListFilter
+        from sealstore.storage.catalogue.listing import ListFilter
 
         wanted = replace(conditions or ListFilter(), **equal)
         return listing.list_page(self._parts, wanted, limit=limit, after=after)

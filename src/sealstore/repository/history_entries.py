@@ -9,7 +9,7 @@ from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import AccessHead, Head
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.proofs import Nodes, inclusion_proof, verify_inclusion
-from sealstore.storage.catalogue import EntryRow
+from sealstore.storage.catalogue.ledger_rows import EntryRow
 
 Detail = bool | int | str | None
 

@@ -17,7 +17,9 @@ from sealstore.repository.artifact import Artifact, Page, Refused
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import CachedNodes, proven_entry
 from sealstore.repository.proving import Found, verified_in
-from sealstore.storage.catalogue import ArtifactRow, ListFilter
+from sealstore.storage.catalogue import ArtifactRow
+from sealstore.storage.catalogue.chain_rows import newest_rows
+from sealstore.storage.catalogue.listing import ListFilter, list_rows
 from sealstore.verification import (
     prove_answer,
     question_key,
@@ -56,7 +58,7 @@ def history_page(
         rows, head = snapshot.rows, snapshot.state.head
         nodes = CachedNodes(rows.history)
         before = head.size + 1 if after is None else min(after, head.size + 1)
-        found = rows.history.newest_rows(limit=limit, before_sequence=before, name=name, tag=tag)
+        found = newest_rows(rows.history, limit=limit, before_sequence=before, name=name, tag=tag)
         if name is None and tag is None:
             _require_no_gap([row.sequence for row in found], before, limit)
         return tuple(proven_entry(row, nodes, head) for row in found)
@@ -82,7 +84,7 @@ def ref_of(row: ArtifactRow) -> ArtifactRef:
 
 def list_page(parts: Parts, wanted: ListFilter, *, limit: int, after: int | None) -> Page:
     """One page of verified artifacts. See ``Repository.list``."""
-    rows = parts.catalogue.list_rows(wanted, limit=limit, before_sequence=after)
+    rows = list_rows(parts.catalogue, wanted, limit=limit, before_sequence=after)
     is_full = bool(rows) and len(rows) >= min(limit, limits.MAX_LIST_ROWS)
     page = Page([], [], rows[-1].sequence if is_full else None)
     for row in rows:

@@ -28,6 +28,8 @@ from sealstore.repository.history_entries import Detail, proven_entry
 from sealstore.repository.proving import Found
 from sealstore.signed.envelope import VerifiedStatement, open_statement, read_unverified
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex
+from sealstore.storage.catalogue.chain_rows import entry_rows
+from sealstore.storage.catalogue.listing import origin_at
 
 _PREFIX: Final = "origin_"
 
@@ -114,7 +116,7 @@ def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
     sequence = found.verified.statement.predicate.sequence
     with parts.snapshot(remembering=False) as snapshot:
         rows, state = snapshot.rows, snapshot.state
-        row = next(rows.history.rows(sequence - 1, sequence), None)
+        row = next(entry_rows(rows.history, sequence - 1, sequence), None)
         if row is None:
             raise LedgerTamperedError(f"Entry {sequence} of the history is missing.")
         entry = proven_entry(row, rows.history, state.head)
@@ -125,7 +127,7 @@ def kept_origin(parts: Parts, found: Found) -> KeptOrigin | None:
         origin = origin_of(entry)
         if origin is None:
             return None
-        envelope = rows.origin(sequence)
+        envelope = origin_at(rows, sequence)
     require_origin(envelope, origin)
     try:
         return KeptOrigin(origin, open_statement(envelope or b"", state.keyring))

@@ -16,7 +16,7 @@ from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.state import RepositoryState
 from sealstore.signed.envelope import VerifiedStatement
-from sealstore.storage.catalogue import Answer, ArtifactRow
+from sealstore.storage.catalogue.artifacts import Answer, ArtifactRow
 from sealstore.verification import (
     Proven,
     prove_answer,
@@ -83,7 +83,7 @@ def _approvals(parts: Parts, ref: ArtifactRef, proven: Proven) -> list[bytes]:
         return []
     with parts.catalogue.read() as rows:
         # Of a move that was made, they stay as they are: it need not be the same snapshot.
-        return rows.approvals.of_move(str(ref.name), str(ref.tag), proven.move)
+        return rows.approvals(str(ref.name), str(ref.tag), proven.move)
 
 
 def answer(parts: Parts, ref: ArtifactRef) -> tuple[RepositoryState, Answer, Proven]:

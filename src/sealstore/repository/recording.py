@@ -61,7 +61,9 @@ from sealstore.signed.settings import (
 )
 from sealstore.signed.statement import StoredBy
 from sealstore.storage import creation
-from sealstore.storage.catalogue import EntryRow, NodeRow, WriteTransaction
+from sealstore.storage.catalogue.chain_rows import entry_rows, newest_rows
+from sealstore.storage.catalogue.changing import WriteTransaction
+from sealstore.storage.catalogue.ledger_rows import EntryRow, NodeRow
 
 _FIRST_TIME: Final = "0001-01-01T00:00:00.000000Z"
 
@@ -197,7 +199,7 @@ class Change(MapAnswers):
             LedgerTamperedError: it is missing, or another one.
         """
         history = self.transaction.history
-        for row in history.rows(sequence - 1, sequence):
+        for row in entry_rows(history, sequence - 1, sequence):
             return proven_entry(row, history, self._head)
         raise LedgerTamperedError(f"Entry {sequence} of the history is missing.")
 
@@ -234,7 +236,7 @@ class Change(MapAnswers):
             document = self._settings.document
             changes["settings_version"] = document.version
             changes["settings_digest"] = self._settings.digest
-            self.transaction.map.put_settings(document.version, self._settings.envelope)
+            self.transaction.put_settings(document.version, self._settings.envelope)
         envelope = seal_head(msgspec.structs.replace(self._head, **changes), self.signer)
         nodes = [NodeRow(node.level, node.index, node.digest) for node in self._nodes]
         self.transaction.history.append(self._entries, nodes, envelope)
@@ -362,7 +364,7 @@ def require_whole_tail(transaction: WriteTransaction, head: Head) -> None:
         LedgerTamperedError: entries are missing or other ones at the end, or there are more.
         CatalogueTamperedError: an artifact claims a place in the history that does not exist yet.
     """
-    found = transaction.history.newest_rows(limit=1)
+    found = newest_rows(transaction.history, limit=1)
     newest = found[0].sequence if found else 0
     if newest != head.size:
         more = type(newest) is int and newest > head.size

@@ -35,6 +35,7 @@ from sealstore.signed.envelope import (
 )
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import ArtifactRow
+from sealstore.storage.catalogue.listing import artifact_at
 from sealstore.verification import Proven
 
 # ── removing ─────────────────────────────────────────────────────────────────
@@ -121,7 +122,7 @@ def resign(
         value = made.revision(ref.name, ref.tag, ref.revision or 0)
         if value is None or value.state == "removed":
             raise _not_found()
-        row = made.transaction.artifact(value.sequence)
+        row = artifact_at(made.transaction, value.sequence)
         if row is None:
             raise CatalogueTamperedError(
                 "The signed head vouches for the artifact, and the catalogue has no row of it."

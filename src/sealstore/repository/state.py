@@ -34,7 +34,7 @@ from sealstore.ledger.proven_map import ProvenMap
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import Catalogue, ChainReader, MapRows, Reading
+from sealstore.storage.catalogue import Catalogue, Reading
 from sealstore.trust.freshness import require_fresh
 from sealstore.trust.record import TrustRecord
 from sealstore.trust.store import TrustStore
@@ -46,20 +46,6 @@ class KeySource(Protocol):
 
     def current(self) -> Keyring:
         """The keyring now."""
-        ...
-
-
-class Rows(Protocol):
-    """The ledger's rows: of a snapshot, or of a transaction."""
-
-    @property
-    def history(self) -> ChainReader:
-        """The history."""
-        ...
-
-    @property
-    def map(self) -> MapRows:
-        """The map and the settings."""
         ...
 
 
@@ -166,7 +152,7 @@ class Asking:
         return self
 
     def verify(
-        self, envelope: bytes | None, rows: Rows | None = None, *, is_own: bool = False
+        self, envelope: bytes | None, rows: Reading | None = None, *, is_own: bool = False
     ) -> RepositoryState:
         """The state that a head vouches for, held against what was remembered.
 
@@ -278,7 +264,7 @@ class StateKeeper:
         """One question to the repository, whatever way it is asked. See ``Asking``."""
         return Asking(self, remembering=remembering)
 
-    def verify_alone(self, rows: Rows) -> RepositoryState:
+    def verify_alone(self, rows: Reading) -> RepositoryState:
         """What the present head vouches for by itself, held against nothing that is remembered.
 
         Only what an operator is about to accept is looked at so.
@@ -293,7 +279,7 @@ class StateKeeper:
         return self._trust.expected()
 
     def _accepted(
-        self, envelope: bytes | None, remembered: TrustRecord | None, rows: Rows | None
+        self, envelope: bytes | None, remembered: TrustRecord | None, rows: Reading | None
     ) -> RepositoryState:
         if envelope is None:
             raise CatalogueTamperedError(
@@ -326,7 +312,7 @@ class StateKeeper:
         if is_news and not is_own:
             # Whoever committed it may have died before it was synced: then a power loss could
             # still take it back. What this process committed itself is synced.
-            self._catalogue.sync()
+            self._catalogue.engine.sync()
         if is_clocked or is_news:
             self._trust.advance(state.point, prove=self._prove, now=self._clock())
 
@@ -337,7 +323,7 @@ class StateKeeper:
         envelope: bytes,
         keyring: Keyring,
         remembered: TrustRecord | None,
-        rows: Rows | None,
+        rows: Reading | None,
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
         # steps 3a and 3b: one signature, of an active key, or this very head was accepted before
@@ -382,7 +368,7 @@ class StateKeeper:
             policies = Policies.of(document.policy, self._configured.policy_path, self._root)
         return RepositoryState(envelope, head, settings, trusted, policies)
 
-    def _settings_of(self, head: Head, keyring: Keyring, rows: Rows) -> VerifiedSettings:
+    def _settings_of(self, head: Head, keyring: Keyring, rows: Reading) -> VerifiedSettings:
         known = self._known
         if (
             known is not None
@@ -395,7 +381,7 @@ class StateKeeper:
         found: VerifiedSettings | None = None
         refusal: SealstoreError | None = None
         sources: tuple[Callable[[], bytes | None], ...] = (
-            lambda: rows.map.settings(head.settings_version),
+            lambda: rows.settings(head.settings_version),
             lambda: layout.read_settings_file(self._root),
         )
         for source in sources:
@@ -419,7 +405,7 @@ class StateKeeper:
         # Nothing is asked of a clock where no greatest age is set.
         return None if self._configured.max_age is None else datetime.now(UTC)
 
-    def _rows(self, rows: Rows | None) -> AbstractContextManager[Rows]:
+    def _rows(self, rows: Reading | None) -> AbstractContextManager[Reading]:
         return self._catalogue.read() if rows is None else nullcontext(rows)
 
 

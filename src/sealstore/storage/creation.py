@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import files
-from sealstore.errors import (
-    RepositoryExistsError,
-    UsageError,
-    storage_errors,
-)
+from sealstore.errors import RepositoryExistsError, UsageError, storage_errors
 from sealstore.files import OPEN_FOLDER
-from sealstore.storage.layout import _FILE_MODE, _FOLDER_MODE, REPOSITORY_FILE, STATEMENTS_FOLDER
+from sealstore.storage.layout import REPOSITORY_FILE, STATEMENTS_FOLDER
+
+FOLDER_MODE: Final = 0o750
+FILE_MODE: Final = 0o640
 
 
 def new_repository_id() -> str:
@@ -45,7 +44,7 @@ def place_settings(root: Path, envelope: bytes) -> None:
         storage_errors("The repository's settings cannot be written"),
         files.opened_folder(root) as folder,
     ):
-        files.replace(REPOSITORY_FILE, envelope + b"\n", folder=folder, mode=_FILE_MODE)
+        files.replace(REPOSITORY_FILE, envelope + b"\n", folder=folder, mode=FILE_MODE)
 
 
 @contextmanager
@@ -85,7 +84,7 @@ def _make_durable(root: Path) -> None:
     What is remembered of a repository must not outlive its folder.
     """
     missing = [each for each in root.parents if not each.exists()]
-    root.mkdir(parents=True, exist_ok=True, mode=_FOLDER_MODE)
+    root.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
     # The folder itself may be left of a creation that was killed before it was synced.
     for each in (root, *missing):
         # Who may not list the folder above has not made this one.
@@ -129,4 +128,4 @@ def make_statements_folder(root: Path) -> None:
         StorageError: the file system refused.
     """
     with storage_errors("The folder for statements cannot be made"):
-        (root / STATEMENTS_FOLDER).mkdir(mode=_FOLDER_MODE, exist_ok=True)
+        (root / STATEMENTS_FOLDER).mkdir(mode=FOLDER_MODE, exist_ok=True)

@@ -13,18 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import files, limits
-from sealstore.errors import (
-    RepositoryLayoutError,
-    RepositoryNotFoundError,
-)
+from sealstore.errors import RepositoryLayoutError, RepositoryNotFoundError
 
 REPOSITORY_FILE: Final = "repository.json"
 STATEMENTS_FOLDER: Final = "statements"
 ORIGINS_FOLDER: Final = "origins"
-_FOLDER_MODE: Final = 0o750
-_FILE_MODE: Final = 0o640
-_ATTEMPTS: Final = 10
-"""So often a mirror is staged, where a collection takes away what was."""
 
 
 def read_settings_file(root: Path) -> bytes:

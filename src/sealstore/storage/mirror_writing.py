@@ -7,6 +7,7 @@ import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from sealstore import files, limits
 from sealstore.errors import (
@@ -14,7 +15,11 @@ from sealstore.errors import (
 )
 from sealstore.files import OPEN_FOLDER
 from sealstore.names import ArtifactRef
-from sealstore.storage.layout import _ATTEMPTS, _FILE_MODE, _FOLDER_MODE, STATEMENTS_FOLDER
+from sealstore.storage.creation import FILE_MODE, FOLDER_MODE
+from sealstore.storage.layout import STATEMENTS_FOLDER
+
+_ATTEMPTS: Final = 10
+"""So often a mirror is staged, where a collection takes away what was."""
 
 
 def mirror_path(ref: ArtifactRef) -> str:
@@ -58,7 +63,7 @@ def _open_mirror_folder(root: Path, mirror: str, ref: ArtifactRef) -> int:
     for segment in (mirror, ref.name, ref.tag):
         try:
             with suppress(FileExistsError):
-                os.mkdir(segment, _FOLDER_MODE, dir_fd=folder)
+                os.mkdir(segment, FOLDER_MODE, dir_fd=folder)
             inner = os.open(segment, OPEN_FOLDER, dir_fd=folder)
         finally:
             os.close(folder)
@@ -102,7 +107,7 @@ def _place_staged(folder: int, staged: str, name: str, *, replace: bool) -> bool
 
 def _stage(folder: int, data: bytes) -> str:
     staged = files.staging_name()
-    files.write_new(staged, data + b"\n", mode=_FILE_MODE, folder=folder)
+    files.write_new(staged, data + b"\n", mode=FILE_MODE, folder=folder)
     return staged
 
 

@@ -57,6 +57,7 @@ from sealstore.storage import mirror as mirror_files
 from sealstore.storage.blobs.contract import FileKind, StoredFile
 from sealstore.storage.blobs.folder_walk import FoundFile
 from sealstore.storage.catalogue import Reading
+from sealstore.storage.catalogue.listing import artifact_at, every_claim
 from sealstore.verification import Proven
 
 
@@ -209,7 +210,7 @@ def _compare_rows(contents: Contents, needed: set[str], rows: Reading, report: G
     """Say where the catalogue's rows are not those of what is stored; keep what they name."""
     missing = dict(contents.stored)
     others = 0
-    for sequence, digest, sha256 in rows.claims():
+    for sequence, digest, sha256 in every_claim(rows):
         if isinstance(sha256, str):
             needed.add(sha256)
         artifact = missing.pop(sequence, None) if type(sequence) is int else None
@@ -348,7 +349,7 @@ def _mirror_one(parts: Parts, made: Change, state: RepositoryState, ref: Artifac
     value = made.revision(Name(ref.name), Tag.to_store(ref.tag), ref.revision or 0)
     if value is None or value.state == "removed":
         return False
-    row = made.transaction.artifact(value.sequence)
+    row = artifact_at(made.transaction, value.sequence)
     if row is None:
         return False
     verified_in(state, row, Proven(ref, value.statement))

@@ -12,6 +12,7 @@ from sealstore.repository.settings import Settings
 from sealstore.signed.settings import open_settings
 from sealstore.storage import layout
 from sealstore.storage.catalogue import Catalogue, require_current_schema, schema
+from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 
 
@@ -57,7 +58,7 @@ def migrate(settings: Settings) -> Migration:
         _upgrade_access_log(settings)
         # Last: as long as it is the older one, whoever repeats a migration that failed is let in.
         upgrade(catalogue.engine)
-        new = catalogue.engine.revision() or old
+        new = schema_revision(catalogue.engine) or old
         return Migration(old, new, place(settings, catalogue))
 
 
@@ -65,7 +66,7 @@ def _upgrade_access_log(settings: Settings) -> None:
     rows = access_rows(settings, settings.path.absolute())
     try:
         # Loaders elsewhere may have logs of their own, and there may be none here.
-        if rows.exists() and rows.engine.revision() is not None:
+        if rows.exists() and schema_revision(rows.engine) is not None:
             upgrade(rows.engine)
     finally:
         rows.engine.dispose()
@@ -83,7 +84,7 @@ def _catalogue(settings: Settings) -> Iterator[Catalogue]:
 
 
 def _old_revision(catalogue: Catalogue) -> str:
-    old = catalogue.engine.revision()
+    old = schema_revision(catalogue.engine)
     if old is None or old not in schema.SCHEMA_REVISIONS:
         require_current_schema(catalogue.engine)
     return str(old)

@@ -82,7 +82,7 @@ def current_point(settings: Settings) -> HistoryCheckpoint:
         with catalogue.read() as rows:
             point = keeper.verify_alone(rows).point
         # It is going to be remembered: a power loss must not take it back.
-        catalogue.sync()
+        catalogue.engine.sync()
         return point
     finally:
         catalogue.engine.dispose()

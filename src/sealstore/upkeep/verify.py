@@ -26,7 +26,7 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import BlobStore
-from sealstore.storage.catalogue import ListFilter
+from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
 
 # ── payloads ──────────────────────────────────────────────────────────────────
 
@@ -239,7 +239,7 @@ def verify_all(
     """
     report = VerifyReport()
     payloads = DistinctPayloads()
-    total = repository.catalogue.count(conditions or ListFilter())
+    total = count_artifacts(repository.catalogue, conditions or ListFilter())
     progress("statements", 0, total)
     try:
         for row in walk_rows(repository, conditions):

@@ -19,7 +19,7 @@ from sealstore.ledger.merkle import leaf_hash
 from sealstore.repository import environment
 from sealstore.repository.access_log.heads import SeenHead, next_head
 from sealstore.signed.envelope import Signer
-from sealstore.storage.catalogue import ChainWriter, EntryRow, NodeRow
+from sealstore.storage.catalogue.ledger_rows import ChainWriter, EntryRow, NodeRow
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,12 +42,8 @@ from sealstore.repository.access_log.heads import (
     require_whole_tail,
 )
 from sealstore.repository.access_log.reading import AccessReading
-from sealstore.storage.catalogue import (
-    AccessRows,
-    ChainWriter,
-    no_fork,
-    require_current_schema,
-)
+from sealstore.storage.catalogue import AccessRows, no_fork
+from sealstore.storage.catalogue.ledger_rows import ChainWriter
 
 Prove = Callable[[int, int], Sequence[bytes]]
 """Gives the consistency proof between two sizes of the log, the smaller first."""
@@ -110,6 +106,8 @@ class AccessLog:
             SchemaVersionError: the database has another release's tables.
             NoSigningKeyError: no active key has the role access.
         """
+        from sealstore.storage.catalogue.migrations import upgrade
+
         if self._remembered() is not None:
             raise AccessLogExistsError(
                 "An access log of this place is remembered; it is not replaced by an empty one."
@@ -118,7 +116,7 @@ class AccessLog:
         log_id = secrets.token_hex(_LOG_ID_BYTES)
         head = first_head(self._repository, log_id, environment.now())
         with _access_log_errors():
-            self._rows.make_tables()
+            upgrade(self._rows.engine)
             with self._rows.write(durable=True) as rows:
                 if rows.head() is not None or rows.newest_sequence():
                     raise AccessLogExistsError("The database already holds an access log.")
@@ -328,9 +326,8 @@ class AccessLog:
         return seen
 
     def _require_log(self) -> None:
-        if not self._rows.exists() or self._rows.engine.revision() is None:
+        if not self._rows.has_tables():
             raise AccessLogNotFoundError("There is no access log.")
-        require_current_schema(self._rows.engine)
 
     # ── what is remembered ───────────────────────────────────────────────────
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sealstore.ledger.head import AccessHead, VerifiedHead
 from sealstore.repository.access_log.heads import present_envelope
-from sealstore.storage.catalogue import ChainReader
+from sealstore.storage.catalogue.ledger_rows import ChainReader
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,18 @@ Write = Callable[[memoryview], object]
 """Takes the next bytes."""
 
 
+class RunningHash(Protocol):
+    """What ``hashlib`` and ``blake3`` hashes have in common."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take in the next bytes."""
+        ...
+
+    def hexdigest(self) -> str:
+        """The digest of all bytes so far."""
+        ...
+
+
 class CommitOutcome(Enum):
     """What committing a staged payload found."""
 

@@ -9,29 +9,20 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from sealstore import files
-from sealstore.errors import (
-    PayloadFileError,
-    PayloadMissingError,
-    PayloadSizeError,
-    StorageError,
-    storage_errors,
-)
+from sealstore.errors import PayloadFileError, PayloadMissingError, PayloadSizeError, storage_errors
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, threads_for
-from sealstore.storage.blobs.reading import hash_file, open_regular, read_hashed, read_sealed
+from sealstore.storage.blobs.reading import open_regular, read_hashed, read_sealed
 
 if TYPE_CHECKING:
     from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
-
-_SYSTEM_FOLDERS: Final = frozenset({"lost+found"})
-"""What a file system puts into its root, where objects/ is a mount of its own."""
 
 
 class LocalBlobStore:
@@ -43,37 +34,6 @@ class LocalBlobStore:
 
     def __init__(self, repository: Path) -> None:
         self._root = repository
-
-    def create(self) -> None:
-        """Make the folder ``objects/``.
-
-        Raises:
-            StorageError: the file system refused.
-        """
-        from sealstore.storage.blobs.local_files import FOLDER_MODE
-
-        with storage_errors("The folder for payloads cannot be made"):
-            (self._root / "objects").mkdir(mode=FOLDER_MODE, exist_ok=True)
-
-    def stage(self) -> AbstractContextManager[StagedBlob]:
-        """See ``BlobStore.stage``."""
-        return self._stage()
-
-    @contextmanager
-    def _stage(self) -> Iterator[StagedBlob]:
-        from sealstore.storage.blobs.local_staging import LocalStagedBlob
-
-        with storage_errors("The payload cannot be staged"):
-            objects = self._open_objects()
-        try:
-            with storage_errors("The payload cannot be staged"):
-                staged = LocalStagedBlob(objects)
-            try:
-                yield staged
-            finally:
-                staged.discard()
-        finally:
-            os.close(objects)
 
     def read(
         self, digests: Digests, size: int, *, check: DigestName, sealed: bool = False
@@ -90,79 +50,57 @@ class LocalBlobStore:
 
     def check(self, digests: Digests, size: int) -> None:
         """See ``BlobStore.check``."""
-        with self._open_payload(digests, size) as descriptor:
-            hash_file(descriptor, size).require(digests)
+        self.copy(digests, size)
 
-    def copy(self, digests: Digests, size: int, write: Write) -> None:
+    def copy(self, digests: Digests, size: int, write: Write | None = None) -> None:
         """See ``BlobStore.copy``."""
+        from sealstore.storage.blobs.local_files import hash_file
+
         with self._open_payload(digests, size) as descriptor:
             hash_file(descriptor, size, write).require(digests)
 
+    def create(self) -> None:
+        """Make the folder ``objects/``.
+
+        Raises:
+            StorageError: the file system refused.
+        """
+        from sealstore.storage.blobs import local_files
+
+        local_files.create(self._root)
+
+    def stage(self) -> AbstractContextManager[StagedBlob]:
+        """See ``BlobStore.stage``."""
+        from sealstore.storage.blobs import local_staging
+
+        return local_staging.staged(self._root)
+
     def sha256s(self) -> Iterator[str]:
         """See ``BlobStore.sha256s``."""
-        from sealstore.storage.blobs.local_files import SHA256_NAME
+        from sealstore.storage.blobs import local_files
 
-        with storage_errors("The payloads cannot be listed"):
-            for folder in sorted(os.listdir(self._root / "objects")):
-                if len(folder) == 2:
-                    for name in sorted(os.listdir(self._root / "objects" / folder)):
-                        if SHA256_NAME.fullmatch(name) and name.startswith(folder):
-                            yield name
+        return local_files.sha256s(self._root)
 
     def files(self) -> Iterator[StoredFile]:
         """See ``BlobStore.files``."""
-        from sealstore.storage.blobs.contract import StoredFile
-        from sealstore.storage.blobs.folder_walk import walk
-        from sealstore.storage.blobs.local_files import kind_of
+        from sealstore.storage.blobs import local_files
 
-        with storage_errors("The payloads cannot be listed"):
-            objects = self._open_objects()
-            try:
-                for found in walk(objects, 1, skipped=_SYSTEM_FOLDERS):
-                    yield StoredFile(kind_of(found), found)
-            finally:
-                os.close(objects)
+        return local_files.stored_files(self._root)
 
-    @contextmanager
-    def keeping(self) -> Iterator[None]:
+    def keeping(self) -> AbstractContextManager[None]:
         """See ``BlobStore.keeping``."""
-        with ExitStack() as held:
-            with storage_errors("The payloads cannot be kept"):
-                objects = self._open_objects()
-            held.callback(os.close, objects)
-            # Not every file system has locks.
-            with suppress(OSError):
-                held.enter_context(files.holding(objects, shared=True))
-            yield
+        from sealstore.storage.blobs import local_files
 
-    @contextmanager
-    def removing(self) -> Iterator[Callable[[StoredFile], bool]]:
+        return local_files.keeping(self._root)
+
+    def removing(self) -> AbstractContextManager[Callable[[StoredFile], bool]]:
         """See ``BlobStore.removing``."""
-        from sealstore.storage.blobs.folder_walk import Removals
+        from sealstore.storage.blobs import local_files
 
-        with ExitStack() as held:
-            with storage_errors("A payload cannot be removed"):
-                objects = self._open_objects()
-            held.callback(os.close, objects)
-            _hold_unkept(objects, held)
-            removals = Removals(objects)
-
-            def remove(file: StoredFile) -> bool:
-                with storage_errors("A payload cannot be removed"):
-                    return removals.remove(file.found)
-
-            try:
-                yield remove
-            finally:
-                with storage_errors("The removal of payloads cannot be made durable"):
-                    removals.sync()
+        return local_files.removing(self._root)
 
     def close(self) -> None:
         """See ``BlobStore.close``: no handle is held between calls."""
-
-    def _open_objects(self) -> int:
-        with files.opened_folder(self._root) as root:
-            return os.open("objects", OPEN_FOLDER, dir_fd=root)
 
     @contextmanager
     def _open_payload(self, digests: Digests, size: int) -> Iterator[int]:
@@ -171,7 +109,7 @@ class LocalBlobStore:
         folders: list[int] = []
         with storage_errors("The payload cannot be read"):
             try:
-                folders.append(self._open_objects())
+                folders.append(open_objects(self._root))
                 folders.append(os.open(name[:2], OPEN_FOLDER, dir_fd=folders[0]))
                 descriptor = open_regular(name, folders[1])
             except FileNotFoundError:
@@ -197,14 +135,7 @@ class LocalBlobStore:
                 os.close(descriptor)
 
 
-def _hold_unkept(objects: int, held: ExitStack) -> None:
-    try:
-        held.enter_context(files.holding(objects, waiting=False))
-    except BlockingIOError:
-        raise StorageError(
-            "A backup is being made, for which the payloads have to stay.",
-            hint="collect again when it has ended.",
-        ) from None
-    except OSError:
-        # A file system without locks: a backup begins again where it misses a payload.
-        return
+def open_objects(root: Path) -> int:
+    """A descriptor of the folder ``objects/`` of a repository."""
+    with files.opened_folder(root) as opened:
+        return os.open("objects", OPEN_FOLDER, dir_fd=opened)

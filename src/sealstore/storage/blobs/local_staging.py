@@ -6,7 +6,9 @@ import errno
 import mmap
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Final
 
 from sealstore import limits
@@ -14,15 +16,32 @@ from sealstore.errors import PayloadFileError, PayloadSizeError, storage_errors
 from sealstore.files import OPEN_FOLDER
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.contract import CommitOutcome
-from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE
+from sealstore.storage.blobs.local import open_objects
+from sealstore.storage.blobs.local_files import FOLDER_MODE, PAYLOAD_MODE, both_digests, hash_file
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
-from sealstore.storage.blobs.reading import hash_file, open_regular
+from sealstore.storage.blobs.reading import open_regular
 
 _WRITE_BUFFER_BYTES: Final = limits.MIB
 _SYNC_EARLY_BYTES: Final = 64 * limits.MIB
 _NO_TMPFILE: Final = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL})
 _ATTEMPTS: Final = 10
 """So often a payload is staged under a name, where a collection takes away what was."""
+
+
+@contextmanager
+def staged(root: Path) -> Iterator[LocalStagedBlob]:
+    """See ``BlobStore.stage``."""
+    with storage_errors("The payload cannot be staged"):
+        objects = open_objects(root)
+    try:
+        with storage_errors("The payload cannot be staged"):
+            blob = LocalStagedBlob(objects)
+        try:
+            yield blob
+        finally:
+            blob.discard()
+    finally:
+        os.close(objects)
 
 
 class LocalStagedBlob:
@@ -83,7 +102,7 @@ class LocalStagedBlob:
     def finish(self) -> tuple[Digests, int]:
         """See ``StagedBlob.finish``."""
         self._write_buffer()
-        self._digests = self._hash.digests()
+        self._digests = both_digests(self._hash)
         return self._digests, self._size
 
     def commit(self) -> CommitOutcome:
@@ -228,7 +247,7 @@ class LocalStagedBlob:
         try:
             if os.fstat(descriptor).st_size != size:
                 return False
-            if hash_file(descriptor, size).digests() != self._digests:
+            if both_digests(hash_file(descriptor, size)) != self._digests:
                 return False
             # Whoever put it there (a copy, a restored backup) may not have synced it.
             os.fsync(descriptor)

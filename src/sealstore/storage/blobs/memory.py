@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,7 +41,9 @@ class PayloadMemory:
             return cls(memoryview(mmap.mmap(-1, size)))
         region = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_HUGEPAGE"):
-            _advise_huge_pages(region)
+            # Kernels without transparent huge pages answer EINVAL; it was only advice.
+            with suppress(OSError):
+                region.madvise(mmap.MADV_HUGEPAGE)
         return cls(memoryview(region))
 
     @classmethod
@@ -88,11 +91,3 @@ class VerifiedPayload:
 
     def __len__(self) -> int:
         return len(self.view)
-
-
-def _advise_huge_pages(region: mmap.mmap) -> None:
-    try:
-        region.madvise(mmap.MADV_HUGEPAGE)
-    except OSError:
-        # Kernels without transparent huge pages answer EINVAL; it was only advice.
-        return

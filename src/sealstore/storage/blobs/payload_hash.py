@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from queue import SimpleQueue
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
@@ -17,24 +17,15 @@ from sealstore import limits
 from sealstore.errors import PayloadDigestError
 from sealstore.signed.statement import Digests
 
+if TYPE_CHECKING:
+    from sealstore.storage.blobs.contract import RunningHash
+
 
 class DigestName(StrEnum):
     """Which digest a load checks; both are signed."""
 
     BLAKE3 = "blake3"
     SHA256 = "sha256"
-
-
-class RunningHash(Protocol):
-    """What ``hashlib`` and ``blake3`` hashes have in common."""
-
-    def update(self, data: memoryview, /) -> object:
-        """Take in the next bytes."""
-        ...
-
-    def hexdigest(self) -> str:
-        """The digest of all bytes so far."""
-        ...
 
 
 class PayloadHash:
@@ -62,12 +53,6 @@ class PayloadHash:
     def hexdigest(self, name: DigestName) -> str:
         """The digest ``name`` so far, in hexadecimal."""
         return self._running[name].hexdigest()
-
-    def digests(self) -> Digests:
-        """Both digests; only for a hash that computes both."""
-        return Digests(
-            sha256=self.hexdigest(DigestName.SHA256), blake3=self.hexdigest(DigestName.BLAKE3)
-        )
 
     def require(self, expected: Digests) -> None:
         """Return if every computed digest is the one in ``expected``.

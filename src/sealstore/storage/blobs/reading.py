@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from sealstore import files, limits
 from sealstore.errors import PayloadFileError, PayloadSizeError
 from sealstore.storage.blobs.memory import PayloadMemory
 from sealstore.storage.blobs.payload_hash import PayloadHash, hashing_aside
-
-if TYPE_CHECKING:
-    from sealstore.storage.blobs.contract import Write
 
 
 def read_hashed(descriptor: int, view: memoryview, computed: PayloadHash) -> None:
@@ -25,13 +21,13 @@ def read_hashed(descriptor: int, view: memoryview, computed: PayloadHash) -> Non
         OSError: reading failed.
     """
     if len(view) < limits.PARALLEL_HASH_BYTES:
-        _fill(descriptor, view, 0)
+        fill(descriptor, view, 0)
         computed.update(view)
         return
     with hashing_aside(computed) as hash_next:
         for start in range(0, len(view), limits.READ_CHUNK_BYTES):
             chunk = view[start : start + limits.READ_CHUNK_BYTES]
-            _fill(descriptor, chunk, start)
+            fill(descriptor, chunk, start)
             hash_next(chunk)
 
 
@@ -72,34 +68,13 @@ def copy_sealed(descriptor: int, size: int) -> tuple[int, PayloadMemory]:
         raise
 
 
-def hash_file(
-    descriptor: int, size: int, write: Write | None = None, *, offset: int = 0
-) -> PayloadHash:
-    """Both digests of ``size`` bytes of a file, in constant memory.
-
-    Args:
-        descriptor: of the file.
-        size: bytes to hash.
-        write: gets the very bytes that are hashed, piece by piece; each until it returns.
-        offset: where in the file they begin.
+def fill(descriptor: int, view: memoryview, offset: int) -> None:
+    """Read as many bytes as ``view`` has from a file, beginning at ``offset``.
 
     Raises:
-        PayloadSizeError: the file has fewer.
+        PayloadSizeError: the file ends before.
         OSError: reading failed.
     """
-    computed = PayloadHash()
-    # No larger than the file: many are small, and fresh memory costs as much as hashing it.
-    buffer = memoryview(bytearray(min(limits.HASH_CHUNK_BYTES, size)))
-    for start in range(0, size, limits.HASH_CHUNK_BYTES):
-        chunk = buffer[: min(limits.HASH_CHUNK_BYTES, size - start)]
-        _fill(descriptor, chunk, offset + start)
-        computed.update(chunk)
-        if write is not None:
-            write(chunk)
-    return computed
-
-
-def _fill(descriptor: int, view: memoryview, offset: int) -> None:
     filled = 0
     while filled < len(view):
         count = os.preadv(descriptor, [view[filled:]], offset + filled)

@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sealstore.storage.catalogue.access_rows import AccessRows
-from sealstore.storage.catalogue.artifacts import (
-    Answer,
-    ArtifactRow,
-    Catalogue,
-    ListFilter,
-    Reading,
-    WriteTransaction,
-)
-from sealstore.storage.catalogue.connections import Engine, no_fork, require_current_schema
-from sealstore.storage.catalogue.ledger_rows import (
-    ApprovalRow,
-    ApprovalRows,
-    ChainReader,
-    ChainWriter,
-    EntryRow,
-    MapRows,
-    NodeRow,
-)
+from sealstore.storage.catalogue.artifacts import ArtifactRow, Catalogue, Reading
+from sealstore.storage.catalogue.connections import no_fork, require_current_schema
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE, SqliteEngine
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Engine
 
 __all__ = [
     "AccessRows",
-    "Answer",
-    "ApprovalRow",
-    "ApprovalRows",
     "ArtifactRow",
     "Catalogue",
-    "ChainReader",
-    "ChainWriter",
-    "Engine",
-    "EntryRow",
-    "ListFilter",
-    "MapRows",
-    "NodeRow",
     "Reading",
-    "WriteTransaction",
     "catalogue_engine",
     "no_fork",
     "require_current_schema",

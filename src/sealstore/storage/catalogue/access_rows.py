@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sealstore.storage.catalogue.connections import Engine, catalogue_errors
+from sealstore.errors import CatalogueTamperedError, SchemaVersionError
+from sealstore.storage.catalogue.connections import catalogue_errors, require_current_schema
 from sealstore.storage.catalogue.ledger_rows import ChainReader, ChainWriter
 from sealstore.storage.catalogue.sqlite import writers_queue
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Engine
 
 
 class AccessRows:
@@ -43,17 +48,24 @@ class AccessRows:
         """Whether there is a database; of PostgreSQL's, only connecting tells."""
         return self._file is None or self._file.exists()
 
-    def make_tables(self) -> None:
-        """Make the tables, unless they are there.
+    def has_tables(self) -> bool:
+        """Whether there is a database with tables; they are the shipped ones then.
 
         Raises:
-            SchemaVersionError: the database has another release's.
-            CatalogueTamperedError: what is there is not the shipped schema.
+            SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
             CatalogueError: the database failed.
         """
-        from sealstore.storage.catalogue.migrations import upgrade
+        if not self.exists():
+            return False
+        try:
+            require_current_schema(self.engine)
+        except (SchemaVersionError, CatalogueTamperedError):
+            from sealstore.storage.catalogue.database_facts import schema_revision
 
-        upgrade(self.engine)
+            if schema_revision(self.engine) is not None:
+                raise
+            return False
+        return True
 
     @contextmanager
     def read(self) -> Iterator[ChainReader]:

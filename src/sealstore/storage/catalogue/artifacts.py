@@ -1,13 +1,15 @@
-"""Finding, listing and changing artifacts. Nothing here decides what is true: rows are hints."""
+"""The one question of a load, and what else a process needs that opens a catalogue.
+
+Nothing here decides what is true: rows are hints.
+"""
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -15,20 +17,24 @@ from sealstore import limits
 from sealstore.names import ArtifactRef
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import statements
-from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
-from sealstore.storage.catalogue.ledger_rows import (
-    ApprovalRows,
-    ChainReader,
-    ChainWriter,
-    MapRows,
-    as_bytes,
-)
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.ledger_rows import ChainReader, as_bytes, value_of
 from sealstore.storage.catalogue.sqlite import writers_queue
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.changing import WriteTransaction
+    from sealstore.storage.catalogue.contract import Connection, Engine
+    from sealstore.storage.catalogue.map_rows import MapRows
 
 PROOF_ROWS: Final = 4
 """Rows of the map that prove one answer."""
-_ROWS_A_FETCH: Final = 500
-_ASCII_LOWER: Final = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+ENVELOPE_CAP: Final = {"cap": limits.MAX_ENVELOPE_BYTES}
+_CAPS: Final = {
+    "head_cap": limits.MAX_HEAD_ENVELOPE_BYTES,
+    "row_cap": limits.MAX_MAP_BUCKET_BYTES,
+    **ENVELOPE_CAP,
+}
+_APPROVALS: Final = {"cap": limits.MAX_APPROVAL_ENVELOPE_BYTES, "most": limits.MAX_APPROVALS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,28 +90,6 @@ class ArtifactRow:
 
 
 @dataclass(frozen=True, slots=True)
-class ListFilter:
-    """Which artifacts a listing shows; every condition given must hold.
-
-    Attributes:
-        name, tag, format, actor, key_id: equal to this.
-        search: found in the name, the tag or the metadata, ignoring the case of ASCII letters.
-        created_from, created_before: UTC times as statements write them, or their beginnings.
-        newest_only: only the newest revision of each (name, tag).
-    """
-
-    name: str | None = None
-    tag: str | None = None
-    format: str | None = None
-    actor: str | None = None
-    key_id: str | None = None
-    search: str | None = None
-    created_from: str | None = None
-    created_before: str | None = None
-    newest_only: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What the catalogue says to a load. Nothing of it is believed yet.
 
@@ -118,14 +102,6 @@ class Answer:
     head: bytes | None
     map_rows: Mapping[int, bytes]
     artifact: ArtifactRow | None
-
-
-_CAP: Final = {"cap": limits.MAX_ENVELOPE_BYTES}
-_CAPS: Final = {
-    "head_cap": limits.MAX_HEAD_ENVELOPE_BYTES,
-    "row_cap": limits.MAX_MAP_BUCKET_BYTES,
-    **_CAP,
-}
 
 
 class Catalogue:
@@ -172,7 +148,7 @@ class Catalogue:
             if (content := as_bytes(stored)) is not None
         }
         # A row that is not there has no sequence, which is the table's key.
-        found = None if columns[0] is None else _artifact_row(columns)
+        found = None if columns[0] is None else artifact_row(columns)
         return Answer(as_bytes(head), map_rows, found)
 
     @contextmanager
@@ -185,59 +161,6 @@ class Catalogue:
         with self.engine.reading() as connection:
             yield Reading(connection)
 
-    def sync(self) -> None:
-        """Make everything durable that can be read, whoever committed it.
-
-        Raises:
-            CatalogueError: the database or its file system failed.
-        """
-        self.engine.sync()
-
-    def list_rows(
-        self, conditions: ListFilter, *, limit: int, before_sequence: int | None = None
-    ) -> list[ArtifactRow]:
-        """Rows that meet ``conditions``, the ones stored last first.
-
-        Args:
-            conditions: which.
-            limit: how many at most, up to ``limits.MAX_LIST_ROWS``.
-            before_sequence: only those stored before this sequence: the last one of the page
-                before (keyset pagination: a page costs the same wherever it lies).
-
-        Raises:
-            CatalogueError: the database failed.
-        """
-        wanted, asked = _matching(conditions)
-        if before_sequence is not None:
-            wanted.append(statements.BEFORE)
-            asked["before"] = before_sequence
-        # SQLite takes a negative limit for no limit.
-        asked["most"] = max(0, min(limit, limits.MAX_LIST_ROWS))
-        statement = statements.where(statements.LISTING, wanted)
-        with self.engine.reading() as connection:
-            found = connection.execute(statement, asked | _CAP).fetchall()
-        return [_artifact_row(row) for row in found]
-
-    def count(self, conditions: ListFilter) -> int:
-        """How many artifacts meet ``conditions``.
-
-        Raises:
-            CatalogueError: the database failed.
-        """
-        wanted, asked = _matching(conditions)
-        statement = statements.where(statements.COUNT, wanted)
-        with self.engine.reading() as connection:
-            return int(connection.execute(statement, asked).fetchone()[0])
-
-    def names(self) -> list[str]:
-        """Every name, sorted.
-
-        Raises:
-            CatalogueError: the database failed.
-        """
-        with self.engine.reading() as connection:
-            return [str(name) for (name,) in connection.execute(statements.NAMES).fetchall()]
-
     @contextmanager
     def write(self) -> Iterator[WriteTransaction]:
         """One transaction that excludes all other writers; rolled back if the block raises.
@@ -245,6 +168,8 @@ class Catalogue:
         Raises:
             CatalogueError: the database is locked, not writable, damaged or full.
         """
+        from sealstore.storage.catalogue.changing import WriteTransaction
+
         what = "The catalogue cannot be changed"
         with (
             catalogue_errors(what, reading=False),
@@ -255,147 +180,45 @@ class Catalogue:
 
 
 class Reading:
-    """The ledger's rows in one snapshot.
+    """The ledger's rows, as a connection sees them: in one snapshot, or in a transaction.
 
     Attributes:
+        connection: to ask for more than is asked here.
         history: the history.
-        map: the map and the settings.
-        approvals: of moves of aliases.
     """
 
+    history: ChainReader
+
     def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+        self.connection = connection
         self.history = ChainReader(connection, "history")
-        self.map = MapRows(connection)
-        self.approvals = ApprovalRows(connection)
 
-    def artifacts(self) -> Iterator[ArtifactRow]:
-        """The row of every artifact."""
-        yield from map(_artifact_row, self._pages(statements.ARTIFACT_COLUMNS, _CAP))
+    @property
+    def map(self) -> MapRows:
+        """The rows of the map."""
+        from sealstore.storage.catalogue.map_rows import MapRows
 
-    def claims(self) -> Iterator[tuple[object, object, object]]:
-        """Sequence, digest of the statement and SHA-256 that each row claims."""
-        yield from self._pages(statements.CLAIMS, {})
+        return MapRows(self.connection)
 
-    def _pages(self, columns: str, values: Mapping[str, Any]) -> Iterator[Any]:
-        """Rows of the artifacts; the first of ``columns`` is the sequence.
+    def settings(self, version: int) -> bytes | None:
+        """The envelope of one version of the settings."""
+        asked = {"version": version, "cap": limits.MAX_SETTINGS_BYTES}
+        with catalogue_errors("The settings cannot be read"):
+            return as_bytes(value_of(self.connection.execute(statements.SETTINGS, asked)))
 
-        Page by page, whatever a sequence claims to be: drivers fetch all that is asked for.
-        """
-        asked = {**values, "most": _ROWS_A_FETCH}
-        page = statements.PAGE.replace("COLUMNS", columns)
-        conditions: list[str] = []
-        while True:
-            statement = statements.where(page, conditions)
-            with catalogue_errors("The catalogue cannot be read"):
-                rows = self._connection.execute(statement, asked).fetchall()
-            yield from rows
-            if len(rows) < _ROWS_A_FETCH:
-                return
-            conditions, asked["after"] = [statements.AFTER], rows[-1][0]
-
-    def artifact(self, sequence: int) -> ArtifactRow | None:
-        """The row of the artifact that was stored as this entry of the history."""
-        return _artifact_at(self._connection, sequence)
-
-    def origin(self, sequence: int) -> bytes | None:
-        """The envelope of the origin of the artifact that was imported as this entry."""
-        with catalogue_errors("The catalogue cannot be read"):
-            asked = {"sequence": sequence, **_CAP}
-            row = self._connection.execute(statements.ORIGIN, asked).fetchone()
-        return None if row is None else as_bytes(row[0])
-
-    def origin_sequences(self) -> Iterator[object]:
-        """The places in the history that origins are kept for, as the rows give them."""
-        with catalogue_errors("The catalogue cannot be read"):
-            found = self._connection.execute(statements.ORIGINS).fetchall()
-        for (sequence,) in found:
-            yield sequence
+    def approvals(self, name: str, alias: str, move: int) -> list[bytes]:
+        """The envelopes of the approvals of one move of an alias, as many as a move may have."""
+        asked = {"name": name, "alias": alias, "move": move, **_APPROVALS}
+        with catalogue_errors("The approvals cannot be read"):
+            found = self.connection.execute(statements.APPROVALS, asked).fetchall()
+            # What is no bytes is no envelope: opening it says so.
+            return [as_bytes(each) or b"" for (each,) in found]
 
 
-class WriteTransaction:
-    """What a change of the repository does to the catalogue, in one transaction.
-
-    Attributes:
-        history: the history.
-        map: the map and the settings.
-        approvals: of moves of aliases.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.history = ChainWriter(connection, "history")
-        self.map = MapRows(connection)
-        self.approvals = ApprovalRows(connection)
-
-    def _execute(self, statement: str, values: Mapping[str, Any] | None = None) -> Any:
-        # One by one: drivers raise errors of Python's own for values that they cannot carry, and
-        # what else is raised in the transaction's block is not the database's.
-        with catalogue_errors("The catalogue cannot be changed"):
-            return self._connection.execute(statement, values or {})
-
-    def artifact(self, sequence: int) -> ArtifactRow | None:
-        """The row of the artifact that was stored as this entry of the history."""
-        return _artifact_at(self._connection, sequence)
-
-    def highest_sequence(self) -> object:
-        """The highest sequence that any artifact claims; None where there is none."""
-        return self._execute(statements.HIGHEST_SEQUENCE).fetchone()[0]
-
-    def insert_artifact(self, row: ArtifactRow) -> None:
-        """Add an artifact."""
-        self._execute(statements.ADD_ARTIFACT, {name: getattr(row, name) for name in row.__slots__})
-
-    def insert_origin(self, sequence: int, envelope: bytes) -> None:
-        """Keep the envelope that an artifact had where it comes from.
-
-        Args:
-            sequence: of the artifact here.
-            envelope: of its statement there.
-        """
-        self._execute(statements.ADD_ORIGIN, {"sequence": sequence, "envelope": envelope})
-
-    def replace_envelope(self, row: ArtifactRow) -> None:
-        """Give an artifact another signature: its envelope and key id, nothing else."""
-        changed = {"envelope": row.envelope, "key_id": row.key_id, "sequence": row.sequence}
-        self._execute(statements.REPLACE_ENVELOPE, changed)
-
-    def delete_artifacts(self, name: str, tag: str, revision: int) -> None:
-        """Take a revision out of the index; the history keeps that it was there."""
-        which = {"name": name, "tag": tag, "revision": revision}
-        self._execute(statements.REMOVE_ORIGIN, which)
-        self._execute(statements.REMOVE_ARTIFACT, which)
-
-
-def _artifact_row(values: Sequence[Any]) -> ArtifactRow:
+def artifact_row(values: Sequence[Any]) -> ArtifactRow:
     """The row of an artifact, from its columns."""
     columns = list(values)
     # PostgreSQL's drivers give a memoryview; what SQLite gives for a text is for the check to see.
     if isinstance(columns[-1], memoryview):
         columns[-1] = bytes(columns[-1])
     return ArtifactRow(*columns)
-
-
-def _artifact_at(connection: Connection, sequence: int) -> ArtifactRow | None:
-    with catalogue_errors("The catalogue cannot be read"):
-        asked = {"sequence": sequence, **_CAP}
-        row = connection.execute(statements.ARTIFACT, asked).fetchone()
-    return None if row is None else _artifact_row(row)
-
-
-def _matching(conditions: ListFilter) -> tuple[list[str], dict[str, Any]]:
-    """What artifacts must meet, and the values that this asks for."""
-    given = {key: getattr(conditions, key) for key in statements.LISTED}
-    asked = {key: value for key, value in given.items() if value is not None}
-    wanted = [statements.LISTED[key] for key in asked]
-    if conditions.search is not None:
-        # What lower() makes of the columns on both databases: it knows ASCII's letters only.
-        asked["search"] = f"%{_escaped(conditions.search.translate(_ASCII_LOWER))}%"
-    if conditions.newest_only:
-        wanted.append(statements.IS_NEWEST)
-    return wanted, asked
-
-
-def _escaped(search: str) -> str:
-    # Not by a backslash: what that is to PostgreSQL is for its settings to say.
-    return search.replace("!", "!!").replace("%", "!%").replace("_", "!_")

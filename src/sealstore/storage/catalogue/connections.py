@@ -1,4 +1,4 @@
-"""What a connection is here, what its failures are called, and why none of them crosses a fork.
+"""What the failures of a database are called, and why no connection crosses a fork.
 
 SQLite is spoken to by ``sqlite3`` itself, PostgreSQL by way of SQLAlchemy. Statements are texts
 that both understand, with ``:name`` for each value; a test holds every one of them against what
@@ -12,116 +12,16 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Final, Literal, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, SealstoreError
 
-Queue = Literal["catalogue", "access"]
-"""For what writers to one database queue: who appends to the access log waits for no store."""
-
-
-class Rows(Protocol):
-    """What a statement gave."""
-
-    def fetchone(self) -> Any:
-        """The next row; None behind the last."""
-        ...
-
-    def fetchall(self) -> list[Any]:
-        """All rows that are left."""
-        ...
-
-
-class Connection(Protocol):
-    """A connection in a snapshot or a transaction; ``sqlite3.Connection`` is one."""
-
-    def execute(self, statement: str, values: Mapping[str, Any] = ..., /) -> Rows:
-        """Run a statement."""
-        ...
-
-    def executemany(self, statement: str, values: Iterable[Mapping[str, Any]], /) -> object:
-        """Run a statement for each of some values."""
-        ...
-
-
-class Engine(Protocol):
-    """A database, and the connections to it that are open."""
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is a file of SQLite."""
-        ...
-
-    @property
-    def place(self) -> str:
-        """The database for people: no password, and no options, which may hold one too."""
-        ...
-
-    def reading(self, *, any_schema: bool = False) -> AbstractContextManager[Connection]:
-        """A connection to read with: all that the block reads is one snapshot.
-
-        Args:
-            any_schema: to find out with which schema the database has; no row may be used.
-
-        Raises:
-            SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
-            CatalogueError: the database failed.
-        """
-        ...
-
-    def writing(
-        self, *, queue: Queue = "catalogue", durable: bool = True, any_schema: bool = False
-    ) -> AbstractContextManager[Connection]:
-        """A connection in a transaction that excludes other writers; any error rolls it back.
-
-        Args:
-            queue: which tables it is for; see ``Queue``.
-            durable: whether it is acknowledged only when it survives a crash of the machine.
-            any_schema: for who is going to change the schema, and checks it afterwards.
-
-        Raises:
-            SchemaVersionError, CatalogueTamperedError: the schema is not the shipped one.
-            sqlite3.Error, SQLAlchemyError: the database failed, or stayed locked for
-                ``limits.DATABASE_BUSY_SECONDS``.
-        """
-        ...
-
-    def revision(self) -> str | None:
-        """The revision that the schema has; None for an empty database.
-
-        Raises:
-            CatalogueTamperedError: SQLite's schema is too large to be one of ours.
-            CatalogueError: the database failed.
-        """
-        ...
-
-    def journal_mode(self) -> str | None:
-        """The journal mode that SQLite's file has; None for another database.
-
-        Raises:
-            CatalogueError: the database failed.
-        """
-        ...
-
-    def sync(self) -> None:
-        """Make everything durable that can be read, whoever committed it.
-
-        Raises:
-            CatalogueError: the database or its file system failed.
-        """
-        ...
-
-    def dispose(self) -> None:
-        """Close all connections; new ones are opened when they are needed."""
-        ...
-
-    def abandon(self) -> None:
-        """Forget all connections without closing them: they are another process's."""
-        ...
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Engine
 
 
 def require_current_schema(engine: Engine) -> None:
@@ -229,7 +129,7 @@ class _Door:
         with self._changed:
             if self._forks and thread not in self._inside:
                 # Threads that come and go without end would never let the fork begin.
-                self._changed.wait_for(self._no_fork_waits, limits.DATABASE_BUSY_SECONDS)
+                self._changed.wait_for(lambda: not self._forks, limits.DATABASE_BUSY_SECONDS)
             self._inside[thread] = self._inside.get(thread, 0) + 1
 
     def leave(self) -> None:
@@ -244,18 +144,13 @@ class _Door:
         self._changed.acquire()
         self._forks += 1
         # Not for ever: a thread that waits for a stuck database must not stop the whole process.
-        self._changed.wait_for(self._others_are_out, limits.DATABASE_BUSY_SECONDS)
+        own = {threading.get_ident()}
+        self._changed.wait_for(lambda: self._inside.keys() <= own, limits.DATABASE_BUSY_SECONDS)
 
     def open(self) -> None:
         self._forks -= 1
         self._changed.notify_all()
         self._changed.release()
-
-    def _no_fork_waits(self) -> bool:
-        return not self._forks
-
-    def _others_are_out(self) -> bool:
-        return not self._inside.keys() - {threading.get_ident()}
 
 
 _door = _Door()

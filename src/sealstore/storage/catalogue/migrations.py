@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from sealstore.errors import ConfigurationError
-from sealstore.storage.catalogue import schema
-from sealstore.storage.catalogue.connections import Connection, Engine, catalogue_errors
-from sealstore.storage.catalogue.schema import require_current_revision
+from sealstore.storage.catalogue import schema, schema_sqlite
+from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.database_facts import schema_revision
+from sealstore.storage.catalogue.schema_differences import require_current_revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy.engine import Connection as SqlalchemyConnection
 
+    from sealstore.storage.catalogue.contract import Connection, Engine
     from sealstore.storage.catalogue.postgresql import PostgresqlConnection
 
 
@@ -46,7 +48,7 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
     """
     from alembic import command
 
-    found = engine.revision()
+    found = schema_revision(engine)
     if found is not None and found not in schema.SCHEMA_REVISIONS:
         require_current_revision(found)
     what = "The catalogue cannot be migrated"
@@ -104,7 +106,7 @@ class _Lent:
 
 def _require_shipped(connection: Connection) -> None:
     if isinstance(connection, sqlite3.Connection):
-        schema.require_shipped_sqlite(connection)
+        schema_sqlite.require_shipped_sqlite(connection)
         return
     from sealstore.storage.catalogue.schema_postgresql import require_shipped_postgresql
     from sealstore.storage.catalogue.tables import metadata

@@ -20,14 +20,8 @@ from sqlalchemy.sql.elements import TextClause
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError, MissingExtraError
-from sealstore.storage.catalogue.connections import (
-    Queue,
-    Rows,
-    catalogue_errors,
-    close_at_fork,
-    no_fork,
-)
-from sealstore.storage.catalogue.schema import READ_REVISION
+from sealstore.storage.catalogue.connections import catalogue_errors, close_at_fork, no_fork
+from sealstore.storage.catalogue.contract import Queue, Rows
 from sealstore.storage.catalogue.schema_postgresql import (
     forget_checked_schema,
     require_checked_postgresql,
@@ -52,7 +46,6 @@ _WAIT_AND_BE_DURABLE: Final = text(
 _WAIT: Final = text(
     "SELECT set_config('lock_timeout', :wait, true), set_config('synchronous_commit', 'off', true)"
 )
-_HAS_REVISION: Final = text("SELECT to_regclass('alembic_version')")
 _STATEMENTS_KEPT: Final = 256
 
 _DRIVERS: Final = ("psycopg", "psycopg2")
@@ -150,18 +143,6 @@ class PostgresqlEngine:
             else:
                 require_checked_postgresql(connection, _WRITTEN[queue])
             yield PostgresqlConnection(connection)
-
-    def revision(self) -> str | None:
-        """See ``Engine.revision``."""
-        with self.reading(any_schema=True) as connection:
-            if connection.sqlalchemy.execute(_HAS_REVISION).scalar() is None:
-                return None
-            found = connection.execute(READ_REVISION).fetchone()
-            return None if found is None else str(found[0])
-
-    def journal_mode(self) -> str | None:
-        """See ``Engine.journal_mode``."""
-        return None
 
     def sync(self) -> None:
         """See ``Engine.sync``: PostgreSQL shows nothing that is not durable."""

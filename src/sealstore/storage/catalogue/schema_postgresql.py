@@ -17,7 +17,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from sealstore import limits
 from sealstore.errors import CatalogueTamperedError
-from sealstore.storage.catalogue.schema import READ_REVISION, require_equal
+from sealstore.storage.catalogue.schema import READ_REVISION
+from sealstore.storage.catalogue.schema_differences import require_equal
 from sealstore.storage.catalogue.tables import alembic_version, metadata
 
 _CHECKED: Final = "sealstore_schema"

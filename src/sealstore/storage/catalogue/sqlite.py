@@ -14,23 +14,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, ConfigurationError
-from sealstore.storage.catalogue.connections import (
-    Queue,
-    catalogue_errors,
-    close_at_fork,
-    no_fork,
-)
-from sealstore.storage.catalogue.schema import (
-    READ_REVISION,
-    SqliteConnection,
-    bounded_parsing,
-    require_checked_sqlite,
-)
+from sealstore.storage.catalogue import schema
+from sealstore.storage.catalogue.connections import catalogue_errors, close_at_fork, no_fork
+from sealstore.storage.catalogue.schema import SqliteConnection
+
+if TYPE_CHECKING:
+    from sealstore.storage.catalogue.contract import Queue
 
 SQLITE_FILE: Final = "catalogue.sqlite3"
 JOURNALS: Final = ("wal", "delete")
@@ -56,12 +50,9 @@ _RELAXED: Final = (
     # of the time of many appends goes into; of SQLite's 1,000 pages it would be every 130th.
     "PRAGMA wal_autocheckpoint=4000",
 )
-_FIND_REVISION: Final = (
-    "SELECT 1 FROM main.sqlite_master WHERE type IN ('table', 'view') AND name = 'alembic_version'"
-)
 
 # WAL needs memory that all writers share, which network file systems do not give.
-_NETWORK_FILE_SYSTEMS: Final = frozenset(
+NETWORK_FILE_SYSTEMS: Final = frozenset(
     {
         "9p", "afs", "beegfs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.rclone",
         "fuse.s3fs", "fuse.sshfs", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb2", "smb3",
@@ -73,7 +64,7 @@ _WRITE_VERSION: Final = 18
 """Offset in the database's header, https://www.sqlite.org/fileformat2.html#file_format_version_numbers"""
 _WAL: Final = b"\x02"
 
-_OPEN_LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+_OPEN_OR_MAKE: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _ORDINARY_WAIT: Final = 0.25
 """Seconds: many writers keep each other waiting so long. Beyond, one holds up all the others."""
 
@@ -100,7 +91,9 @@ class SqliteEngine:
             raise ConfigurationError(
                 "The journal mode is neither 'wal' nor 'delete'.", hint="check MODEL_REPO_JOURNAL."
             )
-        if journal == "wal":
+        if journal == "wal" and any(kind in NETWORK_FILE_SYSTEMS for _, kind in mounts()):
+            from sealstore.storage.catalogue.database_facts import refuse_wal_on_network
+
             refuse_wal_on_network(file.parent)
         self._file = file
         self._journal = journal
@@ -118,10 +111,10 @@ class SqliteEngine:
             try:
                 if any_schema:
                     connection.checked = None
-                    with bounded_parsing(connection):
+                    with schema.bounded_parsing(connection):
                         yield connection
                 else:
-                    require_checked_sqlite(connection)
+                    schema.require_checked_sqlite(connection)
                     yield connection
             except BaseException as error:
                 _take_back(connection, pool, error)
@@ -144,7 +137,7 @@ class SqliteEngine:
                 if any_schema:
                     connection.checked = None
                 else:
-                    require_checked_sqlite(connection)
+                    schema.require_checked_sqlite(connection)
                 yield connection
                 connection.execute("COMMIT")
                 if is_synced_here:
@@ -156,19 +149,6 @@ class SqliteEngine:
                     _take_back(connection, pool, error)
                 raise
             _give_back(connection, pool)
-
-    def revision(self) -> str | None:
-        """See ``Engine.revision``."""
-        with self.reading(any_schema=True) as connection:
-            if connection.execute(_FIND_REVISION).fetchone() is None:
-                return None
-            found = connection.execute(READ_REVISION).fetchone()
-            return None if found is None or found[0] is None else str(found[0])
-
-    def journal_mode(self) -> str | None:
-        """See ``Engine.journal_mode``."""
-        with self.reading() as connection:
-            return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
     def sync(self) -> None:
         """See ``Engine.sync``.
@@ -182,8 +162,14 @@ class SqliteEngine:
         with catalogue_errors("The catalogue cannot be made durable"), no_fork():
             # Never the database itself: closing it here would release the locks that SQLite has on
             # it. Of a commit that is not in the log, it was synced before the journal was removed.
-            _sync(f"{file}-wal", os.O_NOFOLLOW)
-            _sync(os.path.dirname(file), os.O_DIRECTORY)
+            folder = os.path.dirname(file)
+            for path, flags in ((f"{file}-wal", os.O_NOFOLLOW), (folder, os.O_DIRECTORY)):
+                with suppress(FileNotFoundError):
+                    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
+                    try:
+                        os.fsync(descriptor)
+                    finally:
+                        os.close(descriptor)
 
     def dispose(self) -> None:
         """See ``Engine.dispose``."""
@@ -217,8 +203,7 @@ class SqliteEngine:
     def _connected(self) -> SqliteConnection:
         if self._create:
             # SQLite would let everybody read it. Its other files take their mode from this one.
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            os.close(os.open(self._file, flags, 0o640))
+            os.close(os.open(self._file, _OPEN_OR_MAKE, 0o640))
         # Before it is opened: a file that takes its place meanwhile is noticed at the next use.
         state = _state(self._file)
         connection = sqlite3.connect(
@@ -233,7 +218,7 @@ class SqliteEngine:
         )
         try:
             connection.state = state
-            with bounded_parsing(connection):
+            with schema.bounded_parsing(connection):
                 self._configure(connection)
         except BaseException:
             connection.close()
@@ -284,7 +269,10 @@ def _give_back(connection: SqliteConnection, pool: list[SqliteConnection]) -> No
 def _take_back(
     connection: SqliteConnection, pool: list[SqliteConnection], error: BaseException
 ) -> None:
-    if _comes_from_sqlite(error) or not isinstance(error, Exception):
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, sqlite3.Error):
+        cause = cause.__cause__
+    if cause is not None or not isinstance(error, Exception):
         # Whatever state it is in (opened for reading only, it may be), nobody uses it again.
         _close(connection)
         return
@@ -292,12 +280,6 @@ def _take_back(
     # traceback may hold a cursor, and with it a snapshot.
     connection.settle()
     _give_back(connection, pool)
-
-
-def _comes_from_sqlite(error: BaseException | None) -> bool:
-    while error is not None and not isinstance(error, sqlite3.Error):
-        error = error.__cause__
-    return error is not None
 
 
 def _close(connection: SqliteConnection) -> None:
@@ -331,54 +313,14 @@ def _state(file: Path) -> tuple[int, ...] | None:
     return status.st_dev, status.st_ino
 
 
-def _sync(path: str, flags: int) -> None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | flags)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sqlite_version() -> str:
-    """The version of the SQLite library that this Python runs."""
-    return sqlite3.sqlite_version
-
-
-def filesystem_type(path: Path) -> str | None:
-    """The type of the file system that ``path`` lies on, where Linux tells it."""
+def mounts() -> list[tuple[str, str]]:
+    """Where each file system of this machine is mounted, and its type; where Linux tells it."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        return None
-    real = path.resolve()
-    best: tuple[int, str] | None = None
-    for line in lines:
-        fields = line.split(" ")
-        mount_point = Path(fields[4].encode().decode("unicode_escape"))
-        kind = fields[fields.index("-") + 1]
-        # Of two mounts on one point the later line is the one on top.
-        if real.is_relative_to(mount_point) and (best is None or len(mount_point.parts) >= best[0]):
-            best = (len(mount_point.parts), kind)
-    return None if best is None else best[1]
-
-
-def refuse_wal_on_network(folder: Path) -> None:
-    """Return if SQLite's WAL can work in ``folder``.
-
-    Raises:
-        CatalogueError: it lies on a network file system.
-    """
-    kind = filesystem_type(folder)
-    if kind in _NETWORK_FILE_SYSTEMS:
-        raise CatalogueError(
-            f"The repository lies on a network file system ({kind}), where SQLite's write-ahead log"
-            " does not work.",
-            hint="set MODEL_REPO_JOURNAL=delete (slower), or MODEL_REPO_DATABASE_URL to a"
-            " PostgreSQL database.",
-        )
+        return []
+    # The type follows a dash that stands alone.
+    return [(each[4], each[each.index("-") + 1]) for each in (line.split(" ") for line in lines)]
 
 
 # ── the writers' queue ───────────────────────────────────────────────────────
@@ -399,7 +341,7 @@ def writers_queue(lock_file: Path | None, what: str) -> Iterator[None]:
     if lock_file is None:
         yield
         return
-    descriptor = os.open(lock_file, _OPEN_LOCK, 0o640)
+    descriptor = os.open(lock_file, _OPEN_OR_MAKE, 0o640)
     try:
         if not _try_lock(descriptor):
             _wait_for_lock(descriptor, what)
@@ -414,7 +356,12 @@ def _wait_for_lock(descriptor: int, what: str) -> None:
     began = time.monotonic()
     waited = 0.0
     while waited <= limits.DATABASE_BUSY_SECONDS:
-        time.sleep(_pause(waited))
+        pause = _ORDINARY_WAIT / 50
+        if waited <= _ORDINARY_WAIT:
+            # Who has waited longer asks more often, so that nobody is overtaken for long; and
+            # jitter, so that no waiter is always the one that comes too late.
+            pause = random.uniform(0.0002, 0.002) / (1 + 10 * waited / _ORDINARY_WAIT)  # noqa: S311 (no secret)
+        time.sleep(pause)
         if _try_lock(descriptor):
             return
         waited = time.monotonic() - began
@@ -422,15 +369,6 @@ def _wait_for_lock(descriptor: int, what: str) -> None:
         f"Another process has been writing to {what} for {limits.DATABASE_BUSY_SECONDS} seconds.",
         hint="try again; 'sealstore doctor' shows what is wrong if it stays so.",
     )
-
-
-def _pause(waited: float) -> float:
-    """Seconds until a writer that has waited for so many seconds asks for the lock again."""
-    if waited > _ORDINARY_WAIT:
-        return _ORDINARY_WAIT / 50
-    # Who has waited longer asks more often, so that nobody is overtaken for long; and jitter, so
-    # that no waiter is always the one that comes too late.
-    return random.uniform(0.0002, 0.002) / (1 + 10 * waited / _ORDINARY_WAIT)  # noqa: S311 (no secret)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -54,6 +54,7 @@ from sealstore.storage.catalogue import (
     catalogue_engine,
     require_current_schema,
 )
+from sealstore.storage.catalogue.listing import every_artifact, origin_at
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.storage.catalogue.sqlite_files import copy_database
 from sealstore.upkeep.backup.folder import (
@@ -199,14 +200,14 @@ class _Writing:
     def _take_artifacts(self, rows: Reading, proof: LedgerProof) -> None:
         stored = dict(proof.contents.stored)
         total = len(stored)
-        for done, row in enumerate(rows.artifacts(), start=1):
+        for done, row in enumerate(every_artifact(rows), start=1):
             try:
                 statement, envelope = _statement(row, stored.pop(row.sequence, None), proof)
             except SealstoreError as error:
                 raise _not_sound(f"{error.message} ({row.name})") from error
             mirror_writing.write_mirror(self.place, statement.ref, envelope)
             if row.sequence in proof.contents.origins:
-                origin = rows.origin(row.sequence) or b""
+                origin = origin_at(rows, row.sequence) or b""
                 mirror_writing.write_mirror(
                     self.place, statement.ref, origin, folder=layout.ORIGINS_FOLDER
                 )

@@ -25,7 +25,8 @@ from sealstore.repository import environment as running
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings, Variable
 from sealstore.repository.storing import FALLBACK
-from sealstore.storage.catalogue.sqlite import sqlite_version
+from sealstore.storage.catalogue.chain_rows import newest_rows
+from sealstore.storage.catalogue.database_facts import sqlite_version
 from sealstore.storage.layout import REPOSITORY_FILE
 from sealstore.upkeep.doctor.check import Check, Level
 from sealstore.upkeep.doctor.client import (
@@ -231,7 +232,7 @@ def _newest_fallbacks(settings: Settings) -> tuple[Counter[str], int]:
     catalogue = open_catalogue(settings.path.absolute(), settings)
     try:
         with catalogue.read() as rows:
-            newest = rows.history.newest_rows(limit=limits.MAX_LIST_ROWS)
+            newest = newest_rows(rows.history, limit=limits.MAX_LIST_ROWS)
     finally:
         catalogue.engine.dispose()
     entries = [decode_history_entry(row.entry, row.sequence) for row in newest]

@@ -21,8 +21,14 @@ from sealstore.repository.state import StateKeeper
 from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage import layout
-from sealstore.storage.catalogue import ListFilter, require_current_schema
-from sealstore.storage.catalogue.sqlite import SQLITE_FILE, filesystem_type
+from sealstore.storage.catalogue import require_current_schema
+from sealstore.storage.catalogue.database_facts import (
+    filesystem_type,
+    journal_mode,
+    schema_revision,
+)
+from sealstore.storage.catalogue.listing import ListFilter, count_artifacts
+from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 from sealstore.upkeep.backup.folder import last_backup
 from sealstore.upkeep.doctor.check import Check, quoted
 from sealstore.upkeep.doctor.client import check_settings_key
@@ -184,9 +190,9 @@ def check_catalogue(settings: Settings, *, writing: bool) -> Iterator[Check]:
         catalogue = open_catalogue(settings.path.absolute(), settings)
         try:
             require_current_schema(catalogue.engine)
-            revision = catalogue.engine.revision()
-            count = catalogue.count(ListFilter())
-            mode = catalogue.engine.journal_mode()
+            revision = schema_revision(catalogue.engine)
+            count = count_artifacts(catalogue, ListFilter())
+            mode = journal_mode(catalogue.engine)
         finally:
             catalogue.engine.dispose()
     except SealstoreError as error:

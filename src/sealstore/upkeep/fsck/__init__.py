@@ -43,6 +43,7 @@ from sealstore.storage import layout
 from sealstore.storage.blobs.contract import BlobStore
 from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import ArtifactRow, Reading
+from sealstore.storage.catalogue.listing import every_artifact, origin_at, origin_sequences
 from sealstore.trust.record import TrustRecord
 from sealstore.upkeep.fsck.files import MirrorCheck, check_payload_files, check_place
 from sealstore.upkeep.fsck.report import SETTINGS_FILE, FsckReport, Section
@@ -250,7 +251,7 @@ class StatementCheck:
         """
         expected = len(self.proof.contents.stored)
         progress("statements", 0, expected)
-        for row in rows.artifacts():
+        for row in every_artifact(rows):
             self.report.artifacts += 1
             try:
                 verified = self._verified(row)
@@ -309,7 +310,7 @@ class StatementCheck:
         """What is kept of imported artifacts' origins is what was imported."""
         contents = self.proof.contents
         expected = contents.origins.keys() & contents.stored.keys()
-        if self.proof.is_whole and any(each not in expected for each in rows.origin_sequences()):
+        if self.proof.is_whole and any(each not in expected for each in origin_sequences(rows)):
             self.report.add_error(
                 Section.CATALOGUE,
                 CatalogueTamperedError(
@@ -319,7 +320,7 @@ class StatementCheck:
             )
         for sequence in sorted(expected):
             try:
-                require_origin(rows.origin(sequence), contents.origins[sequence])
+                require_origin(origin_at(rows, sequence), contents.origins[sequence])
             except CatalogueTamperedError as error:
                 artifact = shown(contents.stored[sequence])
                 self.report.add_error(Section.CATALOGUE, error, artifact)

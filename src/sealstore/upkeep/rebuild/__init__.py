@@ -49,13 +49,11 @@ from sealstore.signed.statement import StoredBy
 from sealstore.storage import creation, layout, mirror_writing
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.blobs.local import LocalBlobStore
-from sealstore.storage.catalogue import (
-    ApprovalRow,
-    ArtifactRow,
-    Catalogue,
-    WriteTransaction,
-)
+from sealstore.storage.catalogue import ArtifactRow, Catalogue
+from sealstore.storage.catalogue.changing import ApprovalRow, WriteTransaction
 from sealstore.storage.catalogue.connections import catalogue_errors
+from sealstore.storage.catalogue.database_facts import schema_revision
+from sealstore.storage.catalogue.listing import every_claim, origin_at
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.sqlite import writers_queue
 from sealstore.storage.catalogue.sqlite_files import replaced_catalogue
@@ -173,9 +171,9 @@ def _is_sound(found: Sources, old: OldCatalogue, report: RebuildReport) -> bool:
         if entry.event == "store" and entry.artifact is not None
     }
     try:
-        claims = {(sequence, digest) for sequence, digest, _ in old.rows.claims()}
+        claims = {(sequence, digest) for sequence, digest, _ in every_claim(old.rows)}
         replay.compare(bytes.fromhex(head.map_root), old.rows.map, findings)
-        settings_held = old.rows.map.settings(head.settings_version) is not None
+        settings_held = old.rows.settings(head.settings_version) is not None
     except SealstoreError:
         return False
     return (
@@ -256,7 +254,7 @@ def _new_catalogue(settings: Settings) -> Iterator[Catalogue]:
         return
     catalogue = open_catalogue(root, settings, create=True)
     try:
-        if catalogue.engine.revision() is not None:
+        if schema_revision(catalogue.engine) is not None:
             raise database_in_use()
         upgrade(catalogue.engine)
         yield catalogue
@@ -358,11 +356,11 @@ class _Writer:
             return
         kept: list[ApprovalRow] = []
         if self._old_rows is not None:
-            for envelope in self._old_rows.approvals.of_move(name, alias, move):
+            for envelope in self._old_rows.approvals(name, alias, move):
                 digest = sha256(envelope).hexdigest()
                 if digest in wanted:
                     kept.append(ApprovalRow(digest, name, alias, move, envelope))
-        self._made.transaction.approvals.replace(name, alias, move, kept)
+        self._made.transaction.replace_approvals(name, alias, move, kept)
         if len(kept) < len(wanted):
             self._work.report.lose(
                 None,
@@ -395,7 +393,7 @@ class _Writer:
             yield mirror_files.read_mirror(root, ref, folder=layout.ORIGINS_FOLDER) or b""
         if self._old_rows is not None:
             with suppress(SealstoreError):
-                yield self._old_rows.origin(sequence) or b""
+                yield origin_at(self._old_rows, sequence) or b""
 
     def keep_settings(self) -> None:
         """Keep the earlier versions of the settings that proven entries name."""
@@ -410,7 +408,7 @@ class _Writer:
                 continue
             envelope = present.envelope if version == present.document.version else None
             if envelope is None and self._old_rows is not None:
-                envelope = self._old_rows.map.settings(version)
+                envelope = self._old_rows.settings(version)
             try:
                 found = open_settings(envelope or b"", self._work.found.keyring)
                 if found.digest != digest:
@@ -421,7 +419,7 @@ class _Writer:
                     " it, an audit of alias moves under it does."
                 )
                 continue
-            self._made.transaction.map.put_settings(version, found.envelope)
+            self._made.transaction.put_settings(version, found.envelope)
 
 
 def _mend_mirror(work: _Work) -> None:

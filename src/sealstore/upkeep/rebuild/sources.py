@@ -34,6 +34,7 @@ from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.storage import layout
 from sealstore.storage import mirror as mirror_files
 from sealstore.storage.catalogue import Reading, require_current_schema
+from sealstore.storage.catalogue.listing import every_artifact
 from sealstore.upkeep.trust import read_history_checkpoint
 from sealstore.verification import verify_head
 
@@ -198,7 +199,7 @@ def _newest_settings(root: Path, keys: Keyring, old: OldCatalogue | None) -> Ver
         return newest
     # A change of settings that was killed leaves its newest version in the catalogue only.
     with suppress(SealstoreError):
-        while (data := old.rows.map.settings(newest.document.version + 1)) is not None:
+        while (data := old.rows.settings(newest.document.version + 1)) is not None:
             later = open_settings(data, keys)
             if later.document.repository != first.document.repository:
                 break
@@ -323,7 +324,7 @@ def _read_statements(
     if old is None:
         return
     try:
-        for row in old.rows.artifacts():
+        for row in every_artifact(old.rows):
             envelope = row.envelope if isinstance(row.envelope, bytes) else b""
             # What is refused here is refused in the mirror, too, or is nobody's statement.
             with suppress(SealstoreError):
