@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sealstore import files
+from sealstore import named_files
 from sealstore.bundles.checking import bundle_keys
 from sealstore.bundles.file import is_bundle
 from sealstore.errors import (
@@ -177,7 +177,7 @@ def write_hmac_key_file(path: Path, *, outside: Path) -> HmacSha256:
     material = HmacSha256.generate()
     try:
         # Never over a secret that is there, and through no link.
-        with files.new_file(path, replacing=False, mode=0o600) as file:
+        with named_files.new_file(path, replacing=False, mode=0o600) as file:
             file.write(material.to_bytes().hex().encode("ascii") + b"\n")
     except OSError as error:
         raise KeyringError(
