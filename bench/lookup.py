@@ -14,7 +14,7 @@ from bench.figures import Figure
 from bench.keeping import new_repository
 from bench.timing import median_seconds
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import new_key
+from sealstore.keys.changing import new_key
 from sealstore.ledger.authenticated_map import map_key, positions_of, revision_key
 from sealstore.ledger.head import decode_head, seal_head
 from sealstore.ledger.map_update import update

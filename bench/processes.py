@@ -18,7 +18,8 @@ from bench.figures import Figure
 from bench.keeping import NAME, new_repository, settings_in
 from bench.timing import runs_of
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import AccessRequest, EntryArtifact
 from sealstore.repository.facade import Repository
 

@@ -48,6 +48,7 @@ from sealstore.errors import (
     StorageError,
     UnknownKeyError,
 )
+from sealstore.keys.changing import withholding
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.keys.writing import encode_keyring
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, positions_of, revision_key
@@ -422,7 +423,7 @@ def test_what_a_key_signed_that_the_origin_revokes_is_refused(
         artifact = repository.store({"by": "the other key"}, "other", "1")
         assert artifact.key_id == other.key_id
         before = envelope_of(repository, artifact)
-        keyring = repository.keyring.withholding(other.key_id)
+        keyring = withholding(repository.keyring, other.key_id)
     with Repository.open(origin.root, keyring=keyring, settings=origin.settings) as rotated:
         rotated.record_key_change("rotated", other.key_id, sign_settings=False)
         rotated.change_settings(revoked_keys=(other.key_id,))

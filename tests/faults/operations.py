@@ -15,7 +15,8 @@ from typing import Any
 
 from sealstore import limits
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, State
+from sealstore.keys.changing import DEFAULT_ROLES
+from sealstore.keys.keyring import Key, Keyring, State
 from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from sealstore.ledger.merkle import Frontier, leaf_hash

@@ -35,6 +35,7 @@ from sealstore.errors import (
     TrustStateError,
     UnknownKeyError,
 )
+from sealstore.keys.changing import withholding
 from sealstore.keys.keyring import Keyring, State
 from sealstore.ledger.map_values import RevisionValue
 from sealstore.names import Name, Tag, parse_request
@@ -397,7 +398,7 @@ def test_tags_and_aliases_of_the_site_hold(origin: BundleSite, island: BundleSit
 def test_who_may_not_store_may_not_import(origin: BundleSite, island: BundleSite) -> None:
     """Without a signing key nothing is read, let alone copied."""
     path = origin.bundle()
-    keyring = Keyring.of([SITE_KEY, public(ORIGIN_KEY)]).withholding(SITE_KEY.key_id)
+    keyring = withholding(Keyring.of([SITE_KEY, public(ORIGIN_KEY)]), SITE_KEY.key_id)
     with (
         Repository.open(island.root, keyring=keyring, settings=island.settings) as repository,
         pytest.raises(NoSigningKeyError),

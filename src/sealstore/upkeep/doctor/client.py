@@ -18,8 +18,10 @@ from sealstore.errors import (
     SealstoreError,
     TrustStateError,
 )
+from sealstore.keys.changing import merged
 from sealstore.keys.keyring import Key, Keyring, Role, State
-from sealstore.keys.sources import read_hmac_key_file, read_keyring_file
+from sealstore.keys.mounted import read_hmac_key_file
+from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.access_log import access_rows
 from sealstore.repository.settings import PREFIX, Settings, Variable, unknown_variables
 from sealstore.signed.settings import RepositorySettings
@@ -160,7 +162,7 @@ def check_keyring(settings: Settings) -> tuple[Keyring, list[Check]]:
         except KeyringError as error:
             checks.append(Check.failed(_KEYRING, error))
         else:
-            keyring = keyring.merged_with([mounted])
+            keyring = merged(keyring, [mounted])
             checks.append(Check.ok(_KEYRING, f"key {mounted.key_id} is the mounted secret"))
     checks += [_describe(key) for key in keyring]
     return keyring, checks
