@@ -23,6 +23,7 @@ from sealstore.names import LATEST_TAG, Name, Tag
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue import ListFilter, WriteTransaction
+from sealstore.trust import operating
 
 SIZES = (1, 1_000, 10_000, 1_000_000)
 TARGET_RATIO = 1.5
@@ -134,4 +135,4 @@ def _fill_map(transaction: WriteTransaction, repository: Repository, names: int)
     changed = msgspec.structs.replace(head, map_root=updated.root_hash.hex())
     transaction.history.replace_head(seal_head(changed, key))
     # What this process remembers is of before: nothing was stored that changed the map.
-    repository.settings.trust_store(repository.root).forget()
+    operating.forget(repository.settings.trust_store(repository.root))

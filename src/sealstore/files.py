@@ -142,6 +142,12 @@ def read_and_status(
     return data, status
 
 
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file, as it is, from every other file, and from itself once it has changed."""
+    which = (status.st_dev, status.st_ino, status.st_mode)
+    return (*which, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 # ── the one durable write ────────────────────────────────────────────────────
 
 

@@ -16,6 +16,7 @@ from sealstore.ledger.merkle import EMPTY_ROOT, verify_entries
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.access_log import AccessLog, open_access_log
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore, folder_location
 from tests.faults.operations import KEYRING, ROTATED, Done, remembering
 
@@ -74,7 +75,8 @@ def audited(log: AccessLog) -> list[AccessEntry]:
 def begin(place: Path) -> None:
     """Make the place of a log, and let the client know its repository."""
     (place / "log").mkdir(parents=True)
-    trust_of(place).begin(
+    operating.begin(
+        trust_of(place),
         HistoryCheckpoint(
             repository=REPOSITORY_ID,
             epoch=1,
@@ -84,7 +86,7 @@ def begin(place: Path) -> None:
             settings_version=1,
             settings_digest="5e" * 32,
             time="2026-11-23T12:00:00.000000Z",
-        )
+        ),
     )
 
 

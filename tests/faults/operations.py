@@ -28,6 +28,7 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import Scope
 from sealstore.storage.catalogue.sqlite import SqliteEngine
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore
 from sealstore.upkeep.migration import migrate
 from sealstore.upkeep.trust import accept_trust, current_point
@@ -324,11 +325,11 @@ def remember(folder: Path, done: Done) -> None:
 def accept_and_forget(folder: Path, done: Done) -> None:
     """Go back to an older state and on from it, as an operator says; then forget it."""
     trust = trust_store(folder)
-    trust.accept(HISTORY.point(2))
+    operating.accept(trust, HISTORY.point(2))
     done.add(2)
     trust.advance(HISTORY.point(4), prove=HISTORY.prove)
     done.add(4)
-    trust.forget()
+    operating.forget(trust)
     done.add(None)
 
 

@@ -43,6 +43,7 @@ from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.sqlite import SqliteEngine
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore, folder_location
 from sealstore.upkeep.access_log import create_access_log
 from tests import ledger_trees
@@ -787,7 +788,7 @@ def test_what_is_remembered_stands_in_the_trust_state(
     settings = Settings.from_environment({})
     keyring = Keyring.of([hmac_key()])
     trust = TrustStore(tmp_path / "trust", folder_location(root), outside=root)
-    trust.begin(HistoryCheckpoint.of(ledger_trees.head()))
+    operating.begin(trust, HistoryCheckpoint.of(ledger_trees.head()))
 
     def opened(**options: Any) -> AccessLog:
         return open_access_log(settings, root, REPOSITORY_ID, lambda: keyring, trust, **options)

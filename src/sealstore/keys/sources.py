@@ -140,20 +140,10 @@ class KeyringSource:
 
 
 def _identity(path: Path | None) -> tuple[int, ...] | None:
-    if path is None:
-        return None
     try:
-        status = os.stat(path)
+        return None if path is None else files.identity(os.stat(path))
     except OSError:
         return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_mode,
-    )
 
 
 def read_private_file(

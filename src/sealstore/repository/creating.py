@@ -25,6 +25,7 @@ from sealstore.storage.blobs.local import LocalBlobStore
 from sealstore.storage.catalogue import Catalogue
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
+from sealstore.trust import operating
 from sealstore.verification import verify_head
 
 
@@ -59,7 +60,7 @@ def create(
     settings = open_settings(seal_settings(document, admin), keys)
     with creation.exclusive_empty_folder(root):
         # An empty folder where a repository is remembered is one that lost it.
-        trust.require_unknown()
+        operating.require_unknown(trust)
         head = _first_head(root, configured, settings, keys, signer.key_id)
         access = open_access_log(
             configured, root, document.repository, lambda: keys, trust, create=True
@@ -68,7 +69,7 @@ def create(
         access.close()
         creation.place_settings(root, settings.envelope)
         # Last: a location that is remembered, and has no repository, is one that lost it.
-        trust.begin(HistoryCheckpoint.of(head.head))
+        operating.begin(trust, HistoryCheckpoint.of(head.head))
 
 
 def _first_head(
