@@ -22,7 +22,7 @@ from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArt
 from sealstore.ledger.head import AccessHead, seal_access_head
 from sealstore.ledger.merkle import Frontier
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.repository.access_log import access_rows
+from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import EntryRow, NodeRow

@@ -21,6 +21,7 @@ from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.changing import new_key
 from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import AccessRequest, EntryArtifact
+from sealstore.repository.access_log.log import Event
 from sealstore.repository.facade import Repository
 
 PROCESSES = 8
@@ -116,7 +117,8 @@ def _opened(folder: Path) -> Repository:
 def _appending(folder: Path) -> Iterator[Act]:
     with _opened(folder) as repository:
         log = repository.access_log
-        yield lambda _: log.grant("load", _REQUEST, _ARTIFACT, actor="bench", context="bench")
+        event = Event("load", "granted", _REQUEST, _ARTIFACT, actor="bench", context="bench")
+        yield lambda _: log.record(event)
 
 
 @contextmanager

@@ -145,12 +145,8 @@ READING: Final = (
         {
             "ledger/entries.py": "an entry, in one spelling",
             "repository/recorded_access.py": "an access, while it is being made",
-            "repository/access_log/__init__.py": "the access log",
             "repository/access_log/log.py": "its head, verified, and appending to it",
-            "repository/access_log/heads.py": "which heads this process goes on from",
-            "repository/access_log/appending.py": "entries, nodes and head in one transaction",
             "repository/access_log/place.py": "where it is",
-            "repository/access_log/reading.py": "a snapshot of it",
             "repository/environment.py": "who and where",
         },
     ),

@@ -14,7 +14,9 @@ from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
 from sealstore.ledger.entries import AccessEntry, AccessRequest, EntryArtifact, decode_access_entry
 from sealstore.ledger.merkle import EMPTY_ROOT, verify_entries
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.repository.access_log import AccessLog, open_access_log
+from sealstore.repository.access_log.log import AccessLog, Event
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.settings import Settings
 from sealstore.trust import operating
 from sealstore.trust.store import TrustStore, folder_location
@@ -60,7 +62,7 @@ def open_log(
 
 
 def grant(log: AccessLog, actor: str | None = None) -> int:
-    return log.grant("load", REQUEST, ARTIFACT, actor=actor)
+    return log.record(Event("load", "granted", REQUEST, ARTIFACT, actor=actor))
 
 
 def audited(log: AccessLog) -> list[AccessEntry]:
@@ -104,7 +106,7 @@ def fill(place: Path) -> None:
 
 def create(place: Path, done: Done | None = None) -> None:
     with closing(open_log(place, create=True)) as log:
-        log.create()
+        create_log(log)
         if done is not None:
             done.add("created")
 
@@ -117,7 +119,8 @@ def append(place: Path, done: Done) -> None:
         with remembering():
             granted = grant(log, "second")
             done.add(granted)
-        done.add(log.fail(granted, "load", REQUEST, ARTIFACT, "OBJECT_LOAD", actor="third"))
+        failed = Event("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", granted, actor="third")
+        done.add(log.record(failed))
     done.add("closed")
 
 

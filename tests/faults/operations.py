@@ -23,7 +23,8 @@ from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.ledger.proofs import consistency_proof
 from sealstore.names import request
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import Scope
@@ -105,7 +106,7 @@ def logging_to(file: Path, root: Path, keyring: Keyring = KEYRING) -> Settings:
         trust = settings.trust_store(root)
         log = open_access_log(settings, root, repository.id, lambda: keyring, trust, create=True)
         with closing(log):
-            log.create()
+            create_log(log)
     return settings
 
 

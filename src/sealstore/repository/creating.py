@@ -9,7 +9,8 @@ from sealstore.keys.keyring import Keyring, Role
 from sealstore.ledger.head import Head, VerifiedHead
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository import environment
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.recording import Change, genesis
 from sealstore.repository.settings import Settings
@@ -65,7 +66,7 @@ def create(
         access = open_access_log(
             configured, root, document.repository, lambda: keys, trust, create=True
         )
-        access.create()
+        create_log(access)
         access.close()
         creation.place_settings(root, settings.envelope)
         # Last: a location that is remembered, and has no repository, is one that lost it.

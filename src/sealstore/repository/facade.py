@@ -16,7 +16,7 @@ from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.repository import loading, proving
-from sealstore.repository.access_log import AccessLog
+from sealstore.repository.access_log.log import AccessLog
 from sealstore.repository.artifact import Artifact, Page
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.changes import Changes

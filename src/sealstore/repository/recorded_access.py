@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from sealstore.errors import SealstoreError
-from sealstore.ledger.entries import AccessRequest, Act, EntryArtifact
+from sealstore.ledger.entries import AccessRequest, Act
 from sealstore.names import ArtifactRef
+from sealstore.repository.access_log.log import Event
 from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
 from sealstore.signed.envelope import VerifiedStatement
@@ -32,16 +34,13 @@ class Access:
         self, parts: Parts, act: Act, ref: ArtifactRef, actor: str | None, context: str | None
     ) -> None:
         self._log = parts.access
-        self._act: Act = act
-        self._request = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
-        self._actor = actor
-        self._context = context
-        self._artifact: EntryArtifact | None = None
-        self._grant: int | None = None
+        request = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
+        # What is to be recorded if it ends here.
+        self._event = Event(act, "refused", request, actor=actor, context=context)
 
     def found(self, verified: VerifiedStatement) -> None:
         """Note what was found, so that a refusal from here on names it."""
-        self._artifact = entry_artifact(verified)
+        self._event = replace(self._event, artifact=entry_artifact(verified))
 
     def granted(self, verified: VerifiedStatement) -> None:
         """Record the grant.
@@ -50,10 +49,9 @@ class Access:
             AccessLogError, KeyringError, VerificationError: it cannot be recorded; nothing may be
                 handed out.
         """
-        self._artifact = entry_artifact(verified)
-        self._grant = self._log.grant(
-            self._act, self._request, self._artifact, actor=self._actor, context=self._context
-        )
+        self.found(verified)
+        grant = self._log.record(replace(self._event, outcome="granted"))
+        self._event = replace(self._event, outcome="failed", grant=grant)
 
     def ended_with(self, reason: str) -> None:
         """Record why nothing is handed out: a refusal, or a failure after the grant.
@@ -61,16 +59,12 @@ class Access:
         Raises:
             SealstoreError: it cannot be recorded.
         """
-        said = {"actor": self._actor, "context": self._context}
-        if self._grant is None or self._artifact is None:
-            self._log.refuse(self._act, self._request, self._artifact, reason, **said)
-        else:
-            self._log.fail(self._grant, self._act, self._request, self._artifact, reason, **said)
+        self._log.record(replace(self._event, reason=reason))
 
     @property
     def is_granted(self) -> bool:
         """Whether the grant is on record."""
-        return self._grant is not None
+        return self._event.grant is not None
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from sealstore.keys.changing import merged
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.mounted import read_hmac_key_file
 from sealstore.keys.sources import read_keyring_file
-from sealstore.repository.access_log import access_rows
+from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.settings import PREFIX, Settings, Variable, unknown_variables
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue import catalogue_engine
