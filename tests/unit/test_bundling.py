@@ -44,6 +44,7 @@ from sealstore.repository.origins import origin_of
 from sealstore.repository.recording import Change
 from sealstore.repository.storing import record_store
 from sealstore.signed.envelope import open_statement, read_unverified
+from sealstore.trust import operating
 from sealstore.upkeep.fsck import fsck
 from tests.bundle_sites import (
     FIRST,
@@ -615,13 +616,12 @@ def test_a_head_that_cannot_be_remembered_is_told(
     origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifacts are imported all the same."""
-    from sealstore.trust.store import TrustStore
 
     def fails(*_: object) -> None:
         raise TrustStateError("The trust state cannot be written (No space left on device).")
 
     path = origin.bundle("fraud")
-    monkeypatch.setattr(TrustStore, "begin", fails)
+    monkeypatch.setattr(operating, "begin", fails)
     with pytest.warns(RepairWarning, match="not remembered"):
         assert not island.take_in(path).remembered
     assert island.repository.load("fraud") == FIRST

@@ -12,9 +12,7 @@ from pathlib import Path
 import msgspec
 
 from sealstore import files
-from sealstore.errors import (
-    StorageError,
-)
+from sealstore.errors import StorageError
 from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.sources import _TIME_FORMAT, _KeyEntry, _KeyringDocument
 

@@ -14,11 +14,7 @@ from sealstore.repository.settings import Settings
 from sealstore.repository.state import KeySource, Snapshot, StateKeeper
 from sealstore.storage import layout
 from sealstore.storage.blobs.local import LocalBlobStore
-from sealstore.storage.catalogue import (
-    Catalogue,
-    catalogue_engine,
-    require_current_schema,
-)
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, require_current_schema
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 
 if TYPE_CHECKING:

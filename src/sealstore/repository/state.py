@@ -317,11 +317,7 @@ class StateKeeper:
     # ── the steps ────────────────────────────────────────────────────────────
 
     def _verified(
-        self,
-        envelope: bytes,
-        keyring: Keyring,
-        remembered: TrustRecord | None,
-        rows: Rows | None,
+        self, envelope: bytes, keyring: Keyring, remembered: TrustRecord | None, rows: Rows | None
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
         # steps 3a and 3b: one signature, of an active key, or this very head was accepted before

@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from sealstore import limits
-from sealstore.errors import (
-    TrustStateError,
-    TrustStateFormatError,
-)
+from sealstore.errors import TrustStateError, TrustStateFormatError
 from sealstore.trust import files
-from sealstore.trust.record import (
-    TrustRecord,
-    decode_any_record,
-)
+from sealstore.trust.record import TrustRecord, decode_any_record
 from sealstore.trust.store import file_name
 
 _FILE_NAME: Final = re.compile(r"[0-9a-f]{64}\.json")

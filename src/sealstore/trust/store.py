@@ -82,12 +82,7 @@ class TrustStore:
     """
 
     def __init__(
-        self,
-        folder: Path,
-        location: str,
-        *,
-        outside: Path,
-        first_use: FirstUse = FirstUse.RECORD,
+        self, folder: Path, location: str, *, outside: Path, first_use: FirstUse = FirstUse.RECORD
     ) -> None:
         self.folder = folder.absolute()
         self.location = location
@@ -241,10 +236,7 @@ class TrustStore:
         Raises:
             TrustStateError: the folder cannot be trusted, or the file system refused.
         """
-        with (
-            opened(self.folder, self._outside, create=True) as folder,
-            folder.locked(self.name),
-        ):
+        with opened(self.folder, self._outside, create=True) as folder, folder.locked(self.name):
             yield folder
 
     def _read_anew(self) -> TrustRecord | None:

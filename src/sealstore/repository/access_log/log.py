@@ -197,7 +197,7 @@ class AccessLog:
             LedgerFormatError: there is no such event, or the log is full.
             KeyringError: there is no key to sign with.
         """
-        environment.checked_context(event.context)
+        environment.require_context(event.context)
         by = self._actor(event.actor)
         with self._one_thread():
             # Before the head is read: in the other order, what another process appends and

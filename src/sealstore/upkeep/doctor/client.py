@@ -23,7 +23,7 @@ from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.mounted import read_hmac_key_file
 from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.access_log.place import access_rows
-from sealstore.repository.settings import PREFIX, Settings, Variable, unknown_variables
+from sealstore.repository.settings import PREFIX, Settings, Variable
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue import catalogue_engine
 from sealstore.upkeep.doctor.check import Check, quoted
@@ -111,6 +111,13 @@ _URLS: Final[Mapping[Variable, Callable[[Settings], str | None]]] = {
     Variable.ACCESS_LOG_URL: _access_log,
 }
 """What may hold a password, and how it is shown without."""
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Variables that look like sealstore's and are none: misspelled, most likely."""
+    given = os.environ if environment is None else environment
+    known = set(Variable)
+    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
 
 
 def _unknown(name: str) -> Check:
