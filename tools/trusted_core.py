@@ -77,7 +77,7 @@ READING: Final = (
         "Shared ground: a reader who trusts these can take the files above at their word.",
         {
             "errors.py": "every refusal, with its code",
-            "limits.py": "every cap, with its unit",
+            "limits.py": "every cap of what a load reads, with its unit",
             "files.py": "how a file is opened, written and locked",
             "ledger/documents.py": "one spelling for each document of the ledger",
             "ledger/head.py": "the signed summary of a repository, and of its access log",

@@ -111,15 +111,16 @@ class TrustStore:
         """
         last = self._last
         try:
-            status = os.lstat(self._path)
+            identity = files.identity(os.lstat(self._path))
         except FileNotFoundError:
             return None
         except OSError:
             # What is wrong there is told where the file is opened.
-            return self._read_anew()
-        if last is not None and last[0] == files.identity(status):
+            identity = ()
+        if last is not None and last[0] == identity:
             return last[1]
-        return self._read_anew()
+        with opened(self.folder, self._outside) as folder:
+            return self._read_from(folder)
 
     def expected(self) -> TrustRecord | None:
         """What is remembered; None at a first use that is allowed.
@@ -238,10 +239,6 @@ class TrustStore:
         """
         with opened(self.folder, self._outside, create=True) as folder, folder.locked(self.name):
             yield folder
-
-    def _read_anew(self) -> TrustRecord | None:
-        with opened(self.folder, self._outside) as folder:
-            return self._read_from(folder)
 
     def _read_from(self, folder: Folder) -> TrustRecord | None:
         found = folder.read(self.name, limits.MAX_TRUST_STATE_BYTES)
