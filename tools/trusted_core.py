@@ -208,9 +208,9 @@ _INTRODUCTION: Final = """\
 # The trusted core
 
 What must a reader read to believe that a load cannot return a wrong object, or run code that nobody
-signed? These files, in this order. A process that opens a repository on SQLite and loads from it
-imports these and no others of sealstore's: no writer, no inspection, no migration, and no
-SQLAlchemy. A test starts such a process and compares.
+signed? These files, in this order. A process that opens a repository on SQLite with the keys of a
+keyring file, and loads from it, imports these and no others of sealstore's: no writer, no
+inspection, no migration, and no SQLAlchemy. A test starts such a process and compares.
 """
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from sealstore.limits import GIB, KIB, MIB
 
-# ── inspection ─────────────────────────────────────────────────────────────────
+# ── inspection ───────────────────────────────────────────────────────────────
 
 MAX_IMPORTS: Final = 10_000
 """Names that a payload may import: a statement with all of them still fits its cap."""
@@ -53,7 +53,7 @@ MAX_INSPECTION_REPORT_BYTES: Final = 64 * MIB
 MAX_POLICY_NAME_CHARACTERS: Final = 2 * MAX_IMPORT_CHARACTERS + 1
 """Characters of a ``module:qualname``: what an inspection lets pass."""
 
-# ── adoption and rebuilding ────────────────────────────────────────────────────
+# ── adoption and rebuilding ──────────────────────────────────────────────────
 
 MAX_MAPPING_BYTES: Final = 16 * MIB
 """Bytes of the TOML file that says names and tags of files to adopt: some 100,000 of them."""
@@ -61,7 +61,7 @@ MAX_MAPPING_BYTES: Final = 16 * MIB
 MAX_REBUILT_ENTRIES: Final = 20_000_000
 """Entries of a history that is rebuilt: a forged sequence must not make one without an end."""
 
-# ── what leaves a repository for auditors ──────────────────────────────────────
+# ── what leaves a repository for auditors ────────────────────────────────────
 
 MAX_CHECKPOINT_BYTES: Final = 64 * KIB
 """Bytes of a checkpoint: its few lines and the signatures of many witnesses (nearly 5 kB each, if
@@ -73,7 +73,7 @@ MAX_PROOF_BYTES: Final = 256 * KIB
 MAX_NOTE_SIGNATURES: Final = 64
 """Signatures of a checkpoint: C2SP asks for at least 16."""
 
-# ── bundles ────────────────────────────────────────────────────────────────────
+# ── bundles ──────────────────────────────────────────────────────────────────
 
 MAX_BUNDLE_ARTIFACTS: Final = 10_000
 """Artifacts of one bundle: more than anybody carries to another site at once."""

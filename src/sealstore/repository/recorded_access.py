@@ -8,39 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from sealstore.errors import SealstoreError
 from sealstore.ledger.entries import AccessRequest, Act
 from sealstore.names import ArtifactRef
-from sealstore.repository.access_log.log import Event
+from sealstore.repository.access_log.log import AccessLog, Event
 from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
 from sealstore.signed.envelope import VerifiedStatement
 
 
+@dataclass(slots=True)
 class Access:
     """One access, while it is being made.
 
-    Args:
-        parts: of the repository.
-        act: what is to be done.
-        ref: what was asked for.
-        actor: what the caller says of itself.
-        context: what the caller says of the occasion.
+    Attributes:
+        log: where it is put on record.
+        event: what is recorded if it ends here.
     """
 
-    def __init__(
-        self, parts: Parts, act: Act, ref: ArtifactRef, actor: str | None, context: str | None
-    ) -> None:
-        self._log = parts.access
-        request = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
-        # What is to be recorded if it ends here.
-        self._event = Event(act, "refused", request, actor=actor, context=context)
+    log: AccessLog
+    event: Event
 
     def found(self, verified: VerifiedStatement) -> None:
         """Note what was found, so that a refusal from here on names it."""
-        self._event = replace(self._event, artifact=entry_artifact(verified))
+        self.event = replace(self.event, artifact=entry_artifact(verified))
 
     def granted(self, verified: VerifiedStatement) -> None:
         """Record the grant.
@@ -50,8 +43,8 @@ class Access:
                 handed out.
         """
         self.found(verified)
-        grant = self._log.record(replace(self._event, outcome="granted"))
-        self._event = replace(self._event, outcome="failed", grant=grant)
+        grant = self.log.record(replace(self.event, outcome="granted"))
+        self.event = replace(self.event, outcome="failed", grant=grant)
 
     def ended_with(self, reason: str) -> None:
         """Record why nothing is handed out: a refusal, or a failure after the grant.
@@ -59,12 +52,7 @@ class Access:
         Raises:
             SealstoreError: it cannot be recorded.
         """
-        self._log.record(replace(self._event, reason=reason))
-
-    @property
-    def is_granted(self) -> bool:
-        """Whether the grant is on record."""
-        return self._event.grant is not None
+        self.log.record(replace(self.event, reason=reason))
 
 
 @contextmanager
@@ -83,7 +71,8 @@ def access(
     Raises:
         SealstoreError: what the block raises.
     """
-    made = Access(parts, act, ref, actor, context)
+    asked = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
+    made = Access(parts.access, Event(act, "refused", asked, actor=actor, context=context))
     try:
         yield made
     except SealstoreError as error:
@@ -93,7 +82,7 @@ def access(
         raise
     except BaseException:
         # An interruption, or no memory: after a grant somebody will ask what came of it.
-        if made.is_granted:
+        if made.event.grant is not None:
             with suppress(SealstoreError):
                 made.ended_with("INTERRUPTED")
         raise
