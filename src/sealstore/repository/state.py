@@ -375,23 +375,20 @@ class StateKeeper:
         # The file shows people the settings; where it is gone, older, or damaged, the catalogue has
         # them too. What decides is the head's digest.
         found: VerifiedSettings | None = None
-        refusal: SealstoreError | None = None
-        sources: tuple[Callable[[], bytes | None], ...] = (
+        refusals: list[SealstoreError] = []
+        sources: list[Callable[[], bytes | None]] = [
             lambda: rows.map.settings(head.settings_version),
             lambda: layout.read_settings_file(self._root),
-        )
+        ]
         for source in sources:
             try:
                 data = source()
-                if data is not None:
-                    found = open_settings(data, keyring)
+                found = found if data is None else open_settings(data, keyring)
             except SealstoreError as error:
-                refusal = refusal or error
+                refusals.append(error)
             if found is not None and found.digest == head.settings_digest:
                 return found
-        if refusal is not None and found is None:
-            raise refusal
-        raise _other_settings(head, found)
+        raise refusals[0] if refusals and found is None else _other_settings(head, found)
 
     def _prove(self, old_size: int, new_size: int) -> Sequence[bytes]:
         # Whoever asks verifies it: between two sizes of one history there is one proof only.

@@ -79,6 +79,9 @@ class TrustStore:
         location: of the repository: ``folder_location`` or another URL, without any password.
         outside: the repository's folder, which must not contain ``folder``.
         first_use: see ``FirstUse``.
+
+    Attributes:
+        name, path: of the file.
     """
 
     def __init__(
@@ -89,15 +92,11 @@ class TrustStore:
         self.first_use = first_use
         self._outside = outside
         self.name = file_name(location)
+        self.path = self.folder / self.name
         # A string: what is asked at each load should not have to be converted each time.
-        self._path = os.fspath(self.folder / self.name)
+        self._path = os.fspath(self.path)
         # One value, replaced as a whole: a thread must not note a new file beside an old record.
         self._last: tuple[tuple[int, ...], TrustRecord] | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return Path(self._path)
 
     # ── reading ──────────────────────────────────────────────────────────────
 

@@ -34,12 +34,10 @@ from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository import environment
 from sealstore.signed.envelope import Signer
 from sealstore.storage import catalogue
+from sealstore.trust.record import Prove
 
 if TYPE_CHECKING:
     from sealstore.repository.access_log.operating import AccessReading
-
-Prove = Callable[[int, int], Sequence[bytes]]
-"""Gives the consistency proof between two sizes of the log, the smaller first."""
 
 
 @dataclass(frozen=True, slots=True)
