@@ -15,13 +15,14 @@ from sealstore.audit.chains import ChainName, open_ledger
 from sealstore.audit.documents import consistency
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Key, Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact, encode_entry
 from sealstore.ledger.head import AccessHead, seal_access_head
 from sealstore.ledger.merkle import Frontier
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.repository.access_log import access_rows
+from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue.ledger_rows import EntryRow, NodeRow

@@ -15,7 +15,8 @@ from blake3 import blake3
 from bench.figures import Figure
 from bench.timing import Contestant, race
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.upkeep.fsck import fsck

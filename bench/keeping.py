@@ -23,7 +23,8 @@ import joblib
 
 from bench.timing import Contestant
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Key, Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings, Variable
 

@@ -14,7 +14,7 @@ from bench.figures import Figure
 from bench.keeping import new_repository
 from bench.timing import median_seconds
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import new_key
+from sealstore.keys.changing import new_key
 from sealstore.ledger.authenticated_map import map_key, positions_of, revision_key
 from sealstore.ledger.head import decode_head, seal_head
 from sealstore.ledger.map_update import update
@@ -24,6 +24,7 @@ from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified
 from sealstore.storage.catalogue.changing import WriteTransaction
 from sealstore.storage.catalogue.listing import ListFilter, list_rows
+from sealstore.trust import operating
 
 SIZES = (1, 1_000, 10_000, 1_000_000)
 TARGET_RATIO = 1.5
@@ -135,4 +136,4 @@ def _fill_map(transaction: WriteTransaction, repository: Repository, names: int)
     changed = msgspec.structs.replace(head, map_root=updated.root_hash.hex())
     transaction.history.replace_head(seal_head(changed, key))
     # What this process remembers is of before: nothing was stored that changed the map.
-    repository.settings.trust_store(repository.root).forget()
+    operating.forget(repository.settings.trust_store(repository.root))

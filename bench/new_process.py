@@ -22,7 +22,8 @@ from bench.figures import Figure
 from bench.keeping import NAME, SYNCED_JOBLIB, settings_in
 from bench.timing import Times, runs_of
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX, Variable

@@ -18,8 +18,10 @@ from bench.figures import Figure
 from bench.keeping import NAME, new_repository, settings_in
 from bench.timing import runs_of
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.ledger.entries import AccessRequest, EntryArtifact
+from sealstore.repository.access_log.log import Event
 from sealstore.repository.facade import Repository
 
 PROCESSES = 8
@@ -115,7 +117,8 @@ def _opened(folder: Path) -> Repository:
 def _appending(folder: Path) -> Iterator[Act]:
     with _opened(folder) as repository:
         log = repository.access_log
-        yield lambda _: log.grant("load", _REQUEST, _ARTIFACT, actor="bench", context="bench")
+        event = Event("load", "granted", _REQUEST, _ARTIFACT, actor="bench", context="bench")
+        yield lambda _: log.record(event)
 
 
 @contextmanager

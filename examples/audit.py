@@ -32,7 +32,7 @@ from sealstore.audit.log import LogFilter, log_page
 from sealstore.audit.report import write_report
 from sealstore.audit.verifying import verify_ledger
 from sealstore.keys.algorithms import Ed25519Private
-from sealstore.keys.keyring import new_key
+from sealstore.keys.changing import new_key
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.settings import Settings, Variable
 

@@ -21,7 +21,8 @@ from pathlib import Path
 
 from sealstore.errors import SealstoreError
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX, Variable
 

@@ -188,7 +188,7 @@ def _operator(here: Path) -> Repository:
     """A repository with two models, opened by whoever may store; and a keyring for loaders."""
     from sealstore.admin.keyring_file import export_for_loader
     from sealstore.keys.algorithms import Ed25519Private
-    from sealstore.keys.keyring import new_key
+    from sealstore.keys.changing import new_key
     from sealstore.keys.writing import write_keyring_file
     from sealstore.repository.settings import Settings, Variable
 

@@ -17,7 +17,7 @@ from sklearn.model_selection import train_test_split
 
 from sealstore import ArtifactNotFound, Keyring, Repository
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import new_key
+from sealstore.keys.changing import new_key
 from sealstore.repository.settings import Settings, Variable
 
 scratch = tempfile.TemporaryDirectory(prefix="sealstore-notebook-")

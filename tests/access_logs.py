@@ -14,7 +14,9 @@ from sealstore.ledger.entries import AccessEntry, AccessRequest, decode_access_e
 from sealstore.ledger.head import AccessHead
 from sealstore.ledger.merkle import verify_entries
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.repository.access_log import AccessLog, access_rows
+from sealstore.repository.access_log.log import AccessLog, Event
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.settings import Settings
 from tests.ledger_trees import ARTIFACT
 from tests.sealstore_fixtures import REPOSITORY_ID, hmac_key
@@ -69,13 +71,15 @@ def open_log(
 def make_log(root: Path, *keys: Key, **options: Any) -> None:
     """Make an empty access log."""
     with closing(open_log(root, *keys, create=True, **options)) as log:
-        log.create()
+        create_log(log)
 
 
 def grant(log: AccessLog, count: int = 1) -> int:
     """Record some grants; the sequence of the last."""
     sequences = [
-        log.grant("load", REQUEST, ARTIFACT, actor="job 7", context="hetida job 0815")
+        log.record(
+            Event("load", "granted", REQUEST, ARTIFACT, actor="job 7", context="hetida job 0815")
+        )
         for _ in range(count)
     ]
     return sequences[-1]

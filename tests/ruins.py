@@ -14,6 +14,7 @@ from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from sealstore.upkeep.fsck import fsck
 from sealstore.upkeep.fsck.report import FsckReport
 from sealstore.upkeep.rebuild import rebuild
@@ -95,7 +96,7 @@ class Ruins:
 
     def forget(self) -> None:
         """Let this client remember nothing."""
-        self.settings.trust_store().forget()
+        operating.forget(self.settings.trust_store())
 
     def rebuild(self, **options: Any) -> RebuildReport:
         """Rebuild, for good."""

@@ -19,7 +19,8 @@ import pytest
 from blake3 import blake3
 
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.keys.changing import DEFAULT_ROLES, withholding
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
@@ -159,7 +160,7 @@ def reopen(repository: Repository) -> Iterator[Callable[..., Repository]]:
 
 def rotate(repository: Repository, old: Key, new: Key) -> None:
     """What 'sealstore keys rotate' does to a repository: the new key signs heads and settings."""
-    keyring = Keyring.of([replace(old, state=State.ACTIVE), new]).withholding(old.key_id)
+    keyring = withholding(Keyring.of([replace(old, state=State.ACTIVE), new]), old.key_id)
     with Repository.open(repository.root, keyring=keyring) as rotating:
         rotating.record_key_change("rotated", old.key_id, sign_settings=True)
 

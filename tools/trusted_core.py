@@ -78,7 +78,7 @@ READING: Final = (
         "Shared ground: a reader who trusts these can take the files above at their word.",
         {
             "errors.py": "every refusal, with its code",
-            "limits.py": "every cap, with its unit",
+            "limits.py": "every cap of what a load reads, with its unit",
             "files.py": "how a file is opened, written and locked",
             "ledger/documents.py": "one spelling for each document of the ledger",
             "ledger/head.py": "the signed summary of a repository, and of its access log",
@@ -146,12 +146,8 @@ READING: Final = (
         {
             "ledger/entries.py": "an entry, in one spelling",
             "repository/recorded_access.py": "an access, while it is being made",
-            "repository/access_log/__init__.py": "the access log",
             "repository/access_log/log.py": "its head, verified, and appending to it",
-            "repository/access_log/heads.py": "which heads this process goes on from",
-            "repository/access_log/appending.py": "entries, nodes and head in one transaction",
             "repository/access_log/place.py": "where it is",
-            "repository/access_log/reading.py": "a snapshot of it",
             "repository/environment.py": "who and where",
         },
     ),
@@ -217,9 +213,9 @@ _INTRODUCTION: Final = """\
 # The trusted core
 
 What must a reader read to believe that a load cannot return a wrong object, or run code that nobody
-signed? These files, in this order. A process that opens a repository on SQLite and loads from it
-imports these and no others of sealstore's: no writer, no inspection, no migration, and no
-SQLAlchemy. A test starts such a process and compares.
+signed? These files, in this order. A process that opens a repository on SQLite with the keys of a
+keyring file, and loads from it, imports these and no others of sealstore's: no writer, no
+inspection, no migration, and no SQLAlchemy. A test starts such a process and compares.
 """
 
 

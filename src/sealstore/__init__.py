@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from sealstore.formats.pickling.inspection import Inspection as Inspection
     from sealstore.keys.keyring import Keyring as Keyring
     from sealstore.repository.artifact import Artifact as Artifact
-    from sealstore.repository.artifact import Page as Page
     from sealstore.repository.facade import Repository as Repository
+    from sealstore.repository.listing import Page as Page
     from sealstore.storage.catalogue.listing import ListFilter as ListFilter
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _HOMES: Final = {
     "Inspection": "sealstore.formats.pickling.inspection",
     "Keyring": "sealstore.keys.keyring",
     "ListFilter": "sealstore.storage.catalogue.listing",
-    "Page": "sealstore.repository.artifact",
+    "Page": "sealstore.repository.listing",
     "Repository": "sealstore.repository.facade",
     "SealstoreError": "sealstore.errors",
     "VerificationError": "sealstore.errors",

@@ -10,9 +10,9 @@ moment later. So a file is opened here only, once, and judged by what was opened
         ...
 
 What the file system refuses stays an ``OSError``, whose ``strerror`` says why; each room makes its
-own error of it, since the room knows what the file means (``reading`` and ``writing`` make the one
-about a file that a user has named). Payloads are staged and linked by
-``storage.blobs``, which cannot hold them in memory twice.
+own error of it, since the room knows what the file means. Files that a user has named stand in
+``named_files``; payloads are staged and linked by ``storage.blobs``, which cannot hold them in
+memory twice.
 """
 
 from __future__ import annotations
@@ -25,8 +25,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Final, TypeAlias
 
-from sealstore.errors import SealstoreError, StorageError
-
 FilePath: TypeAlias = str | os.PathLike[str]
 
 OPEN_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -37,8 +35,6 @@ _FOLLOWED_FOLDER: Final = OPEN_FOLDER & ~os.O_NOFOLLOW
 # was planted become this process's own.
 _READ: Final = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_NO_LINKS: Final = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS})
-"""What file systems such as FAT, which memory sticks have, answer to a hard link."""
 _LOCK: Final = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -146,6 +142,12 @@ def read_and_status(
     return data, status
 
 
+def identity(status: os.stat_result) -> tuple[int, ...]:
+    """What tells a file, as it is, from every other file, and from itself once it has changed."""
+    which = (status.st_dev, status.st_ino, status.st_mode)
+    return (*which, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 # ── the one durable write ────────────────────────────────────────────────────
 
 
@@ -230,119 +232,11 @@ def staging_name() -> str:
     return f".staging-{secrets.token_hex(16)}"
 
 
-@contextmanager
-def new_file(path: FilePath, *, replacing: bool, mode: int = 0o666) -> Iterator[BinaryIO]:
-    """A file to write, of any size, that appears under its name when the block ends well; synced.
-
-    Args:
-        path: its name.
-        replacing: whether it takes the place of a file that is there by then.
-        mode: its permissions, less those that the umask takes from others.
-
-    Raises:
-        FileExistsError: something lies there, and is not to be replaced.
-        OSError: it cannot be written. Nothing is left of it then.
-    """
-    folder, name = os.path.split(os.path.abspath(path))
-    with opened_folder(folder) as place:
-        if not replacing:
-            _refuse_existing(name, place)
-        staged = staging_name()
-        descriptor = os.open(staged, _CREATE, mode, dir_fd=place)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                _keep_readable(descriptor, mode)
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-            if replacing or not _linked(staged, name, place):
-                os.rename(staged, name, src_dir_fd=place, dst_dir_fd=place)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(staged, dir_fd=place)
-            raise
-        os.fsync(place)
-
-
 def _keep_readable(descriptor: int, mode: int) -> None:
     # What the strictest umask takes from the owner would lock out the next run of this program.
     found = stat.S_IMODE(os.fstat(descriptor).st_mode)
     if mode & stat.S_IRWXU & ~found:
         os.fchmod(descriptor, found | mode & stat.S_IRWXU)
-
-
-def _linked(staged: str, name: str, folder: int) -> bool:
-    """Give a staged file its name; False where the file system has no hard links, and it is free.
-
-    A link, unlike a renaming, never replaces what came meanwhile.
-    """
-    try:
-        os.link(staged, name, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        _refuse_existing(name, folder)
-        return False
-    os.unlink(staged, dir_fd=folder)
-    return True
-
-
-def _refuse_existing(name: str, folder: int) -> None:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return
-    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
-
-
-# ── what a user is told ──────────────────────────────────────────────────────
-
-
-@contextmanager
-def reading(what: str, path: FilePath) -> Iterator[None]:
-    """Tell that a file which a user has named cannot be read.
-
-    Args:
-        what: the file is, for people.
-        path: its name.
-
-    Raises:
-        StorageError: the file system refused what the block does, or something else lies there.
-    """
-    try:
-        yield
-    except SealstoreError:
-        # One of them is an OSError as well, and says more.
-        raise
-    except OSError as error:
-        raise StorageError(
-            f"The {what} cannot be read ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
-
-
-@contextmanager
-def writing(what: str, path: FilePath) -> Iterator[None]:
-    """Tell that a file which a user has named cannot be written.
-
-    Args:
-        what: the file is, for people.
-        path: its name.
-
-    Raises:
-        StorageError: there is one already, or the file system refused what the block does.
-    """
-    try:
-        yield
-    except SealstoreError:
-        raise
-    except FileExistsError as error:
-        raise StorageError(
-            "The file exists.", path=path, hint="--force replaces {path}."
-        ) from error
-    except OSError as error:
-        raise StorageError(
-            f"The {what} cannot be written ({error.strerror}).", path=path, hint="check {path}."
-        ) from error
 
 
 # ── folders ──────────────────────────────────────────────────────────────────

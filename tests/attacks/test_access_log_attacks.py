@@ -36,7 +36,7 @@ from sealstore.ledger.head import seal_access_head, seal_head
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import AccessCheckpoint
 from sealstore.ledger.proofs import find_alteration
-from sealstore.repository.access_log import AccessLog
+from sealstore.repository.access_log.log import AccessLog, Event
 from tests import ledger_trees
 from tests.access_logs import (
     Memory,
@@ -72,7 +72,8 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         grant(log, ENTRIES)
     with closing(open_log(folder / "other")) as log:
         for number in range(ENTRIES):
-            log.refuse("load", ledger_trees.access_entry().request, None, f"OTHER_{number}")
+            request = ledger_trees.access_entry().request
+            log.record(Event("load", "refused", request, None, f"OTHER_{number}"))
     return folder
 
 

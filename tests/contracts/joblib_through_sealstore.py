@@ -19,7 +19,8 @@ from joblib import numpy_pickle
 
 from sealstore.formats.policies import Policies
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
 
 outcomes = pytest.StashKey[dict[str, str]]()

@@ -14,8 +14,11 @@ from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
 from sealstore.ledger.entries import AccessEntry, AccessRequest, EntryArtifact, decode_access_entry
 from sealstore.ledger.merkle import EMPTY_ROOT, verify_entries
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.repository.access_log import AccessLog, open_access_log
+from sealstore.repository.access_log.log import AccessLog, Event
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore, folder_location
 from tests.faults.operations import KEYRING, ROTATED, Done, remembering
 
@@ -59,7 +62,7 @@ def open_log(
 
 
 def grant(log: AccessLog, actor: str | None = None) -> int:
-    return log.grant("load", REQUEST, ARTIFACT, actor=actor)
+    return log.record(Event("load", "granted", REQUEST, ARTIFACT, actor=actor))
 
 
 def audited(log: AccessLog) -> list[AccessEntry]:
@@ -74,7 +77,8 @@ def audited(log: AccessLog) -> list[AccessEntry]:
 def begin(place: Path) -> None:
     """Make the place of a log, and let the client know its repository."""
     (place / "log").mkdir(parents=True)
-    trust_of(place).begin(
+    operating.begin(
+        trust_of(place),
         HistoryCheckpoint(
             repository=REPOSITORY_ID,
             epoch=1,
@@ -84,7 +88,7 @@ def begin(place: Path) -> None:
             settings_version=1,
             settings_digest="5e" * 32,
             time="2026-11-23T12:00:00.000000Z",
-        )
+        ),
     )
 
 
@@ -102,7 +106,7 @@ def fill(place: Path) -> None:
 
 def create(place: Path, done: Done | None = None) -> None:
     with closing(open_log(place, create=True)) as log:
-        log.create()
+        create_log(log)
         if done is not None:
             done.add("created")
 
@@ -115,7 +119,8 @@ def append(place: Path, done: Done) -> None:
         with remembering():
             granted = grant(log, "second")
             done.add(granted)
-        done.add(log.fail(granted, "load", REQUEST, ARTIFACT, "OBJECT_LOAD", actor="third"))
+        failed = Event("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", granted, actor="third")
+        done.add(log.record(failed))
     done.add("closed")
 
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from sealstore.bundles.creating import create_bundle
 from sealstore.bundles.importing import import_bundle
+from sealstore.keys.changing import withholding
 from sealstore.keys.keyring import Keyring
 from sealstore.names import parse_request
 from sealstore.repository.facade import Repository
@@ -33,7 +34,7 @@ def client(place: Path) -> Settings:
 @contextmanager
 def opened(place: Path) -> Iterator[Repository]:
     """The repository of a place."""
-    keyring = KEYRING.withholding(key(3).key_id)
+    keyring = withholding(KEYRING, key(3).key_id)
     with Repository.open(place / "repository", keyring=keyring, settings=client(place)) as found:
         yield found
 

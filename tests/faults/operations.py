@@ -15,18 +15,21 @@ from typing import Any
 
 from sealstore import limits
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, State
+from sealstore.keys.changing import DEFAULT_ROLES
+from sealstore.keys.keyring import Key, Keyring, State
 from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.ledger.proofs import consistency_proof
 from sealstore.names import request
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import Scope
 from sealstore.storage.catalogue.sqlite import SqliteEngine
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore
 from sealstore.upkeep.migration import migrate
 from sealstore.upkeep.trust import accept_trust, current_point
@@ -103,7 +106,7 @@ def logging_to(file: Path, root: Path, keyring: Keyring = KEYRING) -> Settings:
         trust = settings.trust_store(root)
         log = open_access_log(settings, root, repository.id, lambda: keyring, trust, create=True)
         with closing(log):
-            log.create()
+            create_log(log)
     return settings
 
 
@@ -323,11 +326,11 @@ def remember(folder: Path, done: Done) -> None:
 def accept_and_forget(folder: Path, done: Done) -> None:
     """Go back to an older state and on from it, as an operator says; then forget it."""
     trust = trust_store(folder)
-    trust.accept(HISTORY.point(2))
+    operating.accept(trust, HISTORY.point(2))
     done.add(2)
     trust.advance(HISTORY.point(4), prove=HISTORY.prove)
     done.add(4)
-    trust.forget()
+    operating.forget(trust)
     done.add(None)
 
 

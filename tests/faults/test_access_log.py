@@ -9,6 +9,7 @@ import pytest
 
 from sealstore.errors import AccessLogError, AccessLogExistsError, RetiredKeyError
 from sealstore.keys.keyring import State
+from sealstore.repository.access_log.operating import create as create_log
 from tests.faults import access_appends
 from tests.faults.access_appends import ENTRIES, audited, grant, open_log, trust_of
 from tests.faults.children import fork_server, run_all
@@ -101,7 +102,7 @@ def test_processes_append_at_the_same_time(
     place = tmp_path / "place"
     access_appends.begin(place)
     with closing(open_log(place, create=True, variables=variables)) as log:
-        log.create()
+        create_log(log)
     workers = [f"worker-{number}" for number in range(WORKERS)]
     with fork_server().Manager() as manager:
         barrier = manager.Barrier(WORKERS)

@@ -19,6 +19,7 @@ from sealstore.repository.facade import Repository
 from sealstore.signed.settings import open_settings
 from sealstore.storage.catalogue import migrations, schema
 from sealstore.storage.layout import read_settings_file
+from sealstore.trust import operating
 from tests.faults import operations
 from tests.faults.conftest import Deaths, Scene
 from tests.faults.dying import Steps, stops, survives
@@ -203,13 +204,13 @@ def test_a_killed_client_remembers_the_old_or_the_new_state(tmp_path: Path, deat
 def test_a_killed_operator_leaves_the_old_or_the_new_state(tmp_path: Path, deaths: Deaths) -> None:
     """Whatever step accepting or forgetting dies at, there is no moment without a memory."""
     original = tmp_path / "trust"
-    operations.trust_store(original).begin(HISTORY.point(8))
+    operating.begin(operations.trust_store(original), HISTORY.point(8))
     for folder, done in deaths(operations.accept_and_forget, original):
         states = [8, 2, 4, None]
         acknowledged = len(done.entries())
         found = operations.trust_store(folder).read()
         assert (None if found is None else found.point.size) in states[acknowledged:][:2]
-        operations.trust_store(folder).accept(HISTORY.point(9))
+        operating.accept(operations.trust_store(folder), HISTORY.point(9))
         require_remembered(folder, 9)
 
 

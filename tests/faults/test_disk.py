@@ -26,6 +26,7 @@ from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from tests.faults.mounts import fill_up, free_blocks, read_only, read_only_view, small_file_system
 from tests.faults.operations import (
     CHANGES,
@@ -325,7 +326,7 @@ def test_a_read_only_loader_sees_what_others_store(root: Path, tmp_path: Path) -
     loader_view.mkdir()
     settings = logging_to(tmp_path / "accesses.sqlite3", root)
     # The same place by another name: what is remembered of it there begins anew.
-    settings.trust_store(root).forget()
+    operating.forget(settings.trust_store(root))
     with (
         read_only_view(root, at=loader_view),
         Repository.open(loader_view, keyring=KEYRING, settings=settings) as loader,

@@ -22,6 +22,7 @@ from sealstore.bundles.importing import import_bundle
 from sealstore.bundles.verification import Continuity
 from sealstore.errors import AliasInTheWayError
 from sealstore.names import parse_request
+from sealstore.trust import operating
 from tests.properties import modelled_site
 from tests.properties.modelled_site import Ref, Site, Stored
 from tests.sealstore_fixtures import ed25519_key, fewer_examples, hmac_key
@@ -169,7 +170,7 @@ class OperationsModel(RuleBasedStateMachine):
     def forget_origin(self, at: str) -> None:
         """The site's operator accepts that the origin is another one than was seen."""
         if at == "origin":
-            origin_trust(self.site.settings, self.origin.repository.id).forget()
+            operating.forget(origin_trust(self.site.settings, self.origin.repository.id))
             self.remembered = None
 
     @precondition(lambda self: min(len(each.own_keys) for each in self.sites.values()) < MOST_KEYS)

@@ -26,6 +26,7 @@ from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.blobs.local import LocalBlobStore
+from sealstore.trust import operating
 from tests.sealstore_fixtures import (
     MODEL,
     Trap,
@@ -82,7 +83,7 @@ class Scene:
             known: whether the client remembers the repository's head, or comes for the first time.
         """
         trust = Settings.from_environment().trust_store(self.root)
-        trust.forget()
+        operating.forget(trust)
         if known:
             trust.path.write_bytes(self.trust_record)
         for path in self.root.rglob("*"):

@@ -37,13 +37,16 @@ from sealstore.keys.writing import public_keyring, write_keyring_file
 from sealstore.ledger.entries import AccessRequest
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.repository import environment
-from sealstore.repository.access_log import AccessLog, access_rows, open_access_log
+from sealstore.repository.access_log.log import AccessLog, Event
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import access_rows, open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows
 from sealstore.storage.catalogue.chain_rows import entry_rows
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.sqlite import SqliteEngine
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore, folder_location
 from sealstore.upkeep.access_log import create_access_log
 from tests import ledger_trees
@@ -112,11 +115,15 @@ def test_what_is_recorded_says_what_who_and_when(open_any: OpenLog) -> None:
     """A grant, its failure and a refusal follow each other, under one verified head."""
     log = open_any()
     began = environment.now()
-    assert log.grant("load", REQUEST, ARTIFACT, actor="job 7", context="hetida job 0815") == 1
-    assert log.fail(1, "load", REQUEST, ARTIFACT, "OBJECT_LOAD", context="hetida job 0815") == 2
-    assert log.refuse("verify", REQUEST, ARTIFACT, "PAYLOAD_DIGEST") == 3
+    job = "hetida job 0815"
     wanted = AccessRequest(name="absent", tag="v1", revision=3)
-    assert log.refuse("export", wanted, None, "ARTIFACT_NOT_FOUND", actor="job 8") == 4
+    events = [
+        Event("load", "granted", REQUEST, ARTIFACT, actor="job 7", context=job),
+        Event("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", grant=1, context=job),
+        Event("verify", "refused", REQUEST, ARTIFACT, "PAYLOAD_DIGEST"),
+        Event("export", "refused", wanted, None, "ARTIFACT_NOT_FOUND", actor="job 8"),
+    ]
+    assert [log.record(event) for event in events] == [1, 2, 3, 4]
     entries = audited(log)
     assert [
         (entry.sequence, entry.act, entry.outcome, entry.reason, entry.grant, entry.context)
@@ -145,7 +152,7 @@ def test_columns_repeat_what_the_entries_say(open_any: OpenLog) -> None:
     """Listings search them: the artifact that was found, or else what was asked for."""
     log = open_any()
     grant(log)
-    log.refuse("load", REQUEST, None, "ARTIFACT_NOT_FOUND")
+    log.record(Event("load", "refused", REQUEST, None, "ARTIFACT_NOT_FOUND"))
     with log.read() as reading:
         rows = list(entry_rows(reading.chain, 0, 10))
     assert [(row.sequence, row.event, row.name, row.tag) for row in rows] == [
@@ -196,24 +203,23 @@ def test_a_log_is_signed_by_pairs_of_keys_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "arguments"),
+    "event",
     [
-        ("refuse", ("load", REQUEST, None, "not a code")),
-        ("refuse", ("load", REQUEST, None, None)),
-        ("refuse", ("sell", REQUEST, None, "X")),
-        ("grant", ("load", REQUEST, None)),
-        ("fail", (2, "load", REQUEST, ARTIFACT, "OBJECT_LOAD")),
-        ("fail", (0, "load", REQUEST, ARTIFACT, "OBJECT_LOAD")),
-        ("grant", ("load", REQUEST, ledger_trees.entry_artifact(sha256="none"))),
+        ("load", "refused", REQUEST, None, "not a code"),
+        ("load", "refused", REQUEST, None, None),
+        ("sell", "refused", REQUEST, None, "X"),
+        ("load", "granted", REQUEST, None),
+        ("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", 2),
+        ("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", 0),
+        ("load", "failed", REQUEST, ARTIFACT, "OBJECT_LOAD", None),
+        ("load", "granted", REQUEST, ledger_trees.entry_artifact(sha256="none")),
     ],
 )
-def test_what_no_auditor_could_read_is_not_recorded(
-    log: AccessLog, outcome: str, arguments: tuple[Any, ...]
-) -> None:
+def test_what_no_auditor_could_read_is_not_recorded(log: AccessLog, event: tuple[Any, ...]) -> None:
     """An impossible entry is an error, and the log goes on as if nothing had been asked."""
     grant(log)
     with pytest.raises(LedgerFormatError):
-        getattr(log, outcome)(*arguments)
+        log.record(Event(*event))
     assert grant(log) == 2
     assert len(audited(log)) == 2
 
@@ -233,7 +239,7 @@ def test_what_a_caller_may_not_say_is_told_before_anything_is_recorded(
 ) -> None:
     """Actor and context are strings with a cap."""
     with pytest.raises(InvalidMetadataError):
-        log.grant("load", REQUEST, ARTIFACT, **said)
+        log.record(Event("load", "granted", REQUEST, ARTIFACT, **said))
     assert audited(log) == []
 
 
@@ -243,7 +249,7 @@ def test_the_longest_texts_fit(log: AccessLog) -> None:
         "\x01" * limits.MAX_ACTOR_CHARACTERS,
         "\x01" * limits.MAX_CONTEXT_CHARACTERS,
     )
-    log.grant("load", REQUEST, ARTIFACT, actor=actor, context=context)
+    log.record(Event("load", "granted", REQUEST, ARTIFACT, actor=actor, context=context))
     [entry] = audited(log)
     assert (entry.by.actor, entry.context) == (actor, context)
 
@@ -254,8 +260,8 @@ def test_an_entry_names_the_process_that_made_it(
     """What is kept of the process is not taken for that of a fork, nor one caller for another."""
     grant(log, 2)
     monkeypatch.setattr(environment, "process_id", lambda: 4711)
-    log.grant("load", REQUEST, ARTIFACT, actor="job 7")
-    log.grant("load", REQUEST, ARTIFACT)
+    log.record(Event("load", "granted", REQUEST, ARTIFACT, actor="job 7"))
+    log.record(Event("load", "granted", REQUEST, ARTIFACT))
     assert [(entry.by.process, entry.by.actor) for entry in audited(log)] == [
         (os.getpid(), "job 7"),
         (os.getpid(), "job 7"),
@@ -401,7 +407,7 @@ def test_a_log_is_not_made_where_one_is(open_any: OpenLog) -> None:
     for entries in range(2):
         before = head_of(log)
         with pytest.raises(AccessLogExistsError):
-            log.create()
+            create_log(log)
         assert head_of(log) == before
         assert len(audited(log)) == entries
         grant(log)
@@ -413,7 +419,7 @@ def test_a_log_that_lost_its_head_is_not_begun_anew(tmp_path: Path, log: AccessL
     run_sql(tmp_path, "DELETE FROM access_head")
     before = dump(tmp_path)
     with pytest.raises(AccessLogExistsError):
-        log.create()
+        create_log(log)
     with pytest.raises(AccessLogNotFoundError):
         grant(log)
     assert dump(tmp_path) == before
@@ -422,10 +428,10 @@ def test_a_log_that_lost_its_head_is_not_begun_anew(tmp_path: Path, log: AccessL
 def test_an_interrupted_making_can_be_repeated(tmp_path: Path) -> None:
     """The tables alone are no log."""
     with closing(open_log(tmp_path, create=True)) as log:
-        upgrade(log._rows.engine)
+        upgrade(log.rows.engine)
         with pytest.raises(AccessLogNotFoundError):
             grant(log)
-        log.create()
+        create_log(log)
         assert grant(log) == 1
 
 
@@ -634,7 +640,7 @@ def test_what_is_remembered_is_synced_before(
     memory = Memory()
     make_log(tmp_path)
     log = open_log(tmp_path, memory=memory)
-    with log._rows.engine.reading() as connection:
+    with log.rows.engine.reading() as connection:
         assert connection.execute("PRAGMA synchronous").fetchone() == (1,)
     log.close()
     statements = traced(monkeypatch)
@@ -681,10 +687,10 @@ def test_postgresql_syncs_what_is_remembered_or_everything(
 ) -> None:
     """MODEL_REPO_ACCESS_SYNC says which of its commits are waited for."""
     with closing(open_log(tmp_path, database_url=postgresql_url, access_sync=sync)) as log:
-        upgrade(log._rows.engine)
+        upgrade(log.rows.engine)
         found = []
         for durable in (False, True):
-            with log._rows.write(durable=durable) as rows:
+            with log.rows.write(durable=durable) as rows:
                 shown = rows.connection.execute("SHOW synchronous_commit").fetchone()
                 found.append(shown[0])
         assert found == expected
@@ -731,7 +737,7 @@ def test_what_a_server_lost_in_a_crash_is_no_rollback(
     remembered = file.read_bytes()
     assert [point.size for point in memory.written] == [1]
     grant(log, 2)
-    log._rows.engine.dispose()
+    log.rows.engine.dispose()
     file.write_bytes(remembered)
     if newer == "other entries":
         with closing(open_log(tmp_path)) as other:
@@ -740,7 +746,7 @@ def test_what_a_server_lost_in_a_crash_is_no_rollback(
         grant(log)
     monkeypatch.setattr(AccessRows, "may_forget", True)
     assert grant(log) == (2 if newer == "fewer entries" else 6)
-    log._rows.engine.dispose()
+    log.rows.engine.dispose()
     file.write_bytes(before)
     with pytest.raises(RollbackError):
         grant(log)
@@ -788,13 +794,13 @@ def test_what_is_remembered_stands_in_the_trust_state(
     settings = Settings.from_environment({})
     keyring = Keyring.of([hmac_key()])
     trust = TrustStore(tmp_path / "trust", folder_location(root), outside=root)
-    trust.begin(HistoryCheckpoint.of(ledger_trees.head()))
+    operating.begin(trust, HistoryCheckpoint.of(ledger_trees.head()))
 
     def opened(**options: Any) -> AccessLog:
         return open_access_log(settings, root, REPOSITORY_ID, lambda: keyring, trust, **options)
 
     with closing(opened(create=True)) as log:
-        log.create()
+        create_log(log)
         record = trust.read()
         assert record is not None
         assert record.access[log.location].size == 0
@@ -853,7 +859,7 @@ def test_a_database_that_fails_is_told_as_the_access_logs_error(
     def fail(*_: object) -> None:
         raise CatalogueError("The disk is broken.")
 
-    monkeypatch.setattr(log._rows, "read", fail)
+    monkeypatch.setattr(log.rows, "read", fail)
     with pytest.raises(AccessLogError, match=r"The disk is broken\.") as refusal, log.read():
         pass
     assert refusal.value.code == "ACCESS_LOG"

@@ -35,6 +35,7 @@ from sealstore.errors import (
     TrustStateError,
     UnknownKeyError,
 )
+from sealstore.keys.changing import withholding
 from sealstore.keys.keyring import Keyring, State
 from sealstore.ledger.map_values import RevisionValue
 from sealstore.names import Name, Tag, parse_request
@@ -43,6 +44,7 @@ from sealstore.repository.origins import origin_of
 from sealstore.repository.recording import Change
 from sealstore.repository.storing import record_store
 from sealstore.signed.envelope import open_statement, read_unverified
+from sealstore.trust import operating
 from sealstore.upkeep.fsck import fsck
 from tests.bundle_sites import (
     FIRST,
@@ -397,7 +399,7 @@ def test_tags_and_aliases_of_the_site_hold(origin: BundleSite, island: BundleSit
 def test_who_may_not_store_may_not_import(origin: BundleSite, island: BundleSite) -> None:
     """Without a signing key nothing is read, let alone copied."""
     path = origin.bundle()
-    keyring = Keyring.of([SITE_KEY, public(ORIGIN_KEY)]).withholding(SITE_KEY.key_id)
+    keyring = withholding(Keyring.of([SITE_KEY, public(ORIGIN_KEY)]), SITE_KEY.key_id)
     with (
         Repository.open(island.root, keyring=keyring, settings=island.settings) as repository,
         pytest.raises(NoSigningKeyError),
@@ -614,13 +616,12 @@ def test_a_head_that_cannot_be_remembered_is_told(
     origin: BundleSite, island: BundleSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The artifacts are imported all the same."""
-    from sealstore.trust.store import TrustStore
 
     def fails(*_: object) -> None:
         raise TrustStateError("The trust state cannot be written (No space left on device).")
 
     path = origin.bundle("fraud")
-    monkeypatch.setattr(TrustStore, "begin", fails)
+    monkeypatch.setattr(operating, "begin", fails)
     with pytest.warns(RepairWarning, match="not remembered"):
         assert not island.take_in(path).remembered
     assert island.repository.load("fraud") == FIRST

@@ -11,7 +11,8 @@ from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import NoSigningKeyError
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import Role, State
-from sealstore.keys.sources import read_hmac_key_file, read_keyring_file
+from sealstore.keys.mounted import read_hmac_key_file
+from sealstore.keys.sources import read_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified
 from tests.command_line import Site

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from sealstore import limits
+from sealstore import tool_limits
 from sealstore.audit.documents import note_key, open_checkpoint_of
 from sealstore.errors import RevokedKeyError, UnknownKeyError
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.ledger.checkpoint import seal_checkpoint
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.facade import Repository
+from sealstore.trust import operating
 from sealstore.trust.store import TrustStore
 from tests.command_line import FORBIDDEN, HOSTILE, Site
 from tests.ledger_trees import LOG_ID
@@ -89,7 +90,7 @@ def test_nothing_is_remembered_at_first(site: Site, tmp_path: Path) -> None:
 def test_what_is_remembered_is_shown(site: Site) -> None:
     """The point, the newest time and the access logs, for people and as JSON."""
     trust = trust_of(site)
-    trust.begin(point(9))
+    operating.begin(trust, point(9))
     out = site.run("trust", "show").out
     assert "access logs" not in out
     trust.advance_access(LOG_LOCATION, access_point(3), prove=Prover())
@@ -109,8 +110,8 @@ def test_what_is_remembered_is_shown(site: Site) -> None:
 def test_all_locations_are_shown(site: Site, tmp_path: Path) -> None:
     """One that cannot be used does not hide the others, and the exit code tells."""
     for name in ("a", "b"):
-        trust_of(site, tmp_path / name).begin(point(3))
-    trust_of(site).begin(point(9))
+        operating.begin(trust_of(site, tmp_path / name), point(3))
+    operating.begin(trust_of(site), point(9))
     shown = site.run("trust", "show", "--all")
     assert shown.out.count("repository ") == 3
     assert len(site.run("trust", "show", "--json").json["locations"]) == 1
@@ -128,7 +129,7 @@ def test_all_locations_are_shown(site: Site, tmp_path: Path) -> None:
 
 def test_a_damaged_trust_state_is_told(site: Site) -> None:
     """With the file and the way out."""
-    trust_of(site).begin(point(9))
+    operating.begin(trust_of(site), point(9))
     path = trust_of(site).path
     path.chmod(0o666)
     ran = site.run("trust", "show", code=1)
@@ -140,7 +141,7 @@ def test_a_damaged_trust_state_is_told(site: Site) -> None:
 def test_locations_are_escaped(site: Site, tmp_path: Path) -> None:
     """The location of an access log may hold whatever its URL does."""
     trust = trust_of(site)
-    trust.begin(point(9))
+    operating.begin(trust, point(9))
     trust.advance_access(HOSTILE, access_point(3), prove=Prover())
     for arguments in ([], ["--json"], ["--all"]):
         ran = site.run("trust", "show", *arguments)
@@ -193,7 +194,7 @@ REVOKED = ed25519_key(3, state=State.REVOKED)
         ),
         ([KEY], lambda: note(point(9), KEY).replace(b"\n9\n", b"\n8\n"), "not one of key"),
         ([KEY], lambda: b"", "not a text with signatures"),
-        ([KEY], lambda: b"x" * (limits.MAX_CHECKPOINT_BYTES + 10), "more than 65536 bytes"),
+        ([KEY], lambda: b"x" * (tool_limits.MAX_CHECKPOINT_BYTES + 10), "more than 65536 bytes"),
     ],
 )
 def test_only_a_checkpoint_of_a_trusted_key_is_taken(
@@ -257,7 +258,7 @@ def test_a_checkpoint_that_is_not_there_is_told(site: Site, tmp_path: Path) -> N
 
 def test_an_older_state_is_accepted_by_an_operator(site: Site, checkpoint: Write) -> None:
     """Both states are shown, and the replaced one is kept."""
-    trust_of(site).begin(point(12))
+    operating.begin(trust_of(site), point(12))
     ran = site.run("trust", "accept", "--yes", "--checkpoint", checkpoint())
     assert point(12).root in ran.err
     assert point(9).root in ran.err
@@ -275,14 +276,14 @@ def test_a_state_is_accepted_where_nothing_was(site: Site, checkpoint: Write) ->
     ran = site.run("trust", "accept", "--yes", "--checkpoint", path)
     assert "nothing is remembered here" in ran.err
     assert "kept" not in ran.out
-    trust_of(site).forget()
+    operating.forget(trust_of(site))
     assert site.run("trust", "accept", "--yes", "--checkpoint", path, "--json").json["kept"] is None
 
 
 def test_a_damaged_state_is_replaced(site: Site, checkpoint: Write) -> None:
     """What is wrong with it is told first."""
     trust = trust_of(site)
-    trust.begin(point(12))
+    operating.begin(trust, point(12))
     trust.path.write_bytes(b"damaged")
     ran = site.run("trust", "accept", "--yes", "--checkpoint", checkpoint())
     assert "does not decode" in ran.err
@@ -327,7 +328,7 @@ def test_what_the_repository_says_now_is_verified(site: Site) -> None:
 def test_an_operator_is_asked(site: Site, checkpoint: Write, command: str) -> None:
     """Without --yes somebody at a terminal has to agree."""
     trust = trust_of(site)
-    trust.begin(point(12))
+    operating.begin(trust, point(12))
     arguments = ["--checkpoint", str(checkpoint())] if command == "accept" else []
     assert "--yes" in site.run("trust", command, *arguments, code=2).err
     code, shown = site.run_at_terminal("trust", command, *arguments, answer="n\n")
@@ -344,13 +345,13 @@ def test_an_operator_is_asked(site: Site, checkpoint: Write, command: str) -> No
 
 def test_a_repository_is_forgotten(site: Site, tmp_path: Path) -> None:
     """Only this one; where nothing is remembered, nobody is asked."""
-    trust_of(site, tmp_path / "other").begin(point(3))
-    trust_of(site).begin(point(12))
+    operating.begin(trust_of(site, tmp_path / "other"), point(3))
+    operating.begin(trust_of(site), point(12))
     location = f"file://{site.repository}"
     assert site.run("trust", "forget", "--yes").out == f"forgot what was seen at {location}\n"
     assert site.run("trust", "forget").out == f"nothing is remembered of {location}\n"
     forgotten = {"location": location, "forgotten": False}
     assert site.run("trust", "forget", "--json").json == forgotten
     assert trust_of(site, tmp_path / "other").read() is not None
-    trust_of(site).begin(point(12))
+    operating.begin(trust_of(site), point(12))
     assert site.run("trust", "forget", "--yes", "--json").json["forgotten"] is True

@@ -21,6 +21,7 @@ from sealstore.repository.settings import Variable
 from sealstore.repository.storing import FALLBACK
 from sealstore.storage.catalogue import Catalogue, catalogue_engine, database_facts, sqlite
 from sealstore.storage.catalogue.sqlite_files import copy_database
+from sealstore.trust import operating
 from sealstore.upkeep import migration
 from sealstore.upkeep.doctor import repository as there
 from tests.command_line import FORBIDDEN, HOSTILE, Site
@@ -289,13 +290,13 @@ def test_a_verify_only_keyring_is_well(site: Site, repository: Repository) -> No
 def remembers(site: Site, repository: str, size: int = 3) -> None:
     """Let this client have seen a state of a repository there."""
     site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
-    site.settings.trust_store().accept(point(size, repository=repository))
+    operating.accept(site.settings.trust_store(), point(size, repository=repository))
 
 
 def test_what_is_remembered_is_told(site: Site) -> None:
     """Nothing at first; then which state of which repository was seen."""
     site.variables["MODEL_REPO_TRUST_STATE"] = str(site.keyring.parent / "trust")
-    site.settings.trust_store().forget()
+    operating.forget(site.settings.trust_store())
     assert "nothing is remembered of this repository yet" in site.run("doctor").out
     site.run("list")
     site.run("backup", site.keyring.parent.parent / "backup")

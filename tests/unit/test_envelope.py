@@ -21,6 +21,7 @@ from sealstore.errors import (
     StatementFormatError,
     UnknownKeyError,
 )
+from sealstore.keys.changing import with_state
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.signed.envelope import (
     ROLE_OF_PAYLOAD_TYPE,
@@ -286,8 +287,8 @@ def test_an_unknown_key_is_refused() -> None:
 def test_a_revoked_key_is_refused_and_a_retired_one_is_not() -> None:
     """Revoking takes back what was signed; retiring does not."""
     with pytest.raises(RevokedKeyError, match="is revoked"):
-        open_statement(ENVELOPE, KEYRING.with_state(KEY.key_id, State.REVOKED))
-    retired = KEYRING.with_state(KEY.key_id, State.RETIRED)
+        open_statement(ENVELOPE, with_state(KEYRING, KEY.key_id, State.REVOKED))
+    retired = with_state(KEYRING, KEY.key_id, State.RETIRED)
     assert open_statement(ENVELOPE, retired).key_id == KEY.key_id
 
 

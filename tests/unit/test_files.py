@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from sealstore import files
+from sealstore import files, named_files
 from sealstore.errors import ArtifactNotFound, StorageError
 
 
@@ -205,7 +205,7 @@ def test_a_file_is_open_to_no_more_than_the_umask_leaves(
     try:
         files.write_new("new", b"1", mode=0o640, folder=folder)
         files.replace("replaced", b"1", mode=0o640, folder=folder)
-        with files.new_file(tmp_path / "streamed", replacing=False, mode=0o640) as file:
+        with named_files.new_file(tmp_path / "streamed", replacing=False, mode=0o640) as file:
             file.write(b"1")
     finally:
         os.umask(before)
@@ -235,7 +235,7 @@ def test_what_could_not_be_written_is_not_there(tmp_path: Path, folder: int) -> 
             files.replace("old", b"new", mode=0o600, folder=folder)
         with (
             pytest.raises(OSError, match="No space"),
-            files.new_file(tmp_path / "old", replacing=True, mode=0o600) as file,
+            named_files.new_file(tmp_path / "old", replacing=True, mode=0o600) as file,
         ):
             file.write(b"new")
     assert left(tmp_path) == ["old"]
@@ -283,7 +283,7 @@ def test_the_content_is_synced_before_the_name_and_the_folder_after(
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(os, "rename", note_rename)
     files.replace("name", b"1", mode=0o600, folder=folder)
-    with files.new_file(tmp_path / "other", replacing=True) as file:
+    with named_files.new_file(tmp_path / "other", replacing=True) as file:
         file.write(b"1")
     assert seen == ["sync file", "rename", "sync folder"] * 2
 
@@ -307,7 +307,7 @@ def test_a_streamed_file_never_takes_the_place_of_another(
         request.getfixturevalue("without_links")
 
     def write(name: str, *, appearing: bool) -> None:
-        with files.new_file(tmp_path / name, replacing=False) as file:
+        with named_files.new_file(tmp_path / name, replacing=False) as file:
             file.write(b"new")
             if appearing:
                 (tmp_path / name).write_bytes(b"somebody else's")
@@ -327,7 +327,7 @@ def test_a_file_system_that_refuses_links_is_told(tmp_path: Path) -> None:
     with (
         failing("link"),
         pytest.raises(OSError, match="No space"),
-        files.new_file(tmp_path / "name", replacing=False),
+        named_files.new_file(tmp_path / "name", replacing=False),
     ):
         pass
     assert left(tmp_path) == []
@@ -338,16 +338,16 @@ def test_what_the_file_system_says_of_a_named_file_is_told_to_its_user(tmp_path:
     (tmp_path / "there").touch()
     with (
         pytest.raises(StorageError, match=r"proof cannot be read \(No such file") as told,
-        files.reading("proof", tmp_path / "absent"),
+        named_files.reading("proof", tmp_path / "absent"),
     ):
         files.read(tmp_path / "absent", 1)
     assert told.value.path == str(tmp_path / "absent")
     for path, what in (("there", r"file exists.*--force"), ("no/file", "proof cannot be written")):
-        with pytest.raises(StorageError, match=what), files.writing("proof", tmp_path / path):
+        with pytest.raises(StorageError, match=what), named_files.writing("proof", tmp_path / path):
             files.write_new(tmp_path / path, b"", mode=0o600)
 
 
-@pytest.mark.parametrize("telling", [files.reading, files.writing])
+@pytest.mark.parametrize("telling", [named_files.reading, named_files.writing])
 def test_an_error_that_says_more_is_kept(
     telling: Callable[[str, Path], AbstractContextManager[None]], tmp_path: Path
 ) -> None:
@@ -380,13 +380,13 @@ def test_a_file_that_is_written_in_pieces_is_whole_or_gone(tmp_path: Path) -> No
 
 def test_a_streamed_file_appears_when_it_is_whole(tmp_path: Path) -> None:
     """Until the block ends well, nothing has the name."""
-    with files.new_file(tmp_path / "name", replacing=False) as file:
+    with named_files.new_file(tmp_path / "name", replacing=False) as file:
         file.write(b"1")
         assert not (tmp_path / "name").exists()
     assert (tmp_path / "name").read_bytes() == b"1"
 
     def write_half() -> None:
-        with files.new_file(tmp_path / "name", replacing=True) as file:
+        with named_files.new_file(tmp_path / "name", replacing=True) as file:
             file.write(b"half")
             raise ZeroDivisionError
 
@@ -405,7 +405,7 @@ def test_a_streamed_file_replaces_nothing_unasked(when: str, tmp_path: Path) -> 
         name.write_bytes(b"kept")
 
     def write() -> None:
-        with files.new_file(name, replacing=False) as file:
+        with named_files.new_file(name, replacing=False) as file:
             file.write(b"new")
             name.write_bytes(b"kept")
 
@@ -464,7 +464,7 @@ def test_a_folder_that_must_not_be_a_link_is_none(tmp_path: Path) -> None:
 
 TRY = """
 import os, sys
-from sealstore import files
+from sealstore import files, named_files
 from sealstore.errors import ArtifactNotFound, StorageError
 descriptor = os.open(sys.argv[1], os.O_RDWR)
 try:

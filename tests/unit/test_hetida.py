@@ -25,6 +25,7 @@ from sealstore.keys.keyring import Keyring, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from tests.sealstore_fixtures import Trap, hmac_key, scope
 
 ABSOLUTE = str(Path(Path.cwd().anchor) / "somewhere" / "else")
@@ -313,7 +314,7 @@ def test_another_repository_in_the_same_place_is_opened_anew(repo_path: Path) ->
     shutil.rmtree(repo_path)
     with pytest.raises(errors.KnownLocationError):
         dump_obj("new", "other", "v1")
-    Settings.from_environment().trust_store(repo_path).forget()
+    operating.forget(Settings.from_environment().trust_store(repo_path))
     dump_obj("new", "other", "v1")
     assert load_obj("other", "v1") == "new"
     with pytest.raises(errors.ArtifactNotFound):

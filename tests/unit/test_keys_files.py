@@ -16,7 +16,8 @@ from sealstore.errors import (
     StorageError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
-from sealstore.keys.sources import default_keyring_path, read_hmac_key_file, read_keyring_file
+from sealstore.keys.mounted import read_hmac_key_file
+from sealstore.keys.sources import default_keyring_path, read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from tests.sealstore_fixtures import (
     REPOSITORY_ID,

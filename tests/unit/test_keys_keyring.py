@@ -17,7 +17,8 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State, new_key
+from sealstore.keys.changing import DEFAULT_ROLES, merged, new_key, with_key, with_state
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.writing import public_keyring
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -55,7 +56,7 @@ def test_the_same_key_twice_is_refused() -> None:
     with pytest.raises(KeyringFormatError, match="twice"):
         ring(key, replace(key, state=State.REVOKED))
     with pytest.raises(KeyringFormatError, match="twice"):
-        ring(key).with_key(key)
+        with_key(ring(key), key)
     with pytest.raises(KeyringFormatError, match="twice"):
         ring(ed25519_key(), public_part(ed25519_key()))
 
@@ -69,7 +70,7 @@ def test_an_unknown_id_is_an_error() -> None:
 def test_a_keyring_does_not_change() -> None:
     """Every change is another keyring; who holds the old one keeps it."""
     before = ring(hmac_key(1))
-    after = before.with_key(hmac_key(2)).with_state(hmac_key(1).key_id, State.REVOKED)
+    after = with_state(with_key(before, hmac_key(2)), hmac_key(1).key_id, State.REVOKED)
     assert [key.state for key in before] == [State.ACTIVE]
     assert [key.state for key in after] == [State.REVOKED, State.ACTIVE]
 
@@ -81,7 +82,7 @@ def test_the_newest_active_key_signs() -> None:
     """After a rotation nothing is signed with an older key."""
     keys = ring(hmac_key(1), ed25519_key(2), hmac_key(3, state=State.RETIRED))
     assert keys.signer(Role.STORE).key_id == ed25519_key(2).key_id
-    assert keys.with_key(hmac_key(9)).signer(Role.STORE).key_id == hmac_key(9).key_id
+    assert with_key(keys, hmac_key(9)).signer(Role.STORE).key_id == hmac_key(9).key_id
 
 
 @pytest.mark.invariant(4)
@@ -196,9 +197,9 @@ def test_a_state_only_becomes_stricter(before: State, after: State) -> None:
     key_id = hmac_key(1).key_id
     if STRICTER.index(after) < STRICTER.index(before):
         with pytest.raises(KeyringError, match=f"is {before} and cannot become {after}"):
-            keys.with_state(key_id, after)
+            with_state(keys, key_id, after)
     else:
-        changed = keys.with_state(key_id, after)
+        changed = with_state(keys, key_id, after)
         assert changed.get(key_id).state is after
         assert [key.key_id for key in changed] == [key.key_id for key in keys]
 
@@ -206,23 +207,23 @@ def test_a_state_only_becomes_stricter(before: State, after: State) -> None:
 def test_the_state_of_an_unknown_key_cannot_be_changed() -> None:
     """A misspelled id is an error, not a revocation of nothing."""
     with pytest.raises(UnknownKeyError):
-        ring(hmac_key()).with_state("f" * 32, State.REVOKED)
+        with_state(ring(hmac_key()), "f" * 32, State.REVOKED)
 
 
 @pytest.mark.parametrize("one", STRICTER)
 @pytest.mark.parametrize("other", STRICTER)
 def test_of_two_sources_the_stricter_state_wins(one: State, other: State) -> None:
     """Revoked wins over every other source, in either order."""
-    merged = ring(hmac_key(1, state=one)).merged_with([hmac_key(1, state=other), hmac_key(2)])
-    assert merged.get(hmac_key(1).key_id).state is max(one, other, key=STRICTER.index)
-    assert len(merged) == 2
+    both = merged(ring(hmac_key(1, state=one)), [hmac_key(1, state=other), hmac_key(2)])
+    assert both.get(hmac_key(1).key_id).state is max(one, other, key=STRICTER.index)
+    assert len(both) == 2
 
 
 def test_of_two_sources_the_first_says_what_a_key_is_for() -> None:
     """Another source adds keys and takes rights away; it gives none."""
     own = hmac_key(1, roles=roles(Role.ACCESS), scope=scope(REPOSITORY_ID))
-    merged = ring(own).merged_with([hmac_key(1, state=State.RETIRED)])
-    assert merged.get(own.key_id) == replace(own, state=State.RETIRED)
+    both = merged(ring(own), [hmac_key(1, state=State.RETIRED)])
+    assert both.get(own.key_id) == replace(own, state=State.RETIRED)
 
 
 # ── making and sharing ───────────────────────────────────────────────────────

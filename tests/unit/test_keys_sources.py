@@ -18,8 +18,10 @@ from sealstore.errors import (
     KeyringPermissionsError,
 )
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Keyring, State
-from sealstore.keys.sources import KeyringSource, read_hmac_key_file
+from sealstore.keys.changing import DEFAULT_ROLES
+from sealstore.keys.keyring import Keyring, State
+from sealstore.keys.mounted import read_hmac_key_file
+from sealstore.keys.sources import KeyringSource
 from tests.sealstore_fixtures import (
     ed25519_key,
     hmac_key,

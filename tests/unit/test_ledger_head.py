@@ -20,6 +20,7 @@ from sealstore.errors import (
     SignatureInvalidError,
     UnknownKeyError,
 )
+from sealstore.keys.changing import with_state
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.ledger.head import (
     Head,
@@ -245,14 +246,14 @@ def test_a_head_of_one_kind_is_none_of_the_other() -> None:
 @pytest.mark.invariant(4)
 def test_a_retired_key_signs_no_head() -> None:
     """A retired key's statements still load, but it vouches for nothing new; nor does a revoked."""
-    retired = KEYRING.with_state(KEY.key_id, State.RETIRED)
+    retired = with_state(KEYRING, KEY.key_id, State.RETIRED)
     for active in (set[str](), {hmac_key(2).key_id}):
         with pytest.raises(RetiredKeyError, match="not active any more"):
             open_head(ENVELOPE, retired, active)
         with pytest.raises(RetiredKeyError, match="not active any more"):
             open_access_head(ACCESS_ENVELOPE, retired, active)
     with pytest.raises(RevokedKeyError):
-        open_head(ENVELOPE, KEYRING.with_state(KEY.key_id, State.REVOKED), ACTIVE)
+        open_head(ENVELOPE, with_state(KEYRING, KEY.key_id, State.REVOKED), ACTIVE)
 
 
 @pytest.mark.invariant(4)

@@ -20,7 +20,8 @@ from sqlalchemy import inspect, text
 
 from sealstore.errors import CatalogueError, SchemaVersionError
 from sealstore.keys.algorithms import HmacSha256
-from sealstore.keys.keyring import Keyring, new_key
+from sealstore.keys.changing import new_key
+from sealstore.keys.keyring import Keyring
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings

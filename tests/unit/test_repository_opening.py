@@ -24,6 +24,7 @@ from sealstore.keys.keyring import Keyring, Role
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
+from sealstore.trust import operating
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
     REPOSITORY_ID,
@@ -75,7 +76,7 @@ def test_where_a_repository_is_remembered_no_other_one_is_made(
     with pytest.raises(KnownLocationError, match="sealstore trust forget"):
         Repository.create(repository.root, keyring=keyring)
     assert list(repository.root.iterdir()) == []
-    repository.settings.trust_store(repository.root).forget()
+    operating.forget(repository.settings.trust_store(repository.root))
     Repository.create(repository.root, keyring=keyring).close()
 
 

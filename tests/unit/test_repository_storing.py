@@ -26,7 +26,8 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.ledger.entries import EntryArtifact
-from sealstore.repository import environment
+from sealstore.ledger.proofs import Nodes, consistency_proof
+from sealstore.repository import environment, state
 from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,
@@ -71,6 +72,26 @@ def test_what_was_stored_is_told_and_signed(repository: Repository) -> None:
         statement=stored.verified.digest,
         key_id=stored.key_id,
     )
+
+
+def test_a_store_proves_once_that_its_head_extends_what_was_seen(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is remembered is held against the proof that was made when the head was verified."""
+    sizes: list[tuple[int, int]] = []
+
+    def counted(nodes: Nodes, old_size: int, new_size: int) -> list[bytes]:
+        if old_size < new_size:
+            sizes.append((old_size, new_size))
+        return consistency_proof(nodes, old_size, new_size)
+
+    repository.store(1, "churn", "1")
+    monkeypatch.setattr(state, "consistency_proof", counted)
+    repository.store(2, "churn", "2")
+    assert sizes == [(2, 3)]
+    record = repository.settings.trust_store(repository.root).read()
+    assert record is not None
+    assert record.point.size == 3
 
 
 def test_packages_of_the_object_are_signed(repository: Repository) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from sealstore.errors import ConfigurationError
 from sealstore.keys.sources import default_keyring_path
-from sealstore.repository.settings import Settings, Variable, unknown_variables
+from sealstore.repository.settings import Settings, Variable
 from sealstore.storage.blobs.payload_hash import DigestName
 from sealstore.trust.store import FirstUse, default_trust_folder
+from sealstore.upkeep.doctor.client import unknown_variables
 from tests.matrix import each_row
 from tests.sealstore_fixtures import REPOSITORY_ID
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sealstore.errors import TrustStateError, TrustStatePermissionsError
+from sealstore.trust import operating
 from sealstore.trust.locations import known_locations
 from sealstore.trust.store import TrustStore
 from tests.sealstore_fixtures import open_descriptors
@@ -29,7 +30,7 @@ def trust(folder: Path, tmp_path: Path) -> TrustStore:
 
 @pytest.fixture
 def filled(trust: TrustStore) -> TrustStore:
-    trust.begin(point(3))
+    operating.begin(trust, point(3))
     return trust
 
 
@@ -50,7 +51,7 @@ def test_the_files_are_for_their_owner_alone(folder: Path, trust: TrustStore) ->
     """Mode 0600 in folders of mode 0700, whatever the umask is, and nothing left beside them."""
     before = os.umask(0)
     try:
-        trust.begin(point(3))
+        operating.begin(trust, point(3))
         trust.advance(point(9), prove=Prover())
     finally:
         os.umask(before)
@@ -68,7 +69,7 @@ def test_a_tight_umask_does_not_matter(trust: TrustStore) -> None:
     trust.folder.mkdir(parents=True)
     before = os.umask(0o777)
     try:
-        trust.begin(point(3))
+        operating.begin(trust, point(3))
     finally:
         os.umask(before)
     assert stat.S_IMODE(trust.path.stat().st_mode) == 0o600
@@ -111,8 +112,8 @@ def test_a_power_loss_leaves_the_old_or_the_new_state(
     assert steps == ["mkdir", "folder"] * 3 + written
     steps.clear()
     trust.advance(point(9), prove=Prover())
-    trust.accept(point(3))
-    trust.forget()
+    operating.accept(trust, point(3))
+    operating.forget(trust)
     assert steps == [*written, "link", *written, "unlink", "folder"]
 
 
@@ -210,7 +211,7 @@ def test_of_two_that_make_the_folder_both_succeed(
         real(path, mode)
 
     monkeypatch.setattr("os.mkdir", mkdir)
-    assert trust.begin(point(3)) == record(3)
+    assert operating.begin(trust, point(3)) == record(3)
 
 
 # ── what is refused ──────────────────────────────────────────────────────────
@@ -327,14 +328,14 @@ def test_a_folder_that_is_none_is_an_error_of_the_family(trust: TrustStore, kind
     else:
         trust.folder.symlink_to("nowhere")
     with pytest.raises(TrustStateError, match="cannot be opened"):
-        trust.begin(point(3))
+        operating.begin(trust, point(3))
     with pytest.raises(TrustStateError, match="cannot be opened"):
         known_locations(trust.folder)
     if kind == "file":
         with pytest.raises(TrustStateError, match="cannot be opened"):
             trust.read()
         with pytest.raises(TrustStateError, match="cannot be read"):
-            trust.is_known()
+            operating.is_known(trust)
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error_of_the_family(
@@ -356,7 +357,7 @@ def test_a_relative_folder_stays_where_it_was(
     """Changing the working directory later changes nothing."""
     monkeypatch.chdir(tmp_path)
     trust = TrustStore(Path("state"), LOCATION, outside=tmp_path / "models")
-    trust.begin(point(3))
+    operating.begin(trust, point(3))
     monkeypatch.chdir("/")
     assert trust.read() == record(3)
     assert trust.path.parent == tmp_path / "state"
@@ -387,11 +388,11 @@ def test_a_trust_state_inside_the_repository_is_refused(tmp_path: Path, where: s
     trust = TrustStore(folder, LOCATION, outside=outside)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(TrustStatePermissionsError, match="lies inside the repository"):
-        trust.begin(point(3))
+        operating.begin(trust, point(3))
     with pytest.raises(TrustStatePermissionsError, match="lies inside the repository"):
         trust.advance(point(3), prove=Prover())
     assert sorted(tmp_path.rglob("*")) == before
-    TrustStore(folder, LOCATION, outside=tmp_path / "other").begin(point(3))
+    operating.begin(TrustStore(folder, LOCATION, outside=tmp_path / "other"), point(3))
     for use in uses(trust):
         with pytest.raises(TrustStatePermissionsError, match="MODEL_REPO_TRUST_STATE"):
             use()
@@ -403,7 +404,7 @@ def test_no_folder_is_made_inside_the_repository(tmp_path: Path) -> None:
     root.mkdir()
     trust = TrustStore(root / "new" / "trust", LOCATION, outside=root)
     with pytest.raises(TrustStatePermissionsError):
-        trust.begin(point(3))
+        operating.begin(trust, point(3))
     assert list(root.iterdir()) == []
 
 
@@ -412,5 +413,5 @@ def test_a_linked_folder_outside_is_used(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir(mode=0o700)
     (tmp_path / "link").symlink_to("disk")
     trust = TrustStore(tmp_path / "link", LOCATION, outside=tmp_path / "models")
-    trust.begin(point(3))
+    operating.begin(trust, point(3))
     assert trust.read() == record(3)

@@ -19,7 +19,7 @@ from sealstore.errors import (
     TrustStateFormatError,
 )
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.trust import store
+from sealstore.trust import operating, store
 from sealstore.trust.locations import known_locations
 from sealstore.trust.record import TrustRecord, encode_record
 from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
@@ -73,20 +73,20 @@ def test_the_first_use_is_remembered(trust: TrustStore, reopen: Open) -> None:
     """What was seen once is what every other process of this user expects."""
     assert trust.read() is None
     assert trust.expected() is None
-    assert not trust.is_known()
-    trust.require_unknown()
+    assert not operating.is_known(trust)
+    operating.require_unknown(trust)
     assert trust.advance(point(3), prove=no) == record(3)
     for each in (trust, reopen()):
         assert each.read() == each.expected() == record(3)
-        assert each.is_known()
+        assert operating.is_known(each)
 
 
 def test_looking_leaves_nothing(trust: TrustStore, folder: Path) -> None:
     """Neither a folder nor a lock is made for reading."""
     trust.read()
     trust.expected()
-    trust.is_known()
-    assert not trust.forget()
+    operating.is_known(trust)
+    assert not operating.forget(trust)
     assert trust.advance_access(LOG_LOCATION, access_point(3), prove=no) is None
     assert known_locations(folder) == []
     assert not folder.parent.exists()
@@ -100,11 +100,11 @@ def test_a_first_use_can_be_forbidden(reopen: Open, folder: Path) -> None:
         with pytest.raises(FirstUseError, match="sealstore trust init --checkpoint FILE") as caught:
             use()
         assert caught.value.code == "FIRST_USE"
-    assert not trust.is_known()
-    trust.begin(point(3))
+    assert not operating.is_known(trust)
+    operating.begin(trust, point(3))
     assert trust.expected() == record(3)
     assert proven(trust, point(9)).point == point(9)
-    trust.forget()
+    operating.forget(trust)
     with pytest.raises(FirstUseError):
         trust.advance(point(9), prove=no)
 
@@ -236,12 +236,12 @@ def test_an_access_log_without_its_repository_is_not_remembered(
     class Forgetful(TrustStore):
         def read(self) -> TrustRecord | None:
             found = super().read()
-            reopen().forget()
+            operating.forget(reopen())
             return found
 
     forgetful = Forgetful(trust.folder, LOCATION, outside=trust.folder / "elsewhere")
     assert forgetful.advance_access(LOG_LOCATION, access_point(3), prove=no) is None
-    assert not trust.is_known()
+    assert not operating.is_known(trust)
 
 
 # ── what an operator says ────────────────────────────────────────────────────
@@ -249,13 +249,16 @@ def test_an_access_log_without_its_repository_is_not_remembered(
 
 def test_a_known_location_is_no_place_to_begin(trust: TrustStore, folder: Path) -> None:
     """An emptied folder does not become a new repository, whatever state the memory is in."""
-    trust.begin(point(3))
+    operating.begin(trust, point(3))
     assert trust.read() == record(3)
     for content in (None, b"", b"damaged"):
         if content is not None:
             trust.path.write_bytes(content)
         before = snapshot(folder)
-        for begin in (trust.require_unknown, lambda: trust.begin(point(9))):
+        for begin in (
+            lambda: operating.require_unknown(trust),
+            lambda: operating.begin(trust, point(9)),
+        ):
             with pytest.raises(KnownLocationError, match="sealstore trust forget") as refusal:
                 begin()
             assert refusal.value.code == "KNOWN_LOCATION"
@@ -263,7 +266,7 @@ def test_a_known_location_is_no_place_to_begin(trust: TrustStore, folder: Path) 
     trust.path.unlink()
     trust.path.symlink_to("nowhere")
     with pytest.raises(KnownLocationError):
-        trust.begin(point(9))
+        operating.begin(trust, point(9))
 
 
 def test_an_operator_can_accept_an_older_state(trust: TrustStore, reopen: Open) -> None:
@@ -271,13 +274,13 @@ def test_an_operator_can_accept_an_older_state(trust: TrustStore, reopen: Open) 
     proven(trust, point(9))
     trust.advance_access(LOG_LOCATION, access_point(5), prove=no)
     before = trust.path.read_bytes()
-    kept = trust.accept(point(3))
+    kept = operating.accept(trust, point(3))
     assert kept is not None
     assert kept.read_bytes() == before
     assert kept.name == f"{trust.path.name}.replaced-1"
     assert trust.read() == reopen().read() == record(3)
     assert proven(trust, point(4)) == record(4)
-    again = trust.accept(point(1, repository=OTHER_REPOSITORY_ID, epoch=7))
+    again = operating.accept(trust, point(1, repository=OTHER_REPOSITORY_ID, epoch=7))
     assert again is not None
     assert again.name == f"{trust.path.name}.replaced-2"
     assert kept.read_bytes() == before
@@ -286,7 +289,7 @@ def test_an_operator_can_accept_an_older_state(trust: TrustStore, reopen: Open) 
 
 def test_an_operator_can_accept_where_nothing_is_remembered(trust: TrustStore) -> None:
     """There is nothing to keep."""
-    assert trust.accept(point(3)) is None
+    assert operating.accept(trust, point(3)) is None
     assert trust.read() == record(3)
 
 
@@ -309,7 +312,7 @@ def test_accepting_is_the_way_out_of_a_damaged_state(trust: TrustStore, damage: 
         with pytest.raises(TrustStateError):
             use()
     status = path.lstat()
-    kept = trust.accept(point(9))
+    kept = operating.accept(trust, point(9))
     assert kept is not None
     assert kept.lstat().st_mode == status.st_mode
     assert trust.read() == record(9)
@@ -322,7 +325,7 @@ def test_a_folder_in_the_place_is_not_replaced(trust: TrustStore) -> None:
     proven(trust, point(9))
     trust.path.unlink()
     trust.path.mkdir()
-    for change in (lambda: trust.accept(point(3)), trust.forget):
+    for change in (lambda: operating.accept(trust, point(3)), lambda: operating.forget(trust)):
         with pytest.raises(TrustStateError, match="trust state cannot be") as refusal:
             change()
         assert refusal.value.path == str(trust.path)
@@ -334,12 +337,12 @@ def test_what_is_remembered_can_be_forgotten(trust: TrustStore, reopen: Open) ->
     other = reopen("s3://bucket/models")
     for each in (trust, other):
         proven(each, point(9))
-    assert trust.forget()
-    assert not trust.forget()
+    assert operating.forget(trust)
+    assert not operating.forget(trust)
     assert trust.read() is None
     assert reopen().read() is None
     assert other.read() is not None
-    trust.begin(point(3, FORKED))
+    operating.begin(trust, point(3, FORKED))
 
 
 def test_forgetting_what_was_just_forgotten_is_no_error(
@@ -347,9 +350,9 @@ def test_forgetting_what_was_just_forgotten_is_no_error(
 ) -> None:
     """Two operators may do it at once."""
     proven(trust, point(9))
-    monkeypatch.setattr(TrustStore, "is_known", lambda _: True)
-    assert trust.forget()
-    assert not trust.forget()
+    monkeypatch.setattr(operating, "is_known", lambda _: True)
+    assert operating.forget(trust)
+    assert not operating.forget(trust)
 
 
 # ── read at each load ────────────────────────────────────────────────────────
@@ -472,7 +475,7 @@ def test_a_location_that_is_no_text_is_refused_where_it_would_be_written(reopen:
     assert trust.read() is None
     with pytest.raises(TrustStateError, match="has no form"):
         proven(trust, point(3))
-    assert not trust.is_known()
+    assert not operating.is_known(trust)
 
 
 def test_the_default_folder_lies_in_the_state_folder(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -485,7 +488,7 @@ def test_all_that_is_remembered_is_listed(trust: TrustStore, reopen: Open, folde
     """Locks, what is kept aside and other files are not."""
     other, damaged, moved = (reopen(f"file:///{name}") for name in ("other", "damaged", "moved"))
     proven(trust, point(9))
-    trust.accept(point(3))
+    operating.accept(trust, point(3))
     for each in (other, damaged):
         proven(each, point(5))
     damaged.path.write_bytes(b"{")

@@ -14,7 +14,8 @@ from typing import Final
 import msgspec
 
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.keys.changing import DEFAULT_ROLES
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.signed.drafting import make_statement
 from sealstore.signed.envelope import (

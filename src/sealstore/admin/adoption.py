@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sealstore import files, limits
+from sealstore import files, limits, named_files
 from sealstore.errors import LimitExceededError, SealstoreError
 from sealstore.formats.pickling.confinement import inspect_confined
 from sealstore.formats.pickling.inspection import Inspection, imports_to_sign, inspect_memory
@@ -60,7 +60,7 @@ def payload_file(path: Path) -> Iterator[PayloadFile]:
         LimitExceededError: larger than any payload may be.
         StorageError: it cannot be read, or is no regular file.
     """
-    with files.reading("file", path), files.opened(path) as source:
+    with named_files.reading("file", path), files.opened(path) as source:
         size = os.fstat(source.fileno()).st_size
         if size > limits.MAX_PAYLOAD_BYTES:
             raise LimitExceededError("The file is larger than any payload may be.", path=path)

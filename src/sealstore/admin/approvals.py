@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sealstore import files, limits
+from sealstore import files, limits, named_files
 from sealstore.admin.key_changes import key_named
 from sealstore.errors import (
     AliasInTheWayError,
@@ -77,7 +77,7 @@ def write_new_file(path: Path, data: bytes) -> None:
         StorageError: it is there already, or cannot be written.
     """
     try:
-        with files.new_file(path, replacing=False, mode=0o644) as file:
+        with named_files.new_file(path, replacing=False, mode=0o644) as file:
             file.write(data)
     except OSError as error:
         raise StorageError(
@@ -88,7 +88,7 @@ def write_new_file(path: Path, data: bytes) -> None:
 
 
 def _content(path: Path, limit: int) -> bytes:
-    with files.reading("file", path):
+    with named_files.reading("file", path):
         data = files.read(path, limit)
     # An editor, or a mail, may have added a line end; nothing else is passed over.
     return data.removesuffix(b"\n")

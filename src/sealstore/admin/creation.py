@@ -15,7 +15,8 @@ from sealstore.admin.keyring_file import (
 )
 from sealstore.admin.signatures import settings_key_id
 from sealstore.errors import NoSigningKeyError, RepositoryMismatchError, SealstoreError
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, new_key
+from sealstore.keys.changing import DEFAULT_ROLES, new_key, with_key
+from sealstore.keys.keyring import Key, Keyring
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.storage import creation, layout
@@ -74,7 +75,7 @@ def initialise(
         material = new_material(algorithm or DEFAULT_ALGORITHM)
         made = new_key(material, repositories=[repository_id])
         with keyring_change(settings) as change:
-            change.write(change.keyring.with_key(made))
+            change.write(with_key(change.keyring, made))
     try:
         repository = Repository.create(
             root, immutable_tags=immutable_tags, repository_id=repository_id, settings=settings

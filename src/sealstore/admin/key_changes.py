@@ -19,7 +19,8 @@ from sealstore.errors import (
     SealstoreError,
     UnknownKeyError,
 )
-from sealstore.keys.keyring import Key, Keyring, Role, State, new_key
+from sealstore.keys.changing import new_key, with_key, with_state, withholding
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
@@ -85,7 +86,7 @@ def rotate_key(settings: Settings, key_id: str | None = None) -> Rotation:
         new = new_key(new_material(old.algorithm), roles=roles, repositories=scope)
         # Until the repository has the new key's signatures, the old one's must hold, or nothing
         # could be loaded. From now on the new one signs, since it is the newest.
-        change.write(change.keyring.with_key(new))
+        change.write(with_key(change.keyring, new))
     rotation = Rotation(old, new)
     try:
         signed = _move_signatures(settings, old.key_id, "rotated")
@@ -108,7 +109,7 @@ def _move_signatures(settings: Settings, key_id: str, action: str) -> bool:
         SealstoreError: there is a repository, and it cannot be opened, or signed by other keys.
     """
     root = settings.path.absolute()
-    keyring = configured_keyring(settings).withholding(key_id)
+    keyring = withholding(configured_keyring(settings), key_id)
     try:
         with Repository.open(root, keyring=keyring, settings=settings) as repository:
             signs_settings = repository.state.settings.key_id == key_id
@@ -271,7 +272,7 @@ def revoke_key(settings: Settings, key_id: str) -> Revocation:
     root = settings.path.absolute()
     try:
         signs_settings = settings_key_id(root) == key.key_id
-        withheld = keyring.withholding(key.key_id)
+        withheld = withholding(keyring, key.key_id)
         with Repository.open(root, keyring=withheld, settings=settings) as repository:
             revoked = repository.state.document.revoked_keys
             if key.key_id not in revoked:
@@ -302,7 +303,7 @@ def _set_state(settings: Settings, key: Key, state: State) -> Key:
     with keyring_change(settings) as change:
         keyring = change.keyring
         if all(known.key_id != key.key_id for known in keyring):
-            keyring = keyring.with_key(replace(key, state=State.ACTIVE))
-        keyring = keyring.with_state(key.key_id, state)
+            keyring = with_key(keyring, replace(key, state=State.ACTIVE))
+        keyring = with_state(keyring, key.key_id, state)
         change.write(keyring)
         return keyring.get(key.key_id)

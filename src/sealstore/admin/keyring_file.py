@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from sealstore import files
+from sealstore import named_files
 from sealstore.bundles.checking import bundle_keys
 from sealstore.bundles.file import is_bundle
 from sealstore.errors import (
@@ -20,7 +20,8 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys.algorithms import Ed25519Private, HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, new_key
+from sealstore.keys.changing import DEFAULT_ROLES, new_key, with_key
+from sealstore.keys.keyring import Key, Keyring, Role
 from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, public_keyring, write_keyring_file
 from sealstore.repository.settings import Settings
@@ -138,7 +139,7 @@ def generate_key(
         )
     key = new_key(new_material(algorithm), roles=roles, repositories=repositories)
     with keyring_change(settings) as change:
-        change.write(change.keyring.with_key(key))
+        change.write(with_key(change.keyring, key))
     return key
 
 
@@ -177,7 +178,7 @@ def write_hmac_key_file(path: Path, *, outside: Path) -> HmacSha256:
     material = HmacSha256.generate()
     try:
         # Never over a secret that is there, and through no link.
-        with files.new_file(path, replacing=False, mode=0o600) as file:
+        with named_files.new_file(path, replacing=False, mode=0o600) as file:
             file.write(material.to_bytes().hex().encode("ascii") + b"\n")
     except OSError as error:
         raise KeyringError(
@@ -247,8 +248,8 @@ def export_for_loader(settings: Settings) -> KeyExport:
     made = new_key(Ed25519Private.generate(), roles=[Role.ACCESS], repositories=repositories)
     with keyring_change(settings) as change:
         public = made.material.public()
-        change.write(change.keyring.with_key(replace(made, material=public or made.material)))
-    return KeyExport(exported.keyring.with_key(made), exported.left_out, made)
+        change.write(with_key(change.keyring, replace(made, material=public or made.material)))
+    return KeyExport(with_key(exported.keyring, made), exported.left_out, made)
 
 
 # ── other people's public keys ───────────────────────────────────────────────

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from sealstore import files, limits
+from sealstore import files, limits, named_files, tool_limits
 from sealstore.audit.chains import (
     AuditedChain,
     ChainName,
@@ -139,8 +139,8 @@ def read_checkpoint(settings: Settings, path: Path) -> VerifiedCheckpoint:
         VerificationError: a signature is refused, or none is of a known key.
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
-    with files.reading("checkpoint", path):
-        data = files.read(path, limits.MAX_CHECKPOINT_BYTES, follow_links=True)
+    with named_files.reading("checkpoint", path):
+        data = files.read(path, tool_limits.MAX_CHECKPOINT_BYTES, follow_links=True)
     verified = open_checkpoint_of(settings.key_source().current(), data)
     require_expected(settings, verified.checkpoint.repository)
     return verified
@@ -314,8 +314,8 @@ def check_proof(settings: Settings, path: Path) -> ProvenEntry:
         VerificationError: it proves nothing.
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
-    with files.reading("proof", path):
-        data = files.read(path, limits.MAX_PROOF_BYTES, follow_links=True)
+    with named_files.reading("proof", path):
+        data = files.read(path, tool_limits.MAX_PROOF_BYTES, follow_links=True)
     try:
         document = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

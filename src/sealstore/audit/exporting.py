@@ -21,7 +21,7 @@ from typing import BinaryIO, Final, Literal
 
 import msgspec
 
-from sealstore import files, limits
+from sealstore import files, limits, named_files
 from sealstore.audit.chains import (
     AuditedChain,
     ChainName,
@@ -97,8 +97,8 @@ def export_chain(
     [source] = ledger.chosen(chain)
     with (
         source.open() as audited,
-        files.writing("export", path),
-        files.new_file(path, replacing=force) as file,
+        named_files.writing("export", path),
+        named_files.new_file(path, replacing=force) as file,
     ):
         header = _Header(chain.value, base64.b64encode(audited.envelope).decode("ascii"))
         file.write(msgspec.json.encode(header) + b"\n")
@@ -169,7 +169,7 @@ def verify_export(
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
         LedgerFormatError: it is no export. What is refused otherwise is a finding.
     """
-    with files.reading("export", path), files.opened(path, follow_links=True) as file:
+    with named_files.reading("export", path), files.opened(path, follow_links=True) as file:
         export = read_export(settings, file)
         report = ChainReport(export.chain, Findings(export.chain))
         report.head, report.key_id = checkpoint_of(export.head), export.key_id

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from sealstore import files
+from sealstore import named_files
 from sealstore.audit.drawing import STYLE, Markup, bar, columns, element, joined
 from sealstore.audit.figures import MAX_LISTED, Figures, Tallies, most_frequent
 from sealstore.audit.verifying import CUT_IS_NOT_SEEN, AuditReport, ChainReport, verify_ledger
@@ -333,7 +333,7 @@ def write_report(
         SealstoreError: as ``verify_ledger``.
     """
     figures = Figures(since, until)
-    with files.writing("report", path), files.new_file(path, replacing=force) as file:
+    with named_files.writing("report", path), named_files.new_file(path, replacing=force) as file:
         report = verify_ledger(settings, hear=figures.hear, progress=progress)
         file.write(page(_repository(settings, report), report, figures, environment.now()))
     return report

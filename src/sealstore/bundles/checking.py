@@ -21,6 +21,7 @@ from sealstore.bundles.verification import (
 )
 from sealstore.errors import FirstUseError, SealstoreError, StorageError, UnknownKeyError
 from sealstore.keys.keyring import Key, Keyring
+from sealstore.keys.writing import fingerprint
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.origins import Origin, origin_of
 from sealstore.repository.progress import Progress, no_progress
@@ -96,7 +97,7 @@ def _artifact_json(artifact: VerifiedArtifact) -> dict[str, Any]:
 
 
 def _key_json(key: Key) -> dict[str, Any]:
-    return {"keyId": key.key_id, "algorithm": key.algorithm, "fingerprint": key.fingerprint}
+    return {"keyId": key.key_id, "algorithm": key.algorithm, "fingerprint": fingerprint(key)}
 
 
 def imported_from(artifact: VerifiedArtifact) -> Origin | None:

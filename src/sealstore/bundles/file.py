@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
 
-from sealstore import files
+from sealstore import files, named_files
 from sealstore.bundles.format import (
     HEADER_BYTES,
     MAGIC,
@@ -92,7 +92,7 @@ class BundleFile:
                 f"The payload has {stored} bytes in the bundle; {size} were signed.", hint=_HINT
             )
         try:
-            with files.reading("bundle", self._path):
+            with named_files.reading("bundle", self._path):
                 hash_file(self._descriptor, size, write, offset=offset).require(digests)
         except (PayloadSizeError, PayloadDigestError) as error:
             error.hint = _HINT
@@ -145,7 +145,7 @@ def is_bundle(path: Path) -> bool:
 def _reading(path: Path) -> Iterator[None]:
     """Name the file in errors about a bundle, those of the file system among them."""
     try:
-        with files.reading("bundle", path):
+        with named_files.reading("bundle", path):
             yield
     except BundleFormatError as error:
         error.path = os.fspath(path)
@@ -178,7 +178,10 @@ def write_bundle(path: Path, evidence: Evidence, copy: CopyPayload, *, replace: 
             What was there is there still.
     """
     lead, parts = sealed_index(evidence)
-    with files.writing("bundle", path), files.new_file(path, replacing=replace, mode=0o600) as file:
+    with (
+        named_files.writing("bundle", path),
+        named_files.new_file(path, replacing=replace, mode=0o600) as file,
+    ):
         for part in (lead, *parts):
             file.write(part)
         for sha256 in sorted(evidence.payloads):

@@ -48,6 +48,7 @@ from sealstore.repository.storing import mirror, record_store
 from sealstore.signed.statement import Statement, StoredBy
 from sealstore.storage import layout
 from sealstore.storage.blobs.contract import CommitOutcome
+from sealstore.trust import operating
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,9 +334,9 @@ def _remember(parts: Parts, bundle: VerifiedBundle) -> bool:
         if bundle.continuity is Continuity.OLDER:
             return False
         if record is None:
-            store.begin(bundle.point)
+            operating.begin(store, bundle.point)
         elif bundle.continuity is Continuity.REBUILT:
-            store.accept(bundle.point)
+            operating.accept(store, bundle.point)
         elif record.point.size == bundle.point.size:
             store.advance(bundle.point, prove=lambda _old, _new: ())
         elif since is not None and since.entries == record.point.size:

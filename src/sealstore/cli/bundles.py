@@ -154,11 +154,13 @@ def _show(report: BundleReport, *, show_keys: bool) -> None:
 
 
 def _show_keys(keys: Sequence[Key]) -> None:
+    from sealstore.keys.writing import fingerprint
+
     if not keys:
         output.line("the bundle carries no public keys")
         return
     headers = ("KEY IN THE BUNDLE, NOT TRUSTED", "ALGORITHM", "FINGERPRINT (SHA-256)")
-    output.table(headers, [[key.key_id, key.algorithm, key.fingerprint or ""] for key in keys])
+    output.table(headers, [[key.key_id, key.algorithm, fingerprint(key) or ""] for key in keys])
 
 
 def _head_fields(bundle: VerifiedBundle) -> list[tuple[str, str]]:

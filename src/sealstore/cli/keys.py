@@ -85,7 +85,8 @@ def generate(
             )
         return _generate_key_file(settings, key_file, as_json)
     from sealstore.admin.keyring_file import default_repositories, generate_key
-    from sealstore.keys.keyring import DEFAULT_ROLES, Role
+    from sealstore.keys.changing import DEFAULT_ROLES
+    from sealstore.keys.keyring import Role
 
     wanted = frozenset(map(Role, roles)) or DEFAULT_ROLES
     if repository is None:
@@ -140,6 +141,8 @@ def list_keys(invocation: Invocation, as_json: bool) -> int:
 
 
 def _key_json(key: Key) -> dict[str, Any]:
+    from sealstore.keys.writing import fingerprint
+
     repositories = key.scope.repositories
     return {
         "keyId": key.key_id,
@@ -149,7 +152,7 @@ def _key_json(key: Key) -> dict[str, Any]:
         "repositories": "any" if repositories is None else sorted(repositories),
         "created": key.created.isoformat(),
         "canSign": key.can_sign,
-        "fingerprint": key.fingerprint,
+        "fingerprint": fingerprint(key),
     }
 
 
@@ -383,13 +386,14 @@ def import_(
     """
     from sealstore.admin.keyring_file import import_keys, plan_import
     from sealstore.keys.keyring import Role
+    from sealstore.keys.writing import fingerprint
 
     settings, wanted = invocation.settings(), [Role(role) for role in roles]
     planned = plan_import(settings, file, wanted)
     if not as_json:
         for key in planned.added:
             output.line(f"{key.key_id}: {_described(key)}")
-            output.line(f"  fingerprint {key.fingerprint}")
+            output.line(f"  fingerprint {fingerprint(key)}")
     if planned.added:
         output.confirm(f"Trust {output.counted(len(planned.added), 'key')} so?", yes=yes)
         planned = import_keys(settings, file, wanted)

@@ -69,9 +69,12 @@ def write(path: Path, data: bytes | memoryview, *, force: bool, mode: int = 0o66
     Raises:
         StorageError: there is one already, or the file system refused.
     """
-    from sealstore import files
+    from sealstore import named_files
 
-    with files.writing("file", path), files.new_file(path, replacing=force, mode=mode) as file:
+    with (
+        named_files.writing("file", path),
+        named_files.new_file(path, replacing=force, mode=mode) as file,
+    ):
         file.write(data)
 
 

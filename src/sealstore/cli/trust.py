@@ -214,10 +214,12 @@ def forget(invocation: Invocation, yes: bool, as_json: bool) -> int:
 
     From then on whatever genuine state lies there is taken for the newest.
     """
+    from sealstore.trust import operating
+
     trust_store = invocation.settings().trust_store()
-    known = trust_store.is_known()
+    known = operating.is_known(trust_store)
     output.confirm(f"Forget what was seen at {trust_store.location}?", yes=yes or not known)
-    forgotten = trust_store.forget()
+    forgotten = operating.forget(trust_store)
     if as_json:
         output.document({"location": trust_store.location, "forgotten": forgotten})
     elif forgotten:

@@ -128,13 +128,18 @@ class Ed25519Public:
                 "This Ed25519 public key is one for which everybody can make signatures."
             )
         self._material = material
-        self.key_id = _ed25519_key_id(material)
+        digest = hashlib.sha256(_KEY_ID_CONTEXT + b" ed25519 " + material).hexdigest()
+        self.key_id = digest[:_KEY_ID_DIGITS]
 
     def sign(self, message: bytes) -> bytes:
         raise NoSigningKeyError("A public key cannot sign.")
 
     def is_signature(self, message: bytes, signature: bytes) -> bool:
-        return _is_ed25519_signature(self._public, message, signature)
+        try:
+            self._public.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
 
     def to_bytes(self) -> bytes:
         return self._material
@@ -161,9 +166,9 @@ class Ed25519Private:
             self._private = ed25519.Ed25519PrivateKey.from_private_bytes(material)
         except ValueError:
             raise KeyringFormatError("An Ed25519 private key has 32 bytes.") from None
-        self._public = self._private.public_key()
+        self._public = Ed25519Public(self._private.public_key().public_bytes_raw())
         # A pair and its public part are one key: they share the id.
-        self.key_id = _ed25519_key_id(self._public_bytes())
+        self.key_id = self._public.key_id
 
     @classmethod
     def generate(cls) -> Self:
@@ -175,16 +180,13 @@ class Ed25519Private:
         return self._private.sign(message)
 
     def is_signature(self, message: bytes, signature: bytes) -> bool:
-        return _is_ed25519_signature(self._public, message, signature)
+        return self._public.is_signature(message, signature)
 
     def to_bytes(self) -> bytes:
         return self._private.private_bytes_raw()
 
     def public(self) -> Ed25519Public:
-        return Ed25519Public(self._public_bytes())
-
-    def _public_bytes(self) -> bytes:
-        return self._public.public_bytes_raw()
+        return self._public
 
 
 ALGORITHMS: Final[dict[str, type[HmacSha256] | type[Ed25519Public] | type[Ed25519Private]]] = {
@@ -199,20 +201,4 @@ ALGORITHMS: Final[dict[str, type[HmacSha256] | type[Ed25519Public] | type[Ed2551
 _PRIME: Final = 2**255 - 19
 _Y_BITS: Final = 2**255 - 1
 _ORDER_8_Y: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
-_SMALL_ORDER_Y: Final = frozenset(
-    {0, 1, _PRIME - 1, _PRIME, _PRIME + 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y}
-)
-
-
-def _ed25519_key_id(public: bytes) -> str:
-    return hashlib.sha256(_KEY_ID_CONTEXT + b" ed25519 " + public).hexdigest()[:_KEY_ID_DIGITS]
-
-
-def _is_ed25519_signature(
-    public: ed25519.Ed25519PublicKey, message: bytes, signature: bytes
-) -> bool:
-    try:
-        public.verify(signature, message)
-    except InvalidSignature:
-        return False
-    return True
+_SMALL_ORDER_Y: Final = {0, 1, _PRIME - 1, _PRIME, _PRIME + 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y}

@@ -1,20 +1,17 @@
 """The keyring: keys with their states, roles and scopes, and who may sign what.
 
-A keyring is immutable; changing a key's state gives a new keyring. It implements
-``envelope.Verifier``.
+A keyring is immutable; ``changing`` gives new ones. It implements ``envelope.Verifier``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from hashlib import sha256
 from typing import Final
 
 from sealstore.errors import (
-    KeyringError,
     KeyringFormatError,
     KeyRoleError,
     NoSigningKeyError,
@@ -49,9 +46,6 @@ class Role(StrEnum):
 _APPROVING_ALGORITHMS: Final = frozenset({"ed25519", "ed25519-public"})
 """Of keys whose approvals count: with a symmetric one, whoever counts could have made them all."""
 
-DEFAULT_ROLES: Final = frozenset({Role.STORE, Role.ADMIN, Role.ACCESS})
-_STATE_RANK: Final = {State.ACTIVE: 0, State.RETIRED: 1, State.REVOKED: 2}
-
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -82,12 +76,6 @@ class Key:
     def algorithm(self) -> str:
         """The algorithm's name in a keyring file."""
         return self.material.algorithm
-
-    @property
-    def fingerprint(self) -> str | None:
-        """SHA-256 of the public part's bytes, hexadecimal; None where there is no public part."""
-        public = self.material.public()
-        return None if public is None else sha256(public.to_bytes()).hexdigest()
 
     @property
     def can_sign(self) -> bool:
@@ -150,41 +138,6 @@ class Keyring:
             error.key_id = key_id
             raise error from None
 
-    def merged_with(self, other: Iterable[Key]) -> Keyring:
-        """This keyring and keys from another source.
-
-        Where both hold one id, the stricter state wins (revoked over retired over active), and of
-        equals the entry of this keyring.
-        """
-        merged = dict(self._keys)
-        for key in other:
-            known = merged.get(key.key_id)
-            if known is None:
-                merged[key.key_id] = key
-            elif _STATE_RANK[key.state] > _STATE_RANK[known.state]:
-                merged[key.key_id] = replace(known, state=key.state)
-        return Keyring.of(merged.values())
-
-    def with_key(self, key: Key) -> Keyring:
-        """This keyring with one more key.
-
-        Raises:
-            KeyringFormatError: it is there already.
-        """
-        return Keyring.of([*self, key])
-
-    def with_state(self, key_id: str, state: State) -> Keyring:
-        """This keyring with one key's state changed.
-
-        Raises:
-            UnknownKeyError: there is no such key.
-            KeyringError: the change would make a key less strict; a revoked key stays revoked.
-        """
-        key = self.get(key_id)
-        if _STATE_RANK[state] < _STATE_RANK[key.state]:
-            raise KeyringError(f"Key {key_id} is {key.state} and cannot become {state} again.")
-        return Keyring({**self._keys, key_id: replace(key, state=state)})
-
     def with_revoked(self, key_ids: Iterable[str]) -> Keyring:
         """This keyring with these keys revoked, those of them that it holds."""
         revoked = {
@@ -193,14 +146,6 @@ class Keyring:
             if key_id in self._keys
         }
         return Keyring({**self._keys, **revoked}) if revoked else self
-
-    def withholding(self, key_id: str) -> Keyring:
-        """This keyring, in which other keys sign than this one, as long as it is being replaced.
-
-        Raises:
-            UnknownKeyError: there is no such key.
-        """
-        return Keyring({**self._keys, key_id: replace(self.get(key_id), is_withheld=True)})
 
     def ids(self, *states: State) -> frozenset[str]:
         """The ids of the keys in one of these states."""
@@ -249,25 +194,3 @@ class Keyring:
         if not key.material.is_signature(message, signature):
             raise SignatureInvalidError(f"The signature is not one of key {key_id}.")
         return key.scope
-
-
-def new_key(
-    material: KeyMaterial,
-    *,
-    roles: Iterable[Role] = DEFAULT_ROLES,
-    repositories: Iterable[str] | None = None,
-) -> Key:
-    """An active key made now.
-
-    Args:
-        material: what signs and verifies.
-        roles: what it may sign.
-        repositories: ids of the repositories it is for; None for every repository.
-    """
-    return Key(
-        material,
-        State.ACTIVE,
-        datetime.now(UTC),
-        frozenset(roles),
-        Scope(None if repositories is None else frozenset(repositories)),
-    )

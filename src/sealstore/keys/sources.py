@@ -1,4 +1,4 @@
-"""Where keys come from: the keyring file, a mounted HMAC secret, and when to read them again.
+"""Where keys come from: the keyring file, and when to read it again; ``mounted`` reads a secret.
 
 Key files are trusted, so whoever could write or read them must not be able to: files that others
 can read, that belong to somebody else, or that lie inside the repository are refused.
@@ -7,7 +7,6 @@ can read, that belong to somebody else, or that lie inside the repository are re
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from dataclasses import dataclass, field
@@ -24,8 +23,8 @@ from sealstore.errors import (
     KeyringPermissionsError,
     StatementFormatError,
 )
-from sealstore.keys.algorithms import ALGORITHMS, HmacSha256
-from sealstore.keys.keyring import DEFAULT_ROLES, Key, Keyring, Role, State
+from sealstore.keys.algorithms import ALGORITHMS
+from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.signed.envelope import Scope
 from sealstore.signed.statement import RepositoryId, UtcTime, refuse_ambiguous_json
 
@@ -70,7 +69,7 @@ def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
             inside the repository.
         KeyringFormatError: it does not decode strictly, or an id is not its material's.
     """
-    data, _ = _read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
+    data, _ = read_private_file(path, limits.MAX_KEYRING_BYTES, outside, group_may_read=False)
     try:
         return decode_keyring(data)
     except KeyringFormatError as error:
@@ -96,34 +95,6 @@ def decode_keyring(data: bytes) -> Keyring:
     return Keyring.of(map(_key_of, document.keys))
 
 
-_HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2})+")
-
-
-def read_hmac_key_file(path: Path, *, outside: Path | None) -> Key:
-    """The HMAC key in a mounted secret, for all roles but approving, and for every repository.
-
-    Args:
-        path: the key as hexadecimal digits (``openssl rand -hex 32``) or base64
-            (``openssl rand -base64 32``), white space around it ignored. The group may read it, as
-            Kubernetes mounts secrets for a pod's fsGroup.
-        outside: the repository's folder, which must not contain it; None where there is none yet.
-
-    Raises:
-        KeyringNotFoundError, KeyringPermissionsError: as ``read_keyring_file``.
-        KeyringFormatError: neither encoding, or fewer than 32 bytes.
-    """
-    maximum = 4 * limits.MAX_HMAC_KEY_BYTES
-    data, status = _read_private_file(path, maximum, outside, group_may_read=True)
-    text = data.strip()
-    try:
-        material = bytes.fromhex(text.decode()) if _HEX.fullmatch(text) else _from_base64(text)
-        created = datetime.fromtimestamp(status.st_mtime, UTC)
-        return Key(HmacSha256(material), State.ACTIVE, created, DEFAULT_ROLES, Scope(None))
-    except KeyringFormatError as error:
-        error.path = os.fspath(path)
-        raise
-
-
 @dataclass(slots=True)
 class KeyringSource:
     """The configured keys, read again whenever a file has changed.
@@ -146,7 +117,7 @@ class KeyringSource:
         """The keyring as the files have it now.
 
         Raises:
-            KeyringError: as ``read_keyring_file`` and ``read_hmac_key_file``.
+            KeyringError: as ``read_keyring_file`` and ``mounted.read_hmac_key_file``.
         """
         seen = (_identity(self.keyring_path), _identity(self.hmac_key_path))
         last = self._last
@@ -157,34 +128,28 @@ class KeyringSource:
     def _read(self) -> Keyring:
         if self.hmac_key_path is None:
             return read_keyring_file(self.keyring_path, outside=self.outside)
+        from sealstore.keys.changing import merged
+        from sealstore.keys.mounted import read_hmac_key_file
+
         mounted = read_hmac_key_file(self.hmac_key_path, outside=self.outside)
         try:
             keyring = read_keyring_file(self.keyring_path, outside=self.outside)
         except KeyringNotFoundError:
             keyring = Keyring.of([])
-        return keyring.merged_with([mounted])
+        return merged(keyring, [mounted])
 
 
 def _identity(path: Path | None) -> tuple[int, ...] | None:
-    if path is None:
-        return None
     try:
-        status = os.stat(path)
+        return None if path is None else files.identity(os.stat(path))
     except OSError:
         return None
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_mode,
-    )
 
 
-def _read_private_file(
+def read_private_file(
     path: Path, maximum: int, outside: Path | None, *, group_may_read: bool
 ) -> tuple[bytes, os.stat_result]:
+    """The bytes of a key file, at most ``maximum``, and its status. See ``read_keyring_file``."""
     if outside is not None and is_inside(path, outside):
         raise KeyringPermissionsError(
             "The key file lies inside the repository: whoever can write there could replace it.",
@@ -265,16 +230,6 @@ def _reason(error: msgspec.MsgspecError) -> str:
     # Other texts quote a value, and a value in the wrong place may be a secret.
     place = re.search(r"`(\$[\w.\[\]]*)`\Z", text)
     return f"{'something' if place is None else place[1]} is not what it must be"
-
-
-def _from_base64(text: bytes) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        raise KeyringFormatError(
-            "The HMAC key file holds neither hexadecimal digits nor base64.",
-            hint="make one with 'openssl rand -hex 32'.",
-        ) from None
 
 
 def _key_of(entry: _KeyEntry) -> Key:

@@ -6,14 +6,13 @@ import base64
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
 
 from sealstore import files
-from sealstore.errors import (
-    StorageError,
-)
+from sealstore.errors import StorageError
 from sealstore.keys.keyring import Key, Keyring
 from sealstore.keys.sources import _TIME_FORMAT, _KeyEntry, _KeyringDocument
 
@@ -70,6 +69,12 @@ def public_keyring(keyring: Keyring) -> Keyring:
         if public is not None:
             public_keys.append(replace(key, material=public))
     return Keyring.of(public_keys)
+
+
+def fingerprint(key: Key) -> str | None:
+    """SHA-256 of the public part's bytes, hexadecimal; None where there is no public part."""
+    public = key.material.public()
+    return None if public is None else sha256(public.to_bytes()).hexdigest()
 
 
 def _entry_of(key: Key) -> _KeyEntry:

@@ -19,16 +19,17 @@ from sealstore.errors import (
     LedgerTamperedError,
     NotApprovedError,
 )
-from sealstore.keys.keyring import Role, State
+from sealstore.keys.keyring import State
 from sealstore.ledger.entries import HistoryEntry
 from sealstore.ledger.head import Head
 from sealstore.ledger.map_values import AliasValue, RevisionValue
 from sealstore.ledger.proven_map import MapAnswers
-from sealstore.names import ArtifactRef, Name, Tag
+from sealstore.names import ArtifactRef, Name, Tag, request
 from sealstore.repository import environment
 from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import CachedNodes, Detail, proven_entry
+from sealstore.repository.loading import about
 from sealstore.repository.map_changes import (
     alias_value,
     aliases_of,
@@ -95,6 +96,20 @@ class Wanted:
     tag: Tag | None = None
     revision: int | None = None
 
+    @classmethod
+    def of(
+        cls, name: str, alias: str, tag: str | None = None, revision: int | None = None
+    ) -> Wanted:
+        """What a caller asks.
+
+        Raises:
+            InvalidNameError: one of them is none.
+        """
+        if tag is None:
+            return cls(Name(name), Tag.to_store(alias))
+        ref = request(name, Tag.to_store(tag), revision)
+        return cls(ref.name, Tag.to_store(alias), ref.tag, ref.revision)
+
     @property
     def ref(self) -> ArtifactRef:
         """The alias as a request names it."""
@@ -121,8 +136,7 @@ def move_alias(
         requested: the move that was asked for; None where nobody wrote it down.
         actor: who the caller says it is.
     """
-    parts.keyring.signer(Role.STORE, parts.id)
-    with change(parts, environment.stored_by(actor)) as (made, state):
+    with about(wanted.ref), change(parts, environment.stored_by(actor)) as (made, state):
         present, target, stored = _meant(made, made.transaction.history, state.head, wanted)
         move = _next_move(state, wanted, present, target)
         if requested not in (None, move):
@@ -143,8 +157,7 @@ def move_alias(
 
 def remove_alias(parts: Parts, wanted: Wanted, actor: str | None) -> None:
     """Let an alias mean nothing any more. See ``Repository.remove_alias``."""
-    parts.keyring.signer(Role.STORE, parts.id)
-    with change(parts, environment.stored_by(actor)) as (made, state):
+    with about(wanted.ref), change(parts, environment.stored_by(actor)) as (made, state):
         present = alias_value(made, wanted.name, wanted.alias)
         if target_of(present) is None:
             raise _no_alias()
@@ -265,19 +278,20 @@ def _no_alias() -> ArtifactNotFound:
 
 def request_approvals(parts: Parts, wanted: Wanted) -> AliasMove:
     """The move that would be made now. See ``Repository.request_approvals``."""
-    with parts.snapshot() as snapshot:
+    with about(wanted.ref), parts.snapshot() as snapshot:
         state = snapshot.state
         present, target, _ = _meant(snapshot.answers, snapshot.rows.history, state.head, wanted)
     return _next_move(state, wanted, present, target)
 
 
-def list_aliases(parts: Parts, name: Name) -> tuple[Alias, ...]:
+def list_aliases(parts: Parts, name: str) -> tuple[Alias, ...]:
     """What the aliases of a name mean. See ``Repository.aliases``."""
+    wanted = Name(name)
     with parts.snapshot() as snapshot:
-        found = list(aliases_of(snapshot.answers, name))
+        found = list(aliases_of(snapshot.answers, wanted))
     protected = snapshot.state.document.protected_aliases
     return tuple(
-        _described(name, alias, value, target, protected.get(str(alias), 0))
+        _described(wanted, alias, value, target, protected.get(str(alias), 0))
         for alias, value in found
         if (target := target_of(value)) is not None
     )
@@ -287,7 +301,7 @@ def alias_history(
     parts: Parts, wanted: Wanted, *, limit: int, after: int | None
 ) -> tuple[HistoryEntry, ...]:
     """The moves of an alias, the newest first. See ``Repository.alias_history``."""
-    with parts.snapshot() as snapshot:
+    with about(wanted.ref), parts.snapshot() as snapshot:
         present = alias_value(snapshot.answers, wanted.name, wanted.alias)
         if present is None:
             raise _no_alias()

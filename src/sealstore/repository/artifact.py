@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
-from sealstore.errors import SealstoreError
 from sealstore.ledger.entries import EntryArtifact
 from sealstore.names import ArtifactRef
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.statement import Digests, Import, StoredBy
-from sealstore.storage.catalogue import ArtifactRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,34 +112,6 @@ class Artifact:
         }
         predicate: dict[str, Any] = msgspec.to_builtins(self.verified.statement.predicate)
         return described | predicate
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A row of the catalogue whose statement was refused.
-
-    Attributes:
-        row: what the row claims, unverified.
-        error: why it was refused.
-    """
-
-    row: ArtifactRow
-    error: SealstoreError
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a listing, the artifacts stored last first.
-
-    Attributes:
-        artifacts: the verified ones.
-        refused: the rows that were refused; a listing hides no damage.
-        next_cursor: to be given as ``after`` for the next page; None after the last.
-    """
-
-    artifacts: list[Artifact]
-    refused: list[Refused] = field(default_factory=list)
-    next_cursor: int | None = None
 
 
 def entry_artifact(verified: VerifiedStatement) -> EntryArtifact:

@@ -8,16 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sealstore.keys.keyring import Keyring
-from sealstore.repository.access_log import AccessLog, open_access_log
+from sealstore.repository.access_log.log import AccessLog
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import KeySource, Snapshot, StateKeeper
 from sealstore.storage import layout
 from sealstore.storage.blobs.local import LocalBlobStore
-from sealstore.storage.catalogue import (
-    Catalogue,
-    catalogue_engine,
-    require_current_schema,
-)
+from sealstore.storage.catalogue import Catalogue, catalogue_engine, require_current_schema
 from sealstore.storage.catalogue.sqlite import SQLITE_FILE
 
 if TYPE_CHECKING:

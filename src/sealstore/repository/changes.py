@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sealstore.names import ArtifactRef, Name, Tag, request
+from sealstore.names import ArtifactRef, Tag, request
 from sealstore.repository import environment
-from sealstore.repository.loading import about
 
 if TYPE_CHECKING:
     from sealstore.ledger.entries import HistoryEntry
-    from sealstore.repository.aliasing import Alias, Wanted
+    from sealstore.repository.aliasing import Alias
     from sealstore.repository.artifact import Artifact
     from sealstore.repository.assembly import Parts
     from sealstore.signed.approval import AliasMove
@@ -50,8 +49,7 @@ class Changes:
         from sealstore.repository import removing
 
         ref = request(name, Tag.to_store(tag), revision)
-        with about(ref):
-            return removing.remove(self._parts, ref, actor)
+        return removing.remove(self._parts, ref, actor)
 
     def resign(
         self, ref: ArtifactRef, *, actor: str | None = None, accept_payload: str | None = None
@@ -73,8 +71,7 @@ class Changes:
         """
         from sealstore.repository import removing
 
-        with about(ref):
-            return removing.resign(self._parts, ref, actor, accept_payload)
+        return removing.resign(self._parts, ref, actor, accept_payload)
 
     # ── aliases ──────────────────────────────────────────────────────────────
 
@@ -114,17 +111,11 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(name, alias, tag, revision)
-        with about(wanted.ref):
-            return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
+        wanted = aliasing.Wanted.of(name, alias, tag, revision)
+        return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
 
     def rollback_alias(
-        self,
-        name: str,
-        alias: str,
-        *,
-        approvals: Sequence[bytes] = (),
-        actor: str | None = None,
+        self, name: str, alias: str, *, approvals: Sequence[bytes] = (), actor: str | None = None
     ) -> Alias:
         """Let an alias mean what it meant before its last move, as a move of its own.
 
@@ -134,9 +125,8 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(name, alias)
-        with about(wanted.ref):
-            return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
+        wanted = aliasing.Wanted.of(name, alias)
+        return aliasing.move_alias(self._parts, wanted, approvals=approvals, actor=actor)
 
     def request_approvals(
         self, name: str, alias: str, tag: str | None = None, *, revision: int | None = None
@@ -152,9 +142,8 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(name, alias, tag, revision)
-        with about(wanted.ref):
-            return aliasing.request_approvals(self._parts, wanted)
+        wanted = aliasing.Wanted.of(name, alias, tag, revision)
+        return aliasing.request_approvals(self._parts, wanted)
 
     def apply_move(
         self, move: AliasMove, *, approvals: Sequence[bytes] = (), actor: str | None = None
@@ -167,11 +156,10 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(move.name, move.alias, move.target.tag, move.target.revision)
-        with about(wanted.ref):
-            return aliasing.move_alias(
-                self._parts, wanted, approvals=approvals, requested=move, actor=actor
-            )
+        wanted = aliasing.Wanted.of(move.name, move.alias, move.target.tag, move.target.revision)
+        return aliasing.move_alias(
+            self._parts, wanted, approvals=approvals, requested=move, actor=actor
+        )
 
     def remove_alias(self, name: str, alias: str, *, actor: str | None = None) -> None:
         """Let an alias mean nothing any more. Its name stays an alias, which can be set again.
@@ -185,9 +173,8 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(name, alias)
-        with about(wanted.ref):
-            aliasing.remove_alias(self._parts, wanted, actor)
+        wanted = aliasing.Wanted.of(name, alias)
+        aliasing.remove_alias(self._parts, wanted, actor)
 
     def aliases(self, name: str) -> tuple[Alias, ...]:
         """What the aliases of a name mean: all of them, which is proven.
@@ -199,7 +186,7 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        return aliasing.list_aliases(self._parts, Name(name))
+        return aliasing.list_aliases(self._parts, name)
 
     def alias_history(
         self, name: str, alias: str, *, limit: int = 100, after: int | None = None
@@ -218,9 +205,8 @@ class Changes:
         """
         from sealstore.repository import aliasing
 
-        wanted = _wanted(name, alias)
-        with about(wanted.ref):
-            return aliasing.alias_history(self._parts, wanted, limit=limit, after=after)
+        wanted = aliasing.Wanted.of(name, alias)
+        return aliasing.alias_history(self._parts, wanted, limit=limit, after=after)
 
     # ── the head, the keys, the settings ─────────────────────────────────────
 
@@ -272,12 +258,3 @@ class Changes:
         from sealstore.repository.recording import change_settings
 
         return change_settings(self._parts, environment.stored_by(actor), **changes)
-
-
-def _wanted(name: str, alias: str, tag: str | None = None, revision: int | None = None) -> Wanted:
-    from sealstore.repository.aliasing import Wanted
-
-    if tag is None:
-        return Wanted(Name(name), Tag.to_store(alias))
-    ref = request(name, Tag.to_store(tag), revision)
-    return Wanted(ref.name, Tag.to_store(alias), ref.tag, ref.revision)

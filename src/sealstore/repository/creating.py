@@ -9,7 +9,8 @@ from sealstore.keys.keyring import Keyring, Role
 from sealstore.ledger.head import Head, VerifiedHead
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository import environment
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.recording import Change, genesis
 from sealstore.repository.settings import Settings
@@ -27,6 +28,7 @@ from sealstore.storage.catalogue.chain_rows import newest_rows
 from sealstore.storage.catalogue.database_facts import schema_revision
 from sealstore.storage.catalogue.migrations import upgrade
 from sealstore.storage.catalogue.schema import SCHEMA_REVISIONS
+from sealstore.trust import operating
 from sealstore.verification import verify_head
 
 
@@ -61,16 +63,16 @@ def create(
     settings = open_settings(seal_settings(document, admin), keys)
     with creation.exclusive_empty_folder(root):
         # An empty folder where a repository is remembered is one that lost it.
-        trust.require_unknown()
+        operating.require_unknown(trust)
         head = _first_head(root, configured, settings, keys, signer.key_id)
         access = open_access_log(
             configured, root, document.repository, lambda: keys, trust, create=True
         )
-        access.create()
+        create_log(access)
         access.close()
         creation.place_settings(root, settings.envelope)
         # Last: a location that is remembered, and has no repository, is one that lost it.
-        trust.begin(HistoryCheckpoint.of(head.head))
+        operating.begin(trust, HistoryCheckpoint.of(head.head))
 
 
 def _first_head(

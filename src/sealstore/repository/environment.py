@@ -14,13 +14,9 @@ from importlib import metadata
 from typing import Final
 
 from sealstore import limits
-from sealstore.errors import (
-    InvalidMetadataError,
-)
+from sealstore.errors import InvalidMetadataError
 from sealstore.ledger.entries import Actor
 from sealstore.signed.statement import StoredBy
-
-_COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
 
 
 def now() -> str:
@@ -37,10 +33,7 @@ def stored_by(actor: str | None) -> StoredBy:
     Raises:
         InvalidMetadataError: longer than ``limits.MAX_ACTOR_CHARACTERS``, or no string.
     """
-    if actor is not None and not _is_storable(actor, limits.MAX_ACTOR_CHARACTERS):
-        raise InvalidMetadataError(
-            f"An actor is a string of at most {limits.MAX_ACTOR_CHARACTERS} characters."
-        )
+    _require_storable("An actor", actor, limits.MAX_ACTOR_CHARACTERS)
     return StoredBy(user=_shortened(_user()), host=_host(), actor=actor)
 
 
@@ -54,17 +47,13 @@ def entry_actor(who: StoredBy, process: int | None) -> Actor:
     return Actor(user=who.user, host=who.host, process=process, actor=who.actor)
 
 
-def checked_context(context: str | None) -> str | None:
-    """What the caller says of the occasion of an access.
+def require_context(context: str | None) -> None:
+    """Return if the caller may say this of the occasion of an access.
 
     Raises:
         InvalidMetadataError: longer than ``limits.MAX_CONTEXT_CHARACTERS``, or no string.
     """
-    if context is not None and not _is_storable(context, limits.MAX_CONTEXT_CHARACTERS):
-        raise InvalidMetadataError(
-            f"A context is a string of at most {limits.MAX_CONTEXT_CHARACTERS} characters."
-        )
-    return context
+    _require_storable("A context", context, limits.MAX_CONTEXT_CHARACTERS)
 
 
 def python_version() -> str:
@@ -110,14 +99,14 @@ def _host() -> str:
     return _shortened(socket.gethostname())
 
 
-def _is_storable(text: object, characters: int) -> bool:
-    if not isinstance(text, str) or len(text) > characters:
-        return False
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+def _require_storable(what: str, text: object, characters: int) -> None:
+    is_text = isinstance(text, str) and len(text) <= characters and not _SURROGATE.search(text)
+    if text is not None and not is_text:
+        raise InvalidMetadataError(f"{what} is a string of at most {characters} characters.")
+
+
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+"""What a string may hold, and UTF-8 cannot."""
 
 
 def _shortened(text: str) -> str:

@@ -16,8 +16,8 @@ from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
 from sealstore.names import request
 from sealstore.repository import loading, proving
-from sealstore.repository.access_log import AccessLog
-from sealstore.repository.artifact import Artifact, Page
+from sealstore.repository.access_log.log import AccessLog
+from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.changes import Changes
 from sealstore.repository.loading import MmapMode, about
@@ -28,6 +28,7 @@ from sealstore.signed.statement import Import
 
 if TYPE_CHECKING:
     from sealstore.ledger.entries import HistoryEntry
+    from sealstore.repository.listing import Page
     from sealstore.repository.origins import KeptOrigin
     from sealstore.storage.blobs.contract import BlobStore
     from sealstore.storage.catalogue import ArtifactRow, Catalogue
@@ -85,11 +86,7 @@ class Repository(Changes):
         root = Path(path).absolute()
         settings = settings or Settings.from_environment()
         creating.create(
-            root,
-            settings,
-            keyring,
-            immutable_tags=immutable_tags,
-            repository_id=repository_id,
+            root, settings, keyring, immutable_tags=immutable_tags, repository_id=repository_id
         )
         return cls.open(root, keyring=keyring, settings=settings)
 
@@ -222,8 +219,7 @@ class Repository(Changes):
         from sealstore.repository import storing
 
         wanted = storing.StoreRequest.checked(self._parts, name, tag, metadata, actor)
-        with about(wanted.ref):
-            return storing.store_object(self._parts, wanted, obj, compress)
+        return storing.store_object(self._parts, wanted, obj, compress)
 
     def store_payload(
         self,
@@ -250,8 +246,7 @@ class Repository(Changes):
         from sealstore.repository import storing
 
         wanted = storing.StoreRequest.checked(self._parts, name, tag, metadata, actor)
-        with about(wanted.ref):
-            return storing.store_payload(self._parts, wanted, payload, imports)
+        return storing.store_payload(self._parts, wanted, payload, imports)
 
     # ── loading ──────────────────────────────────────────────────────────────
 
@@ -337,9 +332,11 @@ class Repository(Changes):
         Raises:
             As ``load``.
         """
+        from sealstore.repository import payloads
+
         ref = request(name, tag, revision)
         with about(ref), access(self._parts, "verify", ref, actor=actor, context=context) as made:
-            return loading.verify_payload(self._parts, ref, made)
+            return payloads.verify_payload(self._parts, ref, made)
 
     def read_payload(
         self,
@@ -356,9 +353,11 @@ class Repository(Changes):
         Raises:
             As ``load``.
         """
+        from sealstore.repository import payloads
+
         ref = request(name, tag, revision)
         with about(ref), access(self._parts, act, ref, actor=actor, context=context) as made:
-            return loading.export_payload(self._parts, ref, made)
+            return payloads.export_payload(self._parts, ref, made)
 
     def verify_row(self, row: ArtifactRow) -> Artifact:
         """The artifact of a row of the catalogue, if the signed head vouches for it.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from sealstore import limits
 from sealstore.errors import (
     ArtifactNotFound,
@@ -13,17 +15,42 @@ from sealstore.errors import (
 from sealstore.ledger.authenticated_map import positions_of
 from sealstore.ledger.entries import HistoryEntry
 from sealstore.names import ArtifactRef, request
-from sealstore.repository.artifact import Artifact, Page, Refused
+from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import CachedNodes, proven_entry
 from sealstore.repository.proving import Found, verified_in
 from sealstore.storage.catalogue import ArtifactRow
 from sealstore.storage.catalogue.chain_rows import newest_rows
 from sealstore.storage.catalogue.listing import ListFilter, list_rows
-from sealstore.verification import (
-    prove_answer,
-    question_key,
-)
+from sealstore.verification import prove_answer, question_key
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A row of the catalogue whose statement was refused.
+
+    Attributes:
+        row: what the row claims, unverified.
+        error: why it was refused.
+    """
+
+    row: ArtifactRow
+    error: SealstoreError
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a listing, the artifacts stored last first.
+
+    Attributes:
+        artifacts: the verified ones.
+        refused: the rows that were refused; a listing hides no damage.
+        next_cursor: to be given as ``after`` for the next page; None after the last.
+    """
+
+    artifacts: list[Artifact]
+    refused: list[Refused] = field(default_factory=list)
+    next_cursor: int | None = None
 
 
 def verify_row(parts: Parts, row: ArtifactRow) -> Found:

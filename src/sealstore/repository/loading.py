@@ -18,7 +18,6 @@ from sealstore.errors import (
 from sealstore.formats.registry import format_named
 from sealstore.names import ArtifactRef
 from sealstore.repository import environment
-from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.proving import find
 from sealstore.repository.recorded_access import Access
@@ -48,25 +47,6 @@ def load_object(
     return format_named(predicate.format).load(
         payload, imports=predicate.imports, mmap_mode=mmap_mode
     )
-
-
-def verify_payload(parts: Parts, ref: ArtifactRef, access: Access) -> Artifact:
-    """An artifact whose payload has both its digests. See ``Repository.verify``."""
-    found = find(parts, ref)
-    access.found(found.verified)
-    artifact = found.artifact
-    parts.blobs.check(artifact.digests, artifact.size)
-    access.granted(found.verified)
-    return artifact
-
-
-def export_payload(parts: Parts, ref: ArtifactRef, access: Access) -> tuple[Artifact, memoryview]:
-    """An artifact and its verified payload. See ``Repository.read_payload``."""
-    found = find(parts, ref)
-    access.found(found.verified)
-    payload = read_payload(parts, found.verified.statement)
-    access.granted(found.verified)
-    return found.artifact, payload.view
 
 
 def read_payload(parts: Parts, statement: Statement, *, sealed: bool = False) -> VerifiedPayload:

@@ -6,13 +6,12 @@ import functools
 import sys
 from collections.abc import Iterable, Mapping
 from importlib import metadata
+from typing import Final
 
-from sealstore.errors import (
-    ComponentClassError,
-    PortabilityWarning,
-    warn_caller,
-)
-from sealstore.repository.environment import _COMPONENT_MODULES, installed_version
+from sealstore.errors import ComponentClassError, PortabilityWarning, warn_caller
+from sealstore.repository.environment import installed_version
+
+_COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
 
 
 def refuse_unportable(modules: Iterable[str]) -> None:

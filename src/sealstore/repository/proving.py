@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sealstore.errors import (
-    CatalogueTamperedError,
-)
+from sealstore.errors import CatalogueTamperedError
 from sealstore.ledger.authenticated_map import positions_of
 from sealstore.names import ArtifactRef
 from sealstore.repository.artifact import Artifact

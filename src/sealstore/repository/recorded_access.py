@@ -8,40 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from sealstore.errors import SealstoreError
-from sealstore.ledger.entries import AccessRequest, Act, EntryArtifact
+from sealstore.ledger.entries import AccessRequest, Act
 from sealstore.names import ArtifactRef
+from sealstore.repository.access_log.log import AccessLog, Event
 from sealstore.repository.artifact import entry_artifact
 from sealstore.repository.assembly import Parts
 from sealstore.signed.envelope import VerifiedStatement
 
 
+@dataclass(slots=True)
 class Access:
     """One access, while it is being made.
 
-    Args:
-        parts: of the repository.
-        act: what is to be done.
-        ref: what was asked for.
-        actor: what the caller says of itself.
-        context: what the caller says of the occasion.
+    Attributes:
+        log: where it is put on record.
+        event: what is recorded if it ends here.
     """
 
-    def __init__(
-        self, parts: Parts, act: Act, ref: ArtifactRef, actor: str | None, context: str | None
-    ) -> None:
-        self._log = parts.access
-        self._act: Act = act
-        self._request = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
-        self._actor = actor
-        self._context = context
-        self._artifact: EntryArtifact | None = None
-        self._grant: int | None = None
+    log: AccessLog
+    event: Event
 
     def found(self, verified: VerifiedStatement) -> None:
         """Note what was found, so that a refusal from here on names it."""
-        self._artifact = entry_artifact(verified)
+        self.event = replace(self.event, artifact=entry_artifact(verified))
 
     def granted(self, verified: VerifiedStatement) -> None:
         """Record the grant.
@@ -50,10 +42,9 @@ class Access:
             AccessLogError, KeyringError, VerificationError: it cannot be recorded; nothing may be
                 handed out.
         """
-        self._artifact = entry_artifact(verified)
-        self._grant = self._log.grant(
-            self._act, self._request, self._artifact, actor=self._actor, context=self._context
-        )
+        self.found(verified)
+        grant = self.log.record(replace(self.event, outcome="granted"))
+        self.event = replace(self.event, outcome="failed", grant=grant)
 
     def ended_with(self, reason: str) -> None:
         """Record why nothing is handed out: a refusal, or a failure after the grant.
@@ -61,16 +52,7 @@ class Access:
         Raises:
             SealstoreError: it cannot be recorded.
         """
-        said = {"actor": self._actor, "context": self._context}
-        if self._grant is None or self._artifact is None:
-            self._log.refuse(self._act, self._request, self._artifact, reason, **said)
-        else:
-            self._log.fail(self._grant, self._act, self._request, self._artifact, reason, **said)
-
-    @property
-    def is_granted(self) -> bool:
-        """Whether the grant is on record."""
-        return self._grant is not None
+        self.log.record(replace(self.event, reason=reason))
 
 
 @contextmanager
@@ -89,7 +71,8 @@ def access(
     Raises:
         SealstoreError: what the block raises.
     """
-    made = Access(parts, act, ref, actor, context)
+    asked = AccessRequest(name=str(ref.name), tag=str(ref.tag), revision=ref.revision)
+    made = Access(parts.access, Event(act, "refused", asked, actor=actor, context=context))
     try:
         yield made
     except SealstoreError as error:
@@ -99,7 +82,7 @@ def access(
         raise
     except BaseException:
         # An interruption, or no memory: after a grant somebody will ask what came of it.
-        if made.is_granted:
+        if made.event.grant is not None:
             with suppress(SealstoreError):
                 made.ended_with("INTERRUPTED")
         raise

@@ -33,12 +33,7 @@ from sealstore.ledger.authenticated_map import (
 from sealstore.ledger.entries import EntryArtifact, Event, HistoryEntry, encode_entry
 from sealstore.ledger.head import Head, seal_head
 from sealstore.ledger.map_update import update
-from sealstore.ledger.map_values import (
-    AliasName,
-    RevisionValue,
-    SegmentValue,
-    encode_value,
-)
+from sealstore.ledger.map_values import AliasName, RevisionValue, SegmentValue, encode_value
 from sealstore.ledger.merkle import EMPTY_ROOT, Node, leaf_hash
 from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.ledger.proven_map import MapAnswers
@@ -47,12 +42,7 @@ from sealstore.repository import environment
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import Detail, history_row, proven_entry
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.envelope import (
-    SETTINGS_PAYLOAD_TYPE,
-    Signer,
-    read_unverified,
-    seal,
-)
+from sealstore.signed.envelope import SETTINGS_PAYLOAD_TYPE, Signer, read_unverified, seal
 from sealstore.signed.settings import (
     RepositorySettings,
     VerifiedSettings,
@@ -254,6 +244,8 @@ def change(parts: Parts, who: StoredBy) -> Iterator[tuple[Change, RepositoryStat
         VerificationError, CatalogueTamperedError: head, map or history are not what they should be.
         CatalogueError: the database refused.
     """
+    # Before anybody is kept waiting; the transaction asks again.
+    parts.keyring.signer(Role.STORE, parts.id)
     with parts.state.asking() as asking, parts.catalogue.write() as transaction:
         state = asking.verify(transaction.history.head(), transaction)
         require_whole_tail(transaction, state.head)

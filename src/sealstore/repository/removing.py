@@ -21,6 +21,7 @@ from sealstore.names import ArtifactRef, Name, Tag
 from sealstore.repository import environment
 from sealstore.repository.artifact import Artifact, entry_artifact
 from sealstore.repository.assembly import Parts
+from sealstore.repository.loading import about
 from sealstore.repository.map_changes import aliases_of, note_removed, tag_value
 from sealstore.repository.proving import verified_in
 from sealstore.repository.recording import Change, change
@@ -43,9 +44,8 @@ from sealstore.verification import Proven
 
 def remove(parts: Parts, ref: ArtifactRef, actor: str | None) -> tuple[ArtifactRef, ...]:
     """Take artifacts out of the repository. See ``Repository.remove``."""
-    parts.keyring.signer(Role.STORE, parts.id)
     name, tag = ref.name, ref.tag
-    with change(parts, environment.stored_by(actor)) as (made, _):
+    with about(ref), change(parts, environment.stored_by(actor)) as (made, _):
         value = tag_value(made, name, tag)
         highest = 0 if value is None else value.highest
         wanted = range(1, highest + 1) if ref.revision is None else [ref.revision]
@@ -116,8 +116,7 @@ def resign(
     parts: Parts, ref: ArtifactRef, actor: str | None, accept_payload: str | None
 ) -> Artifact:
     """Sign a statement with today's key. See ``Repository.resign``."""
-    parts.keyring.signer(Role.STORE, parts.id)
-    with change(parts, environment.stored_by(actor)) as (made, state):
+    with about(ref), change(parts, environment.stored_by(actor)) as (made, state):
         ref = _resolved(made, ref)
         value = made.revision(ref.name, ref.tag, ref.revision or 0)
         if value is None or value.state == "removed":

@@ -96,23 +96,19 @@ class Settings:
             ConfigurationError: a variable has an impossible value.
         """
         given = os.environ if environment is None else environment
-        keyring = given.get(Variable.KEYRING)
-        hmac_key = given.get(Variable.HMAC_KEY_FILE)
-        policy = given.get(Variable.POLICY)
-        trust_folder = given.get(Variable.TRUST_STATE)
         return cls(
-            path=Path(given.get(Variable.PATH) or DEFAULT_PATH),
-            keyring_path=Path(keyring) if keyring else default_keyring_path(),
-            hmac_key_path=Path(hmac_key) if hmac_key else None,
+            path=_path(given, Variable.PATH) or Path(DEFAULT_PATH),
+            keyring_path=_path(given, Variable.KEYRING) or default_keyring_path(),
+            hmac_key_path=_path(given, Variable.HMAC_KEY_FILE),
             database_url=given.get(Variable.DATABASE_URL) or None,
             access_log_url=given.get(Variable.ACCESS_LOG_URL) or None,
             access_sync=_access_sync(given),
             journal=_one_of(given, Variable.JOURNAL, JOURNALS),
             digest=DigestName(_one_of(given, Variable.DIGEST, tuple(DigestName))),
             repository_id=_repository_id(given),
-            policy_path=Path(policy) if policy else None,
+            policy_path=_path(given, Variable.POLICY),
             strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
-            trust_folder=Path(trust_folder) if trust_folder else default_trust_folder(),
+            trust_folder=_path(given, Variable.TRUST_STATE) or default_trust_folder(),
             first_use=FirstUse(_one_of(given, Variable.FIRST_USE, tuple(FirstUse))),
             max_age=_seconds(given, Variable.MAX_AGE),
         )
@@ -137,17 +133,15 @@ class Settings:
         )
 
 
-def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
-    """Variables that look like sealstore's and are none: misspelled, most likely."""
-    given = os.environ if environment is None else environment
-    known = set(Variable)
-    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
-
-
 def duration(text: str) -> int | None:
     """The seconds that a text such as ``90``, ``90m``, ``36h`` or ``7d`` means; None for others."""
     match = _DURATION.fullmatch(text)
     return None if match is None else int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def _path(given: Mapping[str, str], variable: Variable) -> Path | None:
+    value = given.get(variable)
+    return Path(value) if value else None
 
 
 def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ...]) -> str:

@@ -11,8 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from sealstore.errors import (
     CatalogueTamperedError,
@@ -110,6 +109,7 @@ class Snapshot:
         return ProvenMap(self.state.head.map_root, self.rows.map)
 
 
+@dataclass(slots=True)
 class Asking:
     """One question to the repository, and what this client makes of the answer.
 
@@ -127,29 +127,17 @@ class Asking:
             found = parts.catalogue.ask(ref, positions)
             state = asking.verify(found.head)
 
-    Args:
+    Attributes:
         keeper: verifies heads.
-        remembering: whether the head is remembered.
+        remembered: what this client remembered when the block began.
+        state: what the head that was verified last vouches for.
+        is_own: whether this process signed that head.
     """
 
-    __slots__ = ("_is_own", "_keeper", "_remembered", "_remembering", "_state")
-
-    def __init__(self, keeper: StateKeeper, *, remembering: bool) -> None:
-        self._keeper = keeper
-        self._remembering = remembering
-        self._remembered: TrustRecord | None = None
-        self._state: RepositoryState | None = None
-        self._is_own = False
-
-    def __enter__(self) -> Self:
-        """Read what this client remembers.
-
-        Raises:
-            TrustStateError: it cannot be read.
-            FirstUseError: there is nothing, and ``MODEL_REPO_FIRST_USE`` forbids that.
-        """
-        self._remembered = self._keeper.expected()
-        return self
+    keeper: StateKeeper
+    remembered: TrustRecord | None
+    state: RepositoryState | None = None
+    is_own: bool = False
 
     def verify(
         self, envelope: bytes | None, rows: Reading | None = None, *, is_own: bool = False
@@ -167,32 +155,9 @@ class Asking:
             RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another repository.
             SealstoreError: settings or keys are refused.
         """
-        self._state = self._keeper._accepted(envelope, self._remembered, rows)
-        self._is_own = is_own
-        return self._state
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Remember the head that was verified, unless the block failed.
-
-        Raises:
-            TrustStateError: it cannot be written.
-            CatalogueError: the head cannot be made durable.
-            VerificationError: another process has accepted a head meanwhile that does not fit.
-        """
-        if kind is not None or self._state is None or not self._remembering:
-            return
-        try:
-            self._keeper._remember(self._state, self._remembered, is_own=self._is_own)
-        except SealstoreError as refusal:
-            if not self._is_own:
-                raise
-            # The change is on record. The next operation tries again to remember it.
-            warn_caller(f"The change is made, but not remembered here: {refusal}", RepairWarning)
+        self.state = self.keeper.accepted(envelope, self.remembered, rows)
+        self.is_own = is_own
+        return self.state
 
 
 class StateKeeper:
@@ -220,6 +185,8 @@ class StateKeeper:
         self._catalogue = catalogue
         self._trust = trust
         self._known: _Known | None = None
+        # The sizes that the last proof was between, and the proof.
+        self._proven: tuple[tuple[int, int], Sequence[bytes]] | None = None
 
     def known(self) -> RepositoryState:
         """The state that was verified last; verified now, if none was yet.
@@ -260,9 +227,30 @@ class StateKeeper:
         with self.asking(remembering=remembering) as asking, self._catalogue.read() as rows:
             yield Snapshot(rows, asking.verify(rows.history.head(), rows))
 
-    def asking(self, *, remembering: bool = True) -> Asking:
-        """One question to the repository, whatever way it is asked. See ``Asking``."""
-        return Asking(self, remembering=remembering)
+    @contextmanager
+    def asking(self, *, remembering: bool = True) -> Iterator[Asking]:
+        """One question to the repository, whatever way it is asked. See ``Asking``.
+
+        Args:
+            remembering: whether the head that was verified is remembered, unless the block fails.
+
+        Raises:
+            TrustStateError: what is remembered cannot be read or written.
+            FirstUseError: there is nothing, and ``MODEL_REPO_FIRST_USE`` forbids that.
+            CatalogueError: the head cannot be made durable.
+            VerificationError: another process has accepted a head meanwhile that does not fit.
+        """
+        asking = Asking(self, self._trust.expected())
+        yield asking
+        if asking.state is None or not remembering:
+            return
+        try:
+            self._remember(asking.state, asking.remembered, is_own=asking.is_own)
+        except SealstoreError as refusal:
+            if not asking.is_own:
+                raise
+            # The change is on record. The next operation tries again to remember it.
+            warn_caller(f"The change is made, but not remembered here: {refusal}", RepairWarning)
 
     def verify_alone(self, rows: Reading) -> RepositoryState:
         """What the present head vouches for by itself, held against nothing that is remembered.
@@ -272,15 +260,12 @@ class StateKeeper:
         Raises:
             SealstoreError: as ``Asking.verify``, but for what the trust state would refuse.
         """
-        return self._accepted(rows.history.head(), None, rows)
+        return self.accepted(rows.history.head(), None, rows)
 
-    def expected(self) -> TrustRecord | None:
-        """What this client remembers. See ``TrustStore.expected``."""
-        return self._trust.expected()
-
-    def _accepted(
+    def accepted(
         self, envelope: bytes | None, remembered: TrustRecord | None, rows: Reading | None
     ) -> RepositoryState:
+        """The state that a head vouches for, held against ``remembered``. See ``Asking.verify``."""
         if envelope is None:
             raise CatalogueTamperedError(
                 "The catalogue has no signed head, or none that could be one.",
@@ -296,34 +281,29 @@ class StateKeeper:
         ):
             state = self._verified(envelope, keyring, remembered, rows)
             known = self._known = _Known(state, keyring, remembered)
-        if self._configured.max_age is not None:
+        now = self._clock()
+        if now is not None:
             newest = None if remembered is None else remembered.newest_time
-            require_fresh(
-                known.state.head.time, datetime.now(UTC), newest, self._configured.max_age
-            )
+            require_fresh(known.state.head.time, now, newest, self._configured.max_age)
         return known.state
 
     def _remember(
         self, state: RepositoryState, remembered: TrustRecord | None, *, is_own: bool
     ) -> None:
-        # With a greatest age, the time of an idle repository's loads is remembered, too.
-        is_clocked = self._configured.max_age is not None
         is_news = remembered is None or remembered.point != state.point
         if is_news and not is_own:
             # Whoever committed it may have died before it was synced: then a power loss could
             # still take it back. What this process committed itself is synced.
             self._catalogue.engine.sync()
-        if is_clocked or is_news:
-            self._trust.advance(state.point, prove=self._prove, now=self._clock())
+        # With a greatest age, the time of an idle repository's loads is remembered, too.
+        now = self._clock()
+        if is_news or now is not None:
+            self._trust.advance(state.point, prove=self._prove, now=now)
 
     # ── the steps ────────────────────────────────────────────────────────────
 
     def _verified(
-        self,
-        envelope: bytes,
-        keyring: Keyring,
-        remembered: TrustRecord | None,
-        rows: Reading | None,
+        self, envelope: bytes, keyring: Keyring, remembered: TrustRecord | None, rows: Reading | None
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
         # steps 3a and 3b: one signature, of an active key, or this very head was accepted before
@@ -349,6 +329,8 @@ class StateKeeper:
                 proof = consistency_proof(found.history, point.size, head.size)
             # step 3d: it extends what was seen before
             require_continuity(point, head, proof)
+            if point is not None:
+                self._proven = (point.size, head.size), proof
             # step 3e: the settings are the ones that it names
             settings = self._settings_of(head, keyring, found)
         known = self._known
@@ -379,25 +361,26 @@ class StateKeeper:
         # The file shows people the settings; where it is gone, older, or damaged, the catalogue has
         # them too. What decides is the head's digest.
         found: VerifiedSettings | None = None
-        refusal: SealstoreError | None = None
-        sources: tuple[Callable[[], bytes | None], ...] = (
+        refusals: list[SealstoreError] = []
+        sources: list[Callable[[], bytes | None]] = [
             lambda: rows.settings(head.settings_version),
             lambda: layout.read_settings_file(self._root),
-        )
+        ]
         for source in sources:
             try:
                 data = source()
-                if data is not None:
-                    found = open_settings(data, keyring)
+                found = found if data is None else open_settings(data, keyring)
             except SealstoreError as error:
-                refusal = refusal or error
+                refusals.append(error)
             if found is not None and found.digest == head.settings_digest:
                 return found
-        if refusal is not None and found is None:
-            raise refusal
-        raise _other_settings(head, found)
+        raise refusals[0] if refusals and found is None else _other_settings(head, found)
 
-    def _prove(self, old_size: int, new_size: int) -> list[bytes]:
+    def _prove(self, old_size: int, new_size: int) -> Sequence[bytes]:
+        # Whoever asks verifies it: between two sizes of one history there is one proof only.
+        proven = self._proven
+        if proven is not None and proven[0] == (old_size, new_size):
+            return proven[1]
         with self._catalogue.read() as rows:
             return consistency_proof(rows.history, old_size, new_size)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from sealstore.repository import environment, packages
 from sealstore.repository.artifact import Artifact, entry_artifact
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import Detail
+from sealstore.repository.loading import about
 from sealstore.repository.map_changes import note_stored, tag_value
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
@@ -76,9 +78,8 @@ class StoreRequest:
 
 def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
     """Serialise, inspect and store an object. See ``Repository.store``."""
-    _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
-    with parts.blobs.stage() as staged:
+    with about(wanted.ref), _staged(parts, wanted.ref) as staged:
         # step 2: serialise into a file without a name
         fallback = format_.dump(obj, staged, compress=compress)
         # step 3: what would loading it import?
@@ -91,15 +92,22 @@ def store_payload(
     parts: Parts, wanted: StoreRequest, payload: memoryview, imports: tuple[Import, ...] | None
 ) -> Artifact:
     """Store bytes that are a payload already. See ``Repository.store_payload``."""
-    _refuse_early(parts, wanted.ref)
     format_ = JoblibFormat()
-    with parts.blobs.stage() as staged:
+    with about(wanted.ref), _staged(parts, wanted.ref) as staged:
         # step 2: the bytes, into a file without a name
         staged.write(payload)
         # step 3: what would loading it import?
         if imports is None:
             imports = format_.imports(payload)
         return _store_staged(parts, wanted, staged, format_, imports, {})
+
+
+@contextmanager
+def _staged(parts: Parts, ref: ArtifactRef) -> Iterator[StagedBlob]:
+    """A payload that is being made, if it may be stored at all."""
+    _refuse_early(parts, ref)
+    with parts.blobs.stage() as staged:
+        yield staged
 
 
 def _store_staged(

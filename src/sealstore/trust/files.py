@@ -89,49 +89,6 @@ class Folder:
             # file after a power loss would have this client refuse.
             files.replace(name, data, folder=self.descriptor, mode=0o600, staged=f"{name}.staged")
 
-    def remove(self, name: str) -> bool:
-        """Remove a file. Returns whether there was one.
-
-        Raises:
-            TrustStateError: the file system refused.
-        """
-        with refused("removed", self.path / name):
-            try:
-                os.unlink(name, dir_fd=self.descriptor)
-            except FileNotFoundError:
-                return False
-            os.fsync(self.descriptor)
-        return True
-
-    def keep_aside(self, name: str) -> Path | None:
-        """Give what lies at ``name``, whatever it is, another name besides: the first that is free.
-
-        Returns:
-            The other name; None if nothing was there.
-
-        Raises:
-            TrustStateError: the file system refused; a folder has no second name.
-        """
-        with refused("kept", self.path / name):
-            number = 1
-            while True:
-                aside = f"{name}.replaced-{number}"
-                try:
-                    # A link, unlike a renaming, leaves no moment in which nothing is remembered.
-                    os.link(
-                        name,
-                        aside,
-                        src_dir_fd=self.descriptor,
-                        dst_dir_fd=self.descriptor,
-                        follow_symlinks=False,
-                    )
-                except FileNotFoundError:
-                    return None
-                except FileExistsError:
-                    number += 1
-                else:
-                    return self.path / aside
-
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
         """Hold the lock under which a file is read, judged and replaced.

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from sealstore import limits
-from sealstore.errors import (
-    TrustStateError,
-    TrustStateFormatError,
-)
+from sealstore.errors import TrustStateError, TrustStateFormatError
 from sealstore.trust import files
-from sealstore.trust.record import (
-    TrustRecord,
-    decode_any_record,
-)
-from sealstore.trust.store import _FILE_NAME, _file_name
+from sealstore.trust.record import TrustRecord, decode_any_record
+from sealstore.trust.store import file_name
+
+_FILE_NAME: Final = re.compile(r"[0-9a-f]{64}\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ def _known_location(folder: files.Folder, name: str) -> KnownLocation:
     try:
         found = folder.read(name, limits.MAX_TRUST_STATE_BYTES)
         record = decode_any_record(b"" if found is None else found[0])
-        if _file_name(record.location) != name:
+        if file_name(record.location) != name:
             raise TrustStateFormatError("The trust state is that of another location.")
     except TrustStateError as error:
         error.path = os.fspath(path)

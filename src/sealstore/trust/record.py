@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -113,19 +113,17 @@ def encode_record(record: TrustRecord) -> bytes:
         TrustStateError: ``decode_record`` would refuse it: too long, or too many access logs.
     """
     try:
-        document = TrustDocument(
-            location=record.location,
-            history=_History(**_fields(_History, record.point)),
-            newest_time=record.newest_time,
-            access={
-                location: _Access(**_fields(_Access, record.access[location]))
-                for location in sorted(record.access)
-            },
-        )
+        said = {
+            "location": record.location,
+            "history": record.point,
+            "newestTime": record.newest_time,
+            "access": dict(sorted(record.access.items())),
+        }
+        document = msgspec.convert(said, TrustDocument, from_attributes=True)
         data = encode_document(document, limits.MAX_TRUST_STATE_BYTES, _WHAT)
         # What could not be read again must not replace what can be.
         decode_record(data, record.location)
-    except (LedgerFormatError, TrustStateFormatError, ValueError) as error:
+    except (LedgerFormatError, TrustStateFormatError, msgspec.MsgspecError, ValueError) as error:
         raise TrustStateError(
             "What is to be remembered has no form in which it could be read again."
         ) from error
@@ -164,10 +162,6 @@ def decode_any_record(data: bytes) -> TrustRecord:
             for location, log in document.access.items()
         },
     )
-
-
-def _fields(kind: type[_Part], point: HistoryCheckpoint | AccessCheckpoint) -> dict[str, Any]:
-    return {name: getattr(point, name) for name in kind.__struct_fields__}
 
 
 # ── what is newer ────────────────────────────────────────────────────────────

@@ -1,13 +1,12 @@
 """The trust state of one location: read at each load, and advanced, never set back.
 
 One file for each location, replaced as a whole under a lock, so that processes that see different
-heads at the same time end with the newest. Only ``accept``, an operator's word, may go back.
+heads at the same time end with the newest. What an operator decides stands in ``operating``.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,14 +16,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final, TypeVar
 
-from sealstore import limits
-from sealstore.errors import (
-    FirstUseError,
-    KnownLocationError,
-    TrustStateError,
-)
+from sealstore import files, limits
+from sealstore.errors import FirstUseError, TrustStateError
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.trust import files
+from sealstore.trust.files import Folder, opened
 from sealstore.trust.record import (
     Prove,
     TrustRecord,
@@ -33,8 +28,6 @@ from sealstore.trust.record import (
     decode_record,
     encode_record,
 )
-
-_FILE_NAME: Final = re.compile(r"[0-9a-f]{64}\.json")
 
 _TICK_NANOSECONDS: Final = 20_000_000
 """Two ticks of the coarsest kernel clock that file systems take their times from (100 a second)."""
@@ -86,30 +79,24 @@ class TrustStore:
         location: of the repository: ``folder_location`` or another URL, without any password.
         outside: the repository's folder, which must not contain ``folder``.
         first_use: see ``FirstUse``.
+
+    Attributes:
+        name, path: of the file.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        location: str,
-        *,
-        outside: Path,
-        first_use: FirstUse = FirstUse.RECORD,
+        self, folder: Path, location: str, *, outside: Path, first_use: FirstUse = FirstUse.RECORD
     ) -> None:
         self.folder = folder.absolute()
         self.location = location
         self.first_use = first_use
         self._outside = outside
-        self._name = _file_name(location)
+        self.name = file_name(location)
+        self.path = self.folder / self.name
         # A string: what is asked at each load should not have to be converted each time.
-        self._path = os.fspath(self.folder / self._name)
+        self._path = os.fspath(self.path)
         # One value, replaced as a whole: a thread must not note a new file beside an old record.
         self._last: tuple[tuple[int, ...], TrustRecord] | None = None
-
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return Path(self._path)
 
     # ── reading ──────────────────────────────────────────────────────────────
 
@@ -123,15 +110,16 @@ class TrustStore:
         """
         last = self._last
         try:
-            status = os.lstat(self._path)
+            identity = files.identity(os.lstat(self._path))
         except FileNotFoundError:
             return None
         except OSError:
             # What is wrong there is told where the file is opened.
-            return self._read_anew()
-        if last is not None and last[0] == _identity(status):
+            identity = ()
+        if last is not None and last[0] == identity:
             return last[1]
-        return self._read_anew()
+        with opened(self.folder, self._outside) as folder:
+            return self._read_from(folder)
 
     def expected(self) -> TrustRecord | None:
         """What is remembered; None at a first use that is allowed.
@@ -144,30 +132,6 @@ class TrustStore:
         if record is None:
             self._require_first_use()
         return record
-
-    def is_known(self) -> bool:
-        """Whether anything is remembered of the location, be it readable or not.
-
-        Raises:
-            TrustStateError: that cannot be seen.
-        """
-        with files.refused("read", self.path):
-            try:
-                os.lstat(self._path)
-            except FileNotFoundError:
-                return False
-        return True
-
-    def require_unknown(self) -> None:
-        """Return if nothing is remembered of the location, so that a repository may begin there.
-
-        Raises:
-            KnownLocationError: something is.
-        """
-        if self.is_known():
-            raise KnownLocationError(
-                "This client remembers a repository at this location.", path=self.path
-            )
 
     # ── writing ──────────────────────────────────────────────────────────────
 
@@ -243,57 +207,22 @@ class TrustStore:
             return remembered
         return self._change(advance)
 
-    def begin(self, point: HistoryCheckpoint) -> TrustRecord:
-        """Remember the first point of a location, whatever ``first_use`` says.
-
-        It is that of a repository that this client made, or of a checkpoint that it was given.
-
-        Raises:
-            KnownLocationError: something is remembered already; nothing was written.
-            TrustStateError: the file system refused.
-        """
-        with self._locked() as folder:
-            self.require_unknown()
-            return self._write(folder, TrustRecord.beginning(self.location, point))
-
-    def accept(self, point: HistoryCheckpoint) -> Path | None:
-        """Remember ``point`` in place of whatever is remembered, as an operator says.
-
-        The access logs and the newest time are forgotten: they belong to what is replaced.
-
-        Returns:
-            Where the file that was there is kept; None if there was none.
-
-        Raises:
-            TrustStateError: the file system refused, or the folder cannot be trusted.
-        """
-        with self._locked() as folder:
-            kept = folder.keep_aside(self._name)
-            self._write(folder, TrustRecord.beginning(self.location, point))
-            return kept
-
-    def forget(self) -> bool:
-        """Remember nothing of the location: its next use is the first. Returns whether it did.
-
-        Raises:
-            TrustStateError: the file system refused, or the folder cannot be trusted.
-        """
-        if not self.is_known():
-            return False
-        with self._locked() as folder:
-            return folder.remove(self._name)
-
     def _change(self, change: Callable[[TrustRecord | None], _Changed]) -> _Changed:
-        with self._locked() as folder:
+        with self.locked() as folder:
             record = self._read_from(folder)
             changed = change(record)
             if changed is None or changed is record:
                 return changed
-            self._write(folder, changed)
+            self.write(folder, changed)
             return changed
 
-    def _write(self, folder: files.Folder, record: TrustRecord) -> TrustRecord:
-        folder.write(self._name, encode_record(record))
+    def write(self, folder: Folder, record: TrustRecord) -> TrustRecord:
+        """Remember ``record`` in place of what is remembered, in the folder that is locked.
+
+        Raises:
+            TrustStateError: the file system refused.
+        """
+        folder.write(self.name, encode_record(record))
         return record
 
     def _require_first_use(self) -> None:
@@ -301,19 +230,17 @@ class TrustStore:
             raise FirstUseError("This client has not seen the repository before.", path=self.path)
 
     @contextmanager
-    def _locked(self) -> Iterator[files.Folder]:
-        with (
-            files.opened(self.folder, self._outside, create=True) as folder,
-            folder.locked(self._name),
-        ):
+    def locked(self) -> Iterator[Folder]:
+        """Hold the lock under which the file is read, judged and replaced.
+
+        Raises:
+            TrustStateError: the folder cannot be trusted, or the file system refused.
+        """
+        with opened(self.folder, self._outside, create=True) as folder, folder.locked(self.name):
             yield folder
 
-    def _read_anew(self) -> TrustRecord | None:
-        with files.opened(self.folder, self._outside) as folder:
-            return self._read_from(folder)
-
-    def _read_from(self, folder: files.Folder) -> TrustRecord | None:
-        found = folder.read(self._name, limits.MAX_TRUST_STATE_BYTES)
+    def _read_from(self, folder: Folder) -> TrustRecord | None:
+        found = folder.read(self.name, limits.MAX_TRUST_STATE_BYTES)
         if found is None:
             return None
         data, status = found
@@ -325,24 +252,11 @@ class TrustStore:
         # Within one tick two new files can have one inode, size and time: what is so young is read
         # again the next time.
         settled = time.time_ns() - status.st_ctime_ns > _TICK_NANOSECONDS
-        self._last = (_identity(status), record) if settled else None
+        self._last = (files.identity(status), record) if settled else None
         return record
 
 
-# ── all locations ────────────────────────────────────────────────────────────
-
-
-def _file_name(location: str) -> str:
+def file_name(location: str) -> str:
+    """The name of the file that remembers a location."""
     # A location that is no Unicode is refused where it would be written.
     return f"{sha256(location.encode(errors='surrogatepass')).hexdigest()}.json"
-
-
-def _identity(status: os.stat_result) -> tuple[int, ...]:
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_mode,
-    )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.operating import create as create_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 
@@ -33,7 +34,7 @@ def create_access_log(settings: Settings) -> str:
             create=True,
         )
         try:
-            log.create()
+            create_log(log)
         finally:
             log.close()
         return log.location

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sealstore.repository.access_log import access_rows
+from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import open_settings

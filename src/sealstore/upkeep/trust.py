@@ -16,6 +16,7 @@ from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import StateKeeper
 from sealstore.storage.catalogue import require_current_schema
+from sealstore.trust import operating
 from sealstore.trust.locations import KnownLocation
 from sealstore.trust.record import TrustRecord
 
@@ -96,7 +97,7 @@ def begin_trust(settings: Settings, point: HistoryCheckpoint) -> TrustRecord:
         TrustStateError: the file system refused.
     """
     try:
-        return settings.trust_store().begin(point)
+        return operating.begin(settings.trust_store(), point)
     except KnownLocationError as error:
         error.hint = (
             "'sealstore trust show' says what; 'sealstore trust accept' puts something else in its"
@@ -116,5 +117,5 @@ def accept_trust(settings: Settings, point: HistoryCheckpoint) -> Acceptance:
         TrustStateError: the file system refused.
     """
     trust = settings.trust_store()
-    kept = trust.accept(point)
+    kept = operating.accept(trust, point)
     return Acceptance(TrustRecord.beginning(trust.location, point), kept)

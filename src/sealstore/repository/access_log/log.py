@@ -7,48 +7,92 @@ the database, but has no key, gets an honest process to carry on from what he ma
 
 from __future__ import annotations
 
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Final
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sealstore import limits
 from sealstore.errors import (
     AccessLogError,
-    AccessLogExistsError,
     AccessLogNotFoundError,
     CatalogueError,
     LedgerTamperedError,
+    RepositoryExchangedError,
     RollbackError,
     SealstoreError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
-from sealstore.ledger.entries import AccessRequest, Act, Actor, EntryArtifact
-from sealstore.ledger.head import AccessHead, VerifiedHead, seal_access_head
+from sealstore.ledger import entries
+from sealstore.ledger.continuity import require_extends_access, require_later_access
+from sealstore.ledger.head import AccessHead, VerifiedHead, open_access_head, seal_access_head
+from sealstore.ledger.merkle import Frontier, leaf_hash, verify_entries
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.ledger.proofs import consistency_proof
+from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository import environment
-from sealstore.repository.access_log.appending import Event, append
-from sealstore.repository.access_log.heads import (
-    SeenHead,
-    first_head,
-    followed,
-    next_head,
-    open_log_head,
-    present_envelope,
-    require_extended,
-    require_whole_tail,
-)
-from sealstore.repository.access_log.reading import AccessReading
-from sealstore.storage.catalogue import AccessRows, no_fork
-from sealstore.storage.catalogue.ledger_rows import ChainWriter
+from sealstore.signed.envelope import Signer
+from sealstore.storage import catalogue
+from sealstore.trust.record import Prove
 
-Prove = Callable[[int, int], Sequence[bytes]]
-"""Gives the consistency proof between two sizes of the log, the smaller first."""
+if TYPE_CHECKING:
+    from sealstore.repository.access_log.operating import AccessReading
 
-_LOG_ID_BYTES: Final = 16
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What is to be recorded; see ``AccessEntry``.
+
+    Attributes:
+        act: what was asked for.
+        outcome: what became of it.
+        request: how it was asked for.
+        artifact: as its verified statement names it; None where the refusal came before that.
+        reason: the error's code, of a refusal or a failure.
+        grant: the sequence of the grant, of a failure.
+        actor: what the caller says of itself.
+        context: what the caller says of the occasion, such as a job's id.
+    """
+
+    act: entries.Act
+    outcome: entries.Outcome
+    request: entries.AccessRequest
+    artifact: entries.EntryArtifact | None = None
+    reason: str | None = None
+    grant: int | None = None
+    actor: str | None = None
+    context: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SeenHead:
+    """A head that this process verified, or signed itself.
+
+    Attributes:
+        envelope: its bytes, by which it is recognised.
+        head: what it says.
+        tree: its frontier.
+        keyring: the keys that it was verified with: with others it is verified again.
+    """
+
+    envelope: bytes
+    head: AccessHead
+    tree: Frontier
+    keyring: Keyring
+
+    def followed_by(self, tree: Frontier, at: str, signer: Signer) -> SeenHead:
+        """The head of a tree that this one's grew into, signed."""
+        head = AccessHead(
+            repository=self.head.repository,
+            log=self.head.log,
+            size=tree.size,
+            root=tree.root().hex(),
+            frontier=tuple(root.hex() for root in tree.roots),
+            # A clock that was set back must not date this head before the one that it follows.
+            time=max(at, self.head.time),
+        )
+        return SeenHead(seal_access_head(head, signer), head, tree, self.keyring)
 
 
 class AccessLog:
@@ -68,61 +112,35 @@ class AccessLog:
 
     def __init__(
         self,
-        rows: AccessRows,
+        rows: catalogue.AccessRows,
         repository: str,
         keys: Callable[[], Keyring],
         *,
         remembered: Callable[[], AccessCheckpoint | None] = lambda: None,
         remember: Callable[[AccessCheckpoint, Prove], object] | None = None,
     ) -> None:
-        self._rows = rows
-        self._repository = repository
-        self._keys = keys
-        self._remembered = remembered
+        self.rows = rows
+        self.repository = repository
+        self.keys = keys
+        self.remembered = remembered
         self._remember = remember
         self._lock = threading.Lock()
         self._seen: SeenHead | None = None
         # By the monotonic clock: when what is remembered was last compared. None: not yet.
         self._compared_at: float | None = None
         self._has_news = False
-        self._who: tuple[int, str | None, Actor] | None = None
+        self._who: tuple[int, str | None, entries.Actor] | None = None
 
     @property
     def location(self) -> str:
         """Where the log is, as a URL without any password."""
-        return self._rows.location
+        return self.rows.location
 
-    # ── making and closing ───────────────────────────────────────────────────
+    def read(self) -> AbstractContextManager[AccessReading]:
+        """The log in one snapshot, for auditors. See ``operating.read``."""
+        from sealstore.repository.access_log.operating import read
 
-    def create(self) -> None:
-        """Make an empty log: the tables, and the first head, of a log with a random id.
-
-        Where only the tables are there, as after a crash or in the catalogue's database, they are
-        used.
-
-        Raises:
-            AccessLogExistsError: there is one, or rows of one, or this client remembers one here.
-            AccessLogError: the database cannot be written.
-            SchemaVersionError: the database has another release's tables.
-            NoSigningKeyError: no active key has the role access.
-        """
-        from sealstore.storage.catalogue.migrations import upgrade
-
-        if self._remembered() is not None:
-            raise AccessLogExistsError(
-                "An access log of this place is remembered; it is not replaced by an empty one."
-            )
-        signer = self._keys().signer(Role.ACCESS, self._repository)
-        log_id = secrets.token_hex(_LOG_ID_BYTES)
-        head = first_head(self._repository, log_id, environment.now())
-        with _access_log_errors():
-            upgrade(self._rows.engine)
-            with self._rows.write(durable=True) as rows:
-                if rows.head() is not None or rows.newest_sequence():
-                    raise AccessLogExistsError("The database already holds an access log.")
-                rows.replace_head(seal_access_head(head, signer))
-        if self._remember is not None:
-            self._remember(AccessCheckpoint.of(head), self._prove)
+        return read(self)
 
     def close(self) -> None:
         """Remember the newest head, and close the database; a later call opens it again.
@@ -135,7 +153,7 @@ class AccessLog:
                 with suppress(SealstoreError):
                     self._sign_head(accepted=(State.ACTIVE,), anew=False)
         finally:
-            self._rows.engine.dispose()
+            self.rows.engine.dispose()
 
     def sign_anew(self) -> None:
         """Sign the head with the newest key, where one signed it that is retired by now.
@@ -145,43 +163,27 @@ class AccessLog:
         what this client remembers.
 
         Raises:
-            SealstoreError: as ``grant``; a revoked key's head is refused here, too.
+            SealstoreError: as ``record``; a revoked key's head is refused here, too.
         """
         self._sign_head(accepted=(State.ACTIVE, State.RETIRED), anew=True)
 
     def _sign_head(self, *, accepted: tuple[State, ...], anew: bool) -> None:
         with self._one_thread():
-            remembered = self._remembered()
-            with _access_log_errors(), self._rows.write(durable=True) as rows:
-                keyring = self._keys()
+            remembered = self.remembered()
+            with access_log_errors(), self.rows.write(durable=True) as rows:
+                keyring = self.keys()
                 seen = self._verified(rows, keyring, remembered, accepted)
                 if anew:
-                    signer = keyring.signer(Role.ACCESS, self._repository)
-                    head = next_head(seen.head, seen.tree, environment.now())
-                    seen = SeenHead(seal_access_head(head, signer), head, seen.tree, keyring)
+                    signer = keyring.signer(Role.ACCESS, self.repository)
+                    seen = seen.followed_by(seen.tree, environment.now(), signer)
                 # Written in any case: a transaction that changes nothing would sync nothing.
                 rows.replace_head(seen.envelope)
             self._note(seen, compared=True, durable=True)
 
     # ── recording ────────────────────────────────────────────────────────────
 
-    def grant(
-        self,
-        act: Act,
-        request: AccessRequest,
-        artifact: EntryArtifact,
-        *,
-        actor: str | None = None,
-        context: str | None = None,
-    ) -> int:
-        """Record that an access is granted: to be called before a byte is interpreted.
-
-        Args:
-            act: what is granted.
-            request: what was asked for.
-            artifact: the artifact, as its verified statement names it.
-            actor: what the caller says of itself.
-            context: what the caller says of the occasion, such as a job's id.
+    def record(self, event: Event) -> int:
+        """Put an event on record: a grant before a byte is interpreted.
 
         Returns:
             The entry's sequence.
@@ -190,105 +192,31 @@ class AccessLog:
             InvalidMetadataError: actor or context is no string, or too long.
             AccessLogError: the log cannot be written; nothing may be handed out.
             VerificationError: what is there is not the log that this client knows, or not whole.
+            LedgerFormatError: there is no such event, or the log is full.
             KeyringError: there is no key to sign with.
         """
-        event = Event(act, "granted", None, request, artifact, None, context)
-        return self._record(event, actor)
-
-    def refuse(
-        self,
-        act: Act,
-        request: AccessRequest,
-        artifact: EntryArtifact | None,
-        reason: str,
-        *,
-        actor: str | None = None,
-        context: str | None = None,
-    ) -> int:
-        """Record that an access is refused.
-
-        Args:
-            act, request, actor, context: as for ``grant``.
-            artifact: what was found; None where the refusal came before that.
-            reason: the error's code.
-
-        Returns:
-            The entry's sequence.
-
-        Raises:
-            SealstoreError: as ``grant``. The caller's own error is the one to raise then.
-        """
-        event = Event(act, "refused", reason, request, artifact, None, context)
-        return self._record(event, actor)
-
-    def fail(
-        self,
-        grant: int,
-        act: Act,
-        request: AccessRequest,
-        artifact: EntryArtifact,
-        reason: str,
-        *,
-        actor: str | None = None,
-        context: str | None = None,
-    ) -> int:
-        """Record that an access failed after it had been granted.
-
-        Args:
-            grant: the sequence of the grant.
-            act, request, artifact, actor, context: as they were granted.
-            reason: the error's code.
-
-        Returns:
-            The entry's sequence.
-
-        Raises:
-            SealstoreError: as ``grant``. The caller's own error is the one to raise then.
-        """
-        event = Event(act, "failed", reason, request, artifact, grant, context)
-        return self._record(event, actor)
-
-    def _record(self, event: Event, actor: str | None) -> int:
-        environment.checked_context(event.context)
-        by = self._actor(actor)
+        environment.require_context(event.context)
+        by = self._actor(event.actor)
         with self._one_thread():
             # Before the head is read: in the other order, what another process appends and
             # remembers in between would look like a rollback.
             compares, durable = self._what_is_due()
-            remembered = self._remembered() if compares else None
-            with _access_log_errors():
+            remembered = self.remembered() if compares else None
+            with access_log_errors():
                 if self._seen is None:
-                    self._require_log()
-                with self._rows.write(durable=durable) as rows:
-                    keyring = self._keys()
+                    self.require_log()
+                with self.rows.write(durable=durable) as rows:
+                    keyring = self.keys()
                     seen = self._verified(rows, keyring, remembered, (State.ACTIVE,))
-                    signer = keyring.signer(Role.ACCESS, self._repository)
-                    seen = append(rows, seen, signer, event, by)
+                    signer = keyring.signer(Role.ACCESS, self.repository)
+                    seen = _append(rows, seen, signer, event, by)
             self._has_news = True
             self._note(seen, compared=compares, durable=durable)
         return seen.head.size
 
-    # ── what is there ────────────────────────────────────────────────────────
-
-    @contextmanager
-    def read(self) -> Iterator[AccessReading]:
-        """The log in one snapshot, for auditors.
-
-        Raises:
-            AccessLogNotFoundError: there is no log.
-            AccessLogError: the database failed.
-        """
-        with _access_log_errors():
-            self._require_log()
-            with self._rows.read() as chain:
-                yield AccessReading(chain, chain.head(), self._open)
-
-    def _open(self, envelope: bytes) -> VerifiedHead[AccessHead]:
-        return open_log_head(envelope, self._keys(), self._repository, State.ACTIVE)
-
     def _verified(
         self,
-        rows: ChainWriter,
+        rows: catalogue.ChainWriter,
         keyring: Keyring,
         remembered: AccessCheckpoint | None,
         accepted: tuple[State, ...],
@@ -308,25 +236,37 @@ class AccessLog:
         if known is not None and known.envelope == envelope and known.keyring == keyring:
             seen = known
         else:
-            head = open_log_head(envelope, keyring, self._repository, *accepted).head
+            head = open_log_head(envelope, keyring, self.repository, *accepted).head
             # step 2: it extends what this process has seen
             try:
-                tree = head.tree() if known is None else followed(known, head, rows)
+                tree = head.tree() if known is None else _followed(known, head, rows)
             except (RollbackError, LedgerTamperedError):
-                if not self._rows.may_forget:
+                if not self.rows.may_forget:
                     raise
                 # As a process that begins now. Nobody can have remembered what is newer than this
                 # head: that would have been committed, and this transaction excludes it.
-                tree, remembered = head.tree(), self._remembered()
+                tree, remembered = head.tree(), self.remembered()
             seen = SeenHead(envelope, head, tree, keyring)
         if remembered is not None:
-            require_extended(remembered, seen.head, rows)
+            _require_extended(remembered, seen.head, rows)
         # step 3: the rows end where the head says
-        require_whole_tail(rows.newest_sequence(), seen.head)
+        newest = rows.newest_sequence()
+        if newest != seen.head.size:
+            raise LedgerTamperedError(
+                f"The access log's last entry is number {newest}, and its signed head says"
+                f" {seen.head.size}: entries were"
+                f" {'added' if newest > seen.head.size else 'removed'}."
+            )
         return seen
 
-    def _require_log(self) -> None:
-        if not self._rows.has_tables():
+    def require_log(self) -> None:
+        """Return if there is a log, with the tables of this release.
+
+        Raises:
+            AccessLogNotFoundError: there is none.
+            SchemaVersionError, CatalogueTamperedError: the tables are different ones.
+        """
+        if not self.rows.has_tables():
             raise AccessLogNotFoundError("There is no access log.")
 
     # ── what is remembered ───────────────────────────────────────────────────
@@ -341,15 +281,20 @@ class AccessLog:
     def _note(self, seen: SeenHead, *, compared: bool, durable: bool) -> None:
         """Know ``seen``, which is committed, and remember it where a power loss cannot undo it."""
         self._seen = seen
-        if durable and self._remember is not None:
-            self._remember(AccessCheckpoint.of(seen.head), self._prove)
+        if durable:
+            self.remember(seen.head)
             self._has_news = False
         if compared:
             self._compared_at = time.monotonic()
 
+    def remember(self, head: AccessHead) -> None:
+        """Remember a head that survives a crash of the machine, where that is wanted."""
+        if self._remember is not None:
+            self._remember(AccessCheckpoint.of(head), self._prove)
+
     def _prove(self, old_size: int, new_size: int) -> Sequence[bytes]:
         # From what is there now: others may have remembered a head that came after this process's.
-        with _access_log_errors(), self._rows.read() as chain:
+        with access_log_errors(), self.rows.read() as chain:
             return consistency_proof(chain, old_size, new_size)
 
     # ── the process ──────────────────────────────────────────────────────────
@@ -357,7 +302,7 @@ class AccessLog:
     @contextmanager
     def _one_thread(self) -> Iterator[None]:
         # Inside of no_fork, so that no child inherits the lock of a thread that it does not have.
-        with no_fork():
+        with catalogue.no_fork():
             if not self._lock.acquire(timeout=limits.DATABASE_BUSY_SECONDS):
                 raise AccessLogError(
                     "Another thread has been writing to the access log for"
@@ -368,7 +313,7 @@ class AccessLog:
             finally:
                 self._lock.release()
 
-    def _actor(self, actor: str | None) -> Actor:
+    def _actor(self, actor: str | None) -> entries.Actor:
         # Looking up the user may ask a directory service; a forked child is another process.
         process, who = environment.process_id(), self._who
         if who is None or who[:2] != (process, actor):
@@ -377,8 +322,98 @@ class AccessLog:
         return who[2]
 
 
+# ── heads ────────────────────────────────────────────────────────────────────
+
+
+def present_envelope(envelope: bytes | None) -> bytes:
+    """The envelope of a head that is there.
+
+    Raises:
+        AccessLogNotFoundError: there is none, or something that cannot be one.
+    """
+    if envelope is None:
+        raise AccessLogNotFoundError("The access log has no head, or none that could be one.")
+    return envelope
+
+
+def open_log_head(
+    envelope: bytes, keyring: Keyring, repository: str, *states: State
+) -> VerifiedHead[AccessHead]:
+    """The verified head of the repository's access log.
+
+    Args:
+        envelope: the head's.
+        keyring: the keys.
+        repository: id of the repository whose log it should be.
+        states: what the key that signed it may be.
+
+    Raises:
+        VerificationError: the envelope is refused, or the key is in another state.
+        RepositoryExchangedError: it is another repository's.
+    """
+    verified = open_access_head(envelope, keyring, keyring.ids(*states))
+    if verified.head.repository != repository:
+        raise RepositoryExchangedError(
+            f"This is an access log of repository {verified.head.repository}, not of {repository}."
+        )
+    return verified
+
+
+def _followed(known: SeenHead, head: AccessHead, chain: catalogue.ChainReader) -> Frontier:
+    """The frontier of a verified head, if it is a later state of what was seen, or the same.
+
+    Of few entries that are new, each is verified; of many, a proof is made from the stored nodes.
+    """
+    if head.size - known.head.size > limits.NEAR_ENTRIES:
+        _require_extended(known.head, head, chain)
+        return head.tree()
+    require_later_access(known.head, head)
+    stored = chain.entries(known.head.size, head.size)
+    return verify_entries(stored, head.size, bytes.fromhex(head.root), start=known.tree)
+
+
+def _require_extended(
+    older: AccessHead | AccessCheckpoint, newer: AccessHead, nodes: Nodes
+) -> None:
+    proof: Sequence[bytes] = ()
+    # Of anything else there is no proof, and its absence is not the reason to tell.
+    if newer.log == older.log and newer.size >= older.size:
+        proof = consistency_proof(nodes, older.size, newer.size)
+    require_extends_access(older, newer, proof)
+
+
+def _append(
+    rows: catalogue.ChainWriter, seen: SeenHead, signer: Signer, event: Event, by: entries.Actor
+) -> SeenHead:
+    """Write the entry of an event, and return the head that has it, which is written with it."""
+    entry = entries.AccessEntry(
+        sequence=seen.head.size + 1,
+        act=event.act,
+        outcome=event.outcome,
+        reason=event.reason,
+        at=environment.now(),
+        by=by,
+        context=event.context,
+        recorded_by=signer.key_id,
+        request=event.request,
+        artifact=event.artifact,
+        grant=event.grant,
+    )
+    data = entries.encode_entry(entry)
+    # What no auditor could read is not put on record.
+    entries.decode_access_entry(data, entry.sequence)
+    tree, nodes = seen.tree.append(leaf_hash(data))
+    grown = seen.followed_by(tree, entry.at, signer)
+    about = event.artifact or event.request
+    what = f"{event.act} {event.outcome}"
+    row = catalogue.EntryRow(entry.sequence, data, what, entry.at, about.name, about.tag)
+    node_rows = [catalogue.NodeRow(node.level, node.index, node.digest) for node in nodes]
+    rows.append([row], node_rows, grown.envelope)
+    return grown
+
+
 @contextmanager
-def _access_log_errors() -> Iterator[None]:
+def access_log_errors() -> Iterator[None]:
     """Tell what fails in the log's database as ``AccessLogError``."""
     try:
         yield

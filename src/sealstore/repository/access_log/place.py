@@ -14,9 +14,10 @@ from urllib.parse import unquote
 from sealstore.errors import ConfigurationError
 from sealstore.keys.keyring import Keyring
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.repository.access_log.log import AccessLog, Prove
+from sealstore.repository.access_log.log import AccessLog
 from sealstore.repository.settings import Settings
 from sealstore.storage.catalogue import AccessRows, catalogue_engine
+from sealstore.trust.record import Prove
 from sealstore.trust.store import TrustStore
 
 ACCESS_FILE: Final = "access.sqlite3"

@@ -18,10 +18,12 @@ from sealstore.errors import (
     SealstoreError,
     TrustStateError,
 )
+from sealstore.keys.changing import merged
 from sealstore.keys.keyring import Key, Keyring, Role, State
-from sealstore.keys.sources import read_hmac_key_file, read_keyring_file
-from sealstore.repository.access_log import access_rows
-from sealstore.repository.settings import PREFIX, Settings, Variable, unknown_variables
+from sealstore.keys.mounted import read_hmac_key_file
+from sealstore.keys.sources import read_keyring_file
+from sealstore.repository.access_log.place import access_rows
+from sealstore.repository.settings import PREFIX, Settings, Variable
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue import catalogue_engine
 from sealstore.upkeep.doctor.check import Check, quoted
@@ -111,6 +113,13 @@ _URLS: Final[Mapping[Variable, Callable[[Settings], str | None]]] = {
 """What may hold a password, and how it is shown without."""
 
 
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Variables that look like sealstore's and are none: misspelled, most likely."""
+    given = os.environ if environment is None else environment
+    known = set(Variable)
+    return sorted(name for name in given if name.startswith(PREFIX) and name not in known)
+
+
 def _unknown(name: str) -> Check:
     close = difflib.get_close_matches(name, list(Variable), n=1)
     meant = f" {close[0]} may be meant." if close else ""
@@ -160,7 +169,7 @@ def check_keyring(settings: Settings) -> tuple[Keyring, list[Check]]:
         except KeyringError as error:
             checks.append(Check.failed(_KEYRING, error))
         else:
-            keyring = keyring.merged_with([mounted])
+            keyring = merged(keyring, [mounted])
             checks.append(Check.ok(_KEYRING, f"key {mounted.key_id} is the mounted secret"))
     checks += [_describe(key) for key in keyring]
     return keyring, checks

@@ -14,7 +14,7 @@ from typing import Final
 from sealstore import limits
 from sealstore.errors import CatalogueError, RetiredKeyError, SealstoreError
 from sealstore.keys.keyring import Keyring, State
-from sealstore.repository.access_log import open_access_log
+from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.assembly import key_source, open_catalogue
 from sealstore.repository.settings import Settings
 from sealstore.repository.state import StateKeeper

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sealstore import files
+from sealstore import files, named_files
 from sealstore.audit.exporting import read_export
 from sealstore.errors import (
     LedgerTamperedError,
@@ -235,7 +235,7 @@ def _read_histories(
             sources.append(("the old catalogue", head, lambda: rows.history.entries(0, size)))
     with ExitStack() as stack:
         if export is not None:
-            stack.enter_context(files.reading("export", export))
+            stack.enter_context(named_files.reading("export", export))
             file = stack.enter_context(files.opened(export, follow_links=True))
             read = read_export(settings, file)
             if not isinstance(read.head, Head):
