@@ -86,7 +86,8 @@ def with_many_views(database: sqlite3.Connection) -> None:
     database.execute("PRAGMA writable_schema = ON")
     database.execute("BEGIN")
     database.executemany(
-        "INSERT INTO sqlite_master VALUES ('view', ?1, ?1, 0, 'CREATE VIEW ' || ?1 || ' AS SELECT 1')",
+        "INSERT INTO sqlite_master"
+        " VALUES ('view', ?1, ?1, 0, 'CREATE VIEW ' || ?1 || ' AS SELECT 1')",
         ((f"planted_{number}",) for number in range(limits.MAX_SCHEMA_STEPS // 5)),
     )
     database.execute(f"PRAGMA schema_version = {version + 1}")

@@ -303,7 +303,11 @@ class StateKeeper:
     # ── the steps ────────────────────────────────────────────────────────────
 
     def _verified(
-        self, envelope: bytes, keyring: Keyring, remembered: TrustRecord | None, rows: Reading | None
+        self,
+        envelope: bytes,
+        keyring: Keyring,
+        remembered: TrustRecord | None,
+        rows: Reading | None,
     ) -> RepositoryState:
         point = None if remembered is None else remembered.point
         # steps 3a and 3b: one signature, of an active key, or this very head was accepted before

@@ -34,6 +34,7 @@ from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository import environment
 from sealstore.signed.envelope import Signer
 from sealstore.storage import catalogue
+from sealstore.storage.catalogue import ledger_rows
 from sealstore.trust.record import Prove
 
 if TYPE_CHECKING:
@@ -216,7 +217,7 @@ class AccessLog:
 
     def _verified(
         self,
-        rows: catalogue.ChainWriter,
+        rows: ledger_rows.ChainWriter,
         keyring: Keyring,
         remembered: AccessCheckpoint | None,
         accepted: tuple[State, ...],
@@ -359,7 +360,7 @@ def open_log_head(
     return verified
 
 
-def _followed(known: SeenHead, head: AccessHead, chain: catalogue.ChainReader) -> Frontier:
+def _followed(known: SeenHead, head: AccessHead, chain: ledger_rows.ChainReader) -> Frontier:
     """The frontier of a verified head, if it is a later state of what was seen, or the same.
 
     Of few entries that are new, each is verified; of many, a proof is made from the stored nodes.
@@ -383,7 +384,7 @@ def _require_extended(
 
 
 def _append(
-    rows: catalogue.ChainWriter, seen: SeenHead, signer: Signer, event: Event, by: entries.Actor
+    rows: ledger_rows.ChainWriter, seen: SeenHead, signer: Signer, event: Event, by: entries.Actor
 ) -> SeenHead:
     """Write the entry of an event, and return the head that has it, which is written with it."""
     entry = entries.AccessEntry(
@@ -406,8 +407,8 @@ def _append(
     grown = seen.followed_by(tree, entry.at, signer)
     about = event.artifact or event.request
     what = f"{event.act} {event.outcome}"
-    row = catalogue.EntryRow(entry.sequence, data, what, entry.at, about.name, about.tag)
-    node_rows = [catalogue.NodeRow(node.level, node.index, node.digest) for node in nodes]
+    row = ledger_rows.EntryRow(entry.sequence, data, what, entry.at, about.name, about.tag)
+    node_rows = [ledger_rows.NodeRow(node.level, node.index, node.digest) for node in nodes]
     rows.append([row], node_rows, grown.envelope)
     return grown
 

@@ -19,7 +19,8 @@ from sealstore.repository.access_log.log import (
     open_log_head,
     present_envelope,
 )
-from sealstore.storage.catalogue import ChainReader
+from sealstore.storage.catalogue.ledger_rows import ChainReader
+from sealstore.storage.catalogue.migrations import upgrade
 
 _LOG_ID_BYTES: Final = 16
 
@@ -50,7 +51,7 @@ def create(log: AccessLog) -> None:
         time=environment.now(),
     )
     with access_log_errors():
-        log.rows.make_tables()
+        upgrade(log.rows.engine)
         with log.rows.write(durable=True) as rows:
             if rows.head() is not None or rows.newest_sequence():
                 raise AccessLogExistsError("The database already holds an access log.")
