@@ -62,7 +62,7 @@ READING: Final = (
             "signed/settings.py": "what an admin signs for the whole repository",
             "signed/approval.py": "whether a protected alias was moved by enough people",
             "ledger/merkle.py": "hashes of a tree, and its right edge",
-            "ledger/proofs.py": "inclusion and consistency proofs",
+            "ledger/consistency.py": "whether a tree begins with an older one",
             "ledger/authenticated_map.py": "what the map says under a key, proven to the root",
             "ledger/map_values.py": "the values that stand there",
             "ledger/continuity.py": "whether a state follows the one that was seen before",

@@ -38,7 +38,7 @@ from sealstore.keys.keyring import Keyring, State
 from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
 from sealstore.ledger.merkle import Frontier, verify_entries
-from sealstore.ledger.proofs import frontier_at
+from sealstore.ledger.whole_tree import frontier_at
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from sealstore.errors import LedgerTamperedError, RepositoryExchangedError, RollbackError
-from sealstore.ledger.proofs import verify_consistency
+from sealstore.ledger.consistency import verify_consistency
 
 
 class ChainPoint(Protocol):

@@ -32,6 +32,7 @@ from sealstore.ledger.authenticated_map import (
 )
 from sealstore.ledger.entries import EntryArtifact, Event, HistoryEntry, encode_entry
 from sealstore.ledger.head import Head, seal_head
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.map_update import update
 from sealstore.ledger.map_values import (
     AliasName,
@@ -40,7 +41,6 @@ from sealstore.ledger.map_values import (
     encode_value,
 )
 from sealstore.ledger.merkle import EMPTY_ROOT, Node, leaf_hash
-from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import Name, Tag
 from sealstore.repository import environment

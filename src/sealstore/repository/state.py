@@ -27,9 +27,9 @@ from sealstore.errors import (
 )
 from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.head import Head
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from sealstore.ledger.proven_map import ProvenMap
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings

@@ -16,11 +16,11 @@ from sealstore.errors import (
     RepositoryExchangedError,
 )
 from sealstore.keys.keyring import Keyring, State
+from sealstore.ledger.consistency import Nodes, consistency_proof
 from sealstore.ledger.continuity import require_extends_access, require_later_access
 from sealstore.ledger.head import AccessHead, VerifiedHead, open_access_head
 from sealstore.ledger.merkle import EMPTY_ROOT, Frontier, verify_entries
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.ledger.proofs import Nodes, consistency_proof
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,10 +25,10 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.entries import AccessRequest, Act, Actor, EntryArtifact
 from sealstore.ledger.head import AccessHead, VerifiedHead, seal_access_head
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from sealstore.repository import environment
 from sealstore.repository.access_log.appending import Event, append
 from sealstore.repository.access_log.heads import (
