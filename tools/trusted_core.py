@@ -82,7 +82,6 @@ READING: Final = (
             "ledger/documents.py": "one spelling for each document of the ledger",
             "ledger/head.py": "the signed summary of a repository, and of its access log",
             "ledger/points.py": "a head without its frontier, as it is remembered",
-            "ledger/proven_map.py": "the map's answers, one question at a time",
         },
     ),
     Part(
