@@ -142,7 +142,7 @@ READING: Final = (
         "On record, before the first opcode",
         "A load that cannot be recorded hands nothing out.",
         {
-            "ledger/entries.py": "an entry, in one spelling",
+            "ledger/entries.py": "an entry of the access log, in one spelling",
             "repository/recorded_access.py": "an access, while it is being made",
             "repository/access_log/__init__.py": "the access log",
             "repository/access_log/log.py": "its head, verified, and appending to it",

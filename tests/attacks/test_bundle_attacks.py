@@ -51,8 +51,8 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.keys.writing import encode_keyring
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, positions_of, revision_key
-from sealstore.ledger.entries import decode_history_entry
 from sealstore.ledger.head import decode_head, seal_head
+from sealstore.ledger.history import decode_history_entry
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
 from sealstore.signed.envelope import read_unverified, seal_statement

@@ -19,12 +19,11 @@ from sealstore.ledger.entries import (
     Act,
     Actor,
     EntryArtifact,
-    Event,
-    HistoryEntry,
     Outcome,
     encode_entry,
 )
 from sealstore.ledger.head import AccessHead, Head, encode_head, seal_access_head, seal_head
+from sealstore.ledger.history import Event, HistoryEntry
 from sealstore.ledger.map_update import encode_value, update
 from sealstore.ledger.map_values import (
     AliasValue,

@@ -24,7 +24,8 @@ from sealstore.errors import (
 )
 from sealstore.ledger.alias_names import AliasName, alias_key
 from sealstore.ledger.authenticated_map import map_key, revision_key
-from sealstore.ledger.entries import EntryArtifact, HistoryEntry
+from sealstore.ledger.entries import EntryArtifact
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.map_update import encode_value, verified_records
 from sealstore.ledger.map_values import (
     AliasValue,

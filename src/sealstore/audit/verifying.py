@@ -35,8 +35,8 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.keys.keyring import Keyring, State
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.ledger.whole_tree import frontier_at
 from sealstore.repository.facade import Repository

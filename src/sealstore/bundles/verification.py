@@ -41,8 +41,8 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Keyring, State
 from sealstore.ledger.authenticated_map import positions_of
 from sealstore.ledger.continuity import require_extends, require_not_older
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head, VerifiedHead, open_head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.inclusion import verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint

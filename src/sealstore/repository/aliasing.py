@@ -20,8 +20,8 @@ from sealstore.errors import (
     NotApprovedError,
 )
 from sealstore.keys.keyring import Role, State
-from sealstore.ledger.entries import HistoryEntry
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.map_values import AliasValue, RevisionValue
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag

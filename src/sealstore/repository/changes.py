@@ -14,7 +14,7 @@ from sealstore.repository import environment
 from sealstore.repository.loading import about
 
 if TYPE_CHECKING:
-    from sealstore.ledger.entries import HistoryEntry
+    from sealstore.ledger.history import HistoryEntry
     from sealstore.repository.aliasing import Alias, Wanted
     from sealstore.repository.artifact import Artifact
     from sealstore.repository.assembly import Parts

@@ -6,8 +6,8 @@ from typing import Final
 
 from sealstore.errors import LedgerTamperedError
 from sealstore.ledger.consistency import Nodes
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.storage.catalogue import EntryRow

@@ -30,8 +30,9 @@ from sealstore.ledger.authenticated_map import (
     prove,
     revision_key,
 )
-from sealstore.ledger.entries import EntryArtifact, Event, HistoryEntry, encode_entry
+from sealstore.ledger.entries import EntryArtifact, encode_entry
 from sealstore.ledger.head import Head, seal_head
+from sealstore.ledger.history import Event, HistoryEntry
 from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.map_update import encode_value, update
 from sealstore.ledger.map_values import RevisionValue, SegmentValue
