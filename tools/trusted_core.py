@@ -129,7 +129,7 @@ READING: Final = (
             "formats/registry.py": "which format a statement names",
             "formats/joblib_format.py": "joblib's",
             "formats/policies.py": "the policy over the signed imports",
-            "formats/pickling/policy_data.py": "the lists that sealstore brings",
+            "formats/pickling/allowlist.py": "the names that sealstore trusts",
             "formats/pickling/reader.py": "the object of a payload",
             "formats/pickling/unpickler.py": "the unpickler, and the names that it resolves",
             "formats/pickling/stream.py": "the stream that it reads, and the arrays in it",
