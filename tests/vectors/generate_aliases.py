@@ -11,7 +11,8 @@ from typing import Final
 
 from sealstore.ledger.alias_names import AliasName
 from sealstore.ledger.map_update import encode_value
-from sealstore.signed.approval import AliasMove, AliasTarget, encode_move, seal_approval
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import encode_move, seal_approval
 from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, pre_authentication_encoding
 from tests.vectors.generate import ED25519_KEY, REPOSITORY_ID
 

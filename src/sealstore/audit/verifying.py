@@ -42,7 +42,8 @@ from sealstore.ledger.whole_tree import frontier_at
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
-from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import require_approvals
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage.catalogue import Reading
 from sealstore.trust.record import TrustRecord

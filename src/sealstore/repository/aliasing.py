@@ -39,7 +39,8 @@ from sealstore.repository.map_changes import (
 from sealstore.repository.proving import verified_in
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval, require_approvals
+from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval
+from sealstore.signed.approving import require_approvals
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import ApprovalRow, ChainReader
 from sealstore.verification import Proven
