@@ -147,6 +147,15 @@ def test_an_error_is_told_where_its_hint_cannot_be_read(monkeypatch: pytest.Monk
     assert str(VerificationError("It failed.", hint="do so.")) == "It failed. To do: do so."
 
 
+def test_an_error_that_a_site_derives_has_the_code_of_its_kind() -> None:
+    """A class from outside needs no code of its own to be told by scripts."""
+
+    class OwnError(VerificationError):
+        pass
+
+    assert (OwnError.code, OwnError("x").hint) == ("VERIFICATION", HINTS["VERIFICATION"])
+
+
 def test_a_hint_can_be_replaced() -> None:
     """An outer step may know better what to do."""
     error = VerificationError("It failed.")
