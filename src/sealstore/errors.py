@@ -210,11 +210,7 @@ class StorageError(SealstoreError, code="STORAGE"):
 
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turn what the file system raises into ``StorageError``.
-
-    Args:
-        what: what cannot be done then.
-    """
+    """Turn what the file system raises into ``StorageError``: ``what`` says what cannot be done."""
     try:
         yield
     except OSError as error:
@@ -252,7 +248,7 @@ class ImmutableTagError(SealstoreError, code="IMMUTABLE_TAG"):
     """The repository was created with immutable tags and this tag exists."""
 
 
-# ── keys ─────────────────────────────────────────────────────────────────────
+# ── keys, and what a client remembers ────────────────────────────────────────
 
 
 class KeyringError(SealstoreError, code="KEYRING"):
@@ -273,9 +269,6 @@ class KeyringFormatError(KeyringError, code="KEYRING_FORMAT"):
 
 class NoSigningKeyError(KeyringError, code="NO_SIGNING_KEY"):
     """No active key of the keyring may sign what is to be signed."""
-
-
-# ── the trust state ──────────────────────────────────────────────────────────
 
 
 class TrustStateError(SealstoreError, code="TRUST_STATE"):
@@ -399,7 +392,7 @@ class UnsignedImportError(VerificationError, code="UNSIGNED_IMPORT"):
     """The payload asked for an import that its signed statement does not list."""
 
 
-# ── the policy ───────────────────────────────────────────────────────────────
+# ── the policy, and objects ──────────────────────────────────────────────────
 
 
 class PolicyError(SealstoreError, code="POLICY"):
@@ -408,9 +401,6 @@ class PolicyError(SealstoreError, code="POLICY"):
 
 class PolicyFileError(ConfigurationError, code="POLICY_FILE"):
     """A policy that does not decode strictly."""
-
-
-# ── objects ──────────────────────────────────────────────────────────────────
 
 
 class NotSerialisableError(SealstoreError, TypeError, code="NOT_SERIALISABLE"):
