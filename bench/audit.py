@@ -22,6 +22,7 @@ from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArt
 from sealstore.ledger.head import AccessHead, seal_access_head
 from sealstore.ledger.merkle import Frontier
 from sealstore.ledger.points import AccessCheckpoint
+from sealstore.ledger.whole_tree import grown
 from sealstore.repository.access_log.place import access_rows
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
@@ -115,7 +116,7 @@ def _fill(settings: Settings, key: Key, size: int) -> AccessCheckpoint:
     for begin in range(0, size, _BATCH):
         entries = [_entry(i + 1, key.key_id) for i in range(begin, min(begin + _BATCH, size))]
         data = [encode_entry(entry) for entry in entries]
-        tree, runs = tree.grown(data)
+        tree, runs = grown(tree, data)
         head = msgspec.structs.replace(
             head,
             size=tree.size,

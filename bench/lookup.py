@@ -17,8 +17,8 @@ from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.changing import new_key
 from sealstore.ledger.authenticated_map import map_key, positions_of, revision_key
 from sealstore.ledger.head import decode_head, seal_head
-from sealstore.ledger.map_update import update
-from sealstore.ledger.map_values import LatestValue, RevisionValue, TagValue, encode_value
+from sealstore.ledger.map_update import encode_value, update
+from sealstore.ledger.map_values import LatestValue, RevisionValue, TagValue
 from sealstore.names import LATEST_TAG, Name, Tag
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import read_unverified

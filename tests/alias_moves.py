@@ -10,7 +10,8 @@ import msgspec
 from sealstore.keys.keyring import Key, Role
 from sealstore.repository.assembly import Parts
 from sealstore.repository.facade import Repository
-from sealstore.signed.approval import AliasMove, AliasTarget, seal_approval
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import seal_approval
 from tests.sealstore_fixtures import REPOSITORY_ID, ed25519_key, roles
 
 TARGET = AliasTarget(tag="2026-11", revision=2, statement="57" * 32)

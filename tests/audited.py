@@ -14,7 +14,8 @@ import pytest
 
 from sealstore.errors import ArtifactNotFound
 from sealstore.keys.keyring import Keyring
-from sealstore.ledger.entries import decode_access_entry, decode_history_entry
+from sealstore.ledger.entries import decode_access_entry
+from sealstore.ledger.history import decode_history_entry
 from sealstore.repository.facade import Repository
 from tests.command_line import Ran, Site
 from tests.places import CopiedRepository

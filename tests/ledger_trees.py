@@ -7,8 +7,9 @@ from hashlib import sha256
 from typing import Any
 
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
-from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact, HistoryEntry
+from sealstore.ledger.entries import AccessEntry, AccessRequest, Actor, EntryArtifact
 from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from tests.sealstore_fixtures import REPOSITORY_ID
 

@@ -25,8 +25,8 @@ from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import PREFIX
-from sealstore.signed.drafting import make_statement
-from sealstore.signed.envelope import Scope, open_statement, seal_statement
+from sealstore.signed.drafting import make_statement, seal_statement
+from sealstore.signed.envelope import Scope, open_statement
 from sealstore.signed.settings import RepositorySettings, seal_settings
 from sealstore.signed.statement import Digests, Predicate, Statement, StoredBy
 from sealstore.storage.blobs.local import LocalBlobStore

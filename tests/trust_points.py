@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from sealstore.trust.record import TrustRecord
 from tests.ledger_trees import Chain, access_head, head
 

@@ -1,7 +1,8 @@
 """One family of errors: each says what failed, for which artifact, and what to do.
 
 No error carries payload bytes or other unverified bytes, and none ends the process. ``code`` is
-stable: scripts, the ledger and hetida designer rely on it. File paths stand apart from the text
+stable: scripts, the ledger and hetida designer rely on it. What to do about an error stands in
+``hints``, by its code, unless whoever raises it knows better. File paths stand apart from the text
 (``path``, shown where ``{path}`` stands in the hint), so that an error can be shown to people who
 must not learn the layout of a server.
 """
@@ -50,14 +51,18 @@ class SealstoreError(Exception):
     Args:
         message: what failed, one sentence without a path.
         artifact: the artifact concerned, as ``name:tag`` or ``name:tag@revision``.
-        hint: what to do now; ``{path}`` stands for ``path``.
+        hint: what to do now; ``{path}`` stands for ``path``. By default what ``hints`` says.
         path: the file concerned.
     """
 
     code: ClassVar[str] = "SEALSTORE_ERROR"
-    default_hint: ClassVar[str] = ""
     # hetida designer shows errors with this mark and an error_code in its results.
     __is_hetida_designer_exception__: ClassVar[bool] = True
+
+    def __init_subclass__(cls, *, code: str | None = None) -> None:
+        super().__init_subclass__()
+        if code is not None:
+            cls.code = code
 
     def __init__(
         self,
@@ -70,9 +75,26 @@ class SealstoreError(Exception):
         super().__init__(message)
         self.message = message
         self.artifact = None if artifact is None else str(artifact)
-        self.hint = self.default_hint if hint is None else hint
+        self._hint = hint
         self.path = None if path is None else os.fspath(path)
         self._show_directories = True
+
+    @property
+    def hint(self) -> str:
+        """What to do now; empty where there is nothing to say."""
+        if self._hint is not None:
+            return self._hint
+        try:
+            # Not before an error is shown: what goes well needs none of it.
+            from sealstore.hints import hint_of
+        except (ImportError, OSError):
+            # No file can be opened any more, or the interpreter ends. What failed is still told.
+            return ""
+        return hint_of(each.code for each in type(self).__mro__ if issubclass(each, SealstoreError))
+
+    @hint.setter
+    def hint(self, hint: str) -> None:
+        self._hint = hint
 
     @property
     def error_code(self) -> str:
@@ -95,167 +117,100 @@ class SealstoreError(Exception):
         text = f"{about}{self.message}"
         path = self.path or ""
         shown_path = path if self._show_directories else os.path.basename(path)
-        if self.hint:
-            text = f"{text} To do: {self.hint.replace('{path}', shown_path)}"
+        hint = self.hint
+        if hint:
+            text = f"{text} To do: {hint.replace('{path}', shown_path)}"
         elif path:
             text = f"{text} ({shown_path})"
         return printable(text)
 
 
-class UsageError(SealstoreError, ValueError):
+class UsageError(SealstoreError, ValueError, code="USAGE"):
     """A request that can never succeed as it was written."""
 
-    code = "USAGE"
 
-
-class InvalidNameError(UsageError):
+class InvalidNameError(UsageError, code="INVALID_NAME"):
     """A name, tag or alias breaks one of the rules of ``sealstore.names``."""
 
-    code = "INVALID_NAME"
 
-
-class ReservedTagError(InvalidNameError):
+class ReservedTagError(InvalidNameError, code="RESERVED_TAG"):
     """The tag ``latest`` was used where something is stored."""
 
-    code = "RESERVED_TAG"
 
-
-class InvalidMetadataError(UsageError):
+class InvalidMetadataError(UsageError, code="INVALID_METADATA"):
     """Metadata that JSON cannot carry exactly, or more than the limit."""
 
-    code = "INVALID_METADATA"
 
-
-class UnsupportedMmapModeError(UsageError):
+class UnsupportedMmapModeError(UsageError, code="UNSUPPORTED_MMAP_MODE"):
     """A ``mmap_mode`` that would write to the stored file."""
 
-    code = "UNSUPPORTED_MMAP_MODE"
 
-
-class UnknownFormatError(SealstoreError):
+class UnknownFormatError(SealstoreError, code="UNKNOWN_FORMAT"):
     """No format of that name is installed."""
 
-    code = "UNKNOWN_FORMAT"
 
-
-class MissingExtraError(SealstoreError):
+class MissingExtraError(SealstoreError, code="MISSING_EXTRA"):
     """An optional package is needed and absent."""
 
-    code = "MISSING_EXTRA"
 
-
-class ConfigurationError(SealstoreError):
+class ConfigurationError(SealstoreError, code="CONFIGURATION"):
     """An environment variable or a setting has a value that cannot be used."""
-
-    code = "CONFIGURATION"
 
 
 # ── the repository as a place ────────────────────────────────────────────────
 
 
-class RepositoryNotFoundError(SealstoreError):
+class RepositoryNotFoundError(SealstoreError, code="REPOSITORY_NOT_FOUND"):
     """There is no repository at the given place."""
 
-    code = "REPOSITORY_NOT_FOUND"
-    default_hint = (
-        "make one with 'sealstore init', or set MODEL_REPO_PATH to an existing one; 'sealstore"
-        " restore' brings a lost one back."
-    )
 
-
-class RepositoryExistsError(SealstoreError):
+class RepositoryExistsError(SealstoreError, code="REPOSITORY_EXISTS"):
     """A repository, or other files, are already at the given place."""
 
-    code = "REPOSITORY_EXISTS"
 
-
-class RepositoryLayoutError(SealstoreError):
+class RepositoryLayoutError(SealstoreError, code="REPOSITORY_LAYOUT"):
     """``repository.json`` is missing, unreadable or of an unknown layout version."""
 
-    code = "REPOSITORY_LAYOUT"
 
-
-class RepositoryMismatchError(SealstoreError):
+class RepositoryMismatchError(SealstoreError, code="REPOSITORY_MISMATCH"):
     """Another repository was expected here (MODEL_REPO_ID)."""
 
-    code = "REPOSITORY_MISMATCH"
 
-
-class SchemaVersionError(SealstoreError):
+class SchemaVersionError(SealstoreError, code="SCHEMA_VERSION"):
     """The catalogue's schema is older or newer than this release's."""
 
-    code = "SCHEMA_VERSION"
 
-
-class CatalogueError(SealstoreError):
+class CatalogueError(SealstoreError, code="CATALOGUE"):
     """The catalogue's database cannot be used: locked, corrupt, out of reach, not writable."""
 
-    code = "CATALOGUE"
 
-
-class CatalogueTamperedError(SealstoreError):
+class CatalogueTamperedError(SealstoreError, code="CATALOGUE_TAMPERED"):
     """The catalogue contradicts a signed statement, or what it says cannot be proven."""
 
-    code = "CATALOGUE_TAMPERED"
-    default_hint = (
-        "do not use this artifact; find out who wrote to the catalogue, then restore it from a"
-        " backup."
-    )
 
-
-class AccessLogError(SealstoreError):
+class AccessLogError(SealstoreError, code="ACCESS_LOG"):
     """The access log cannot be read or written; nothing is handed out that is not on record."""
 
-    code = "ACCESS_LOG"
-    default_hint = (
-        "'sealstore doctor' looks for the reason (disk full, permissions, lock); where the"
-        " repository is mounted read-only, MODEL_REPO_ACCESS_LOG_URL names a log that this process"
-        " may write."
-    )
 
-
-class AccessLogNotFoundError(AccessLogError):
+class AccessLogNotFoundError(AccessLogError, code="ACCESS_LOG_NOT_FOUND"):
     """There is no access log where one is expected, or it has lost its head."""
 
-    code = "ACCESS_LOG_NOT_FOUND"
-    default_hint = (
-        "if there has never been one, make it with 'sealstore audit init'; otherwise restore it"
-        " from a backup, and find out who removed it."
-    )
 
-
-class AccessLogExistsError(AccessLogError):
+class AccessLogExistsError(AccessLogError, code="ACCESS_LOG_EXISTS"):
     """An access log, or what is left of one, is where one was to be made."""
 
-    code = "ACCESS_LOG_EXISTS"
-    default_hint = (
-        "point MODEL_REPO_ACCESS_LOG_URL to an empty database, or use the log that is there."
-    )
 
-
-class KnownLocationError(SealstoreError):
+class KnownLocationError(SealstoreError, code="KNOWN_LOCATION"):
     """This client remembers a repository where a new one was to be begun."""
 
-    code = "KNOWN_LOCATION"
-    default_hint = (
-        "find out where the repository went, and restore it from a backup; if it was given up on"
-        " purpose, 'sealstore trust forget' lets a new one begin in its place."
-    )
 
-
-class StorageError(SealstoreError):
+class StorageError(SealstoreError, code="STORAGE"):
     """The file system refused: disk full, read-only, permission denied."""
-
-    code = "STORAGE"
 
 
 @contextmanager
 def storage_errors(what: str) -> Iterator[None]:
-    """Turn what the file system raises into ``StorageError``.
-
-    Args:
-        what: what cannot be done then.
-    """
+    """Turn what the file system raises into ``StorageError``: ``what`` says what cannot be done."""
     try:
         yield
     except OSError as error:
@@ -265,414 +220,220 @@ def storage_errors(what: str) -> Iterator[None]:
         ) from error
 
 
-class ArtifactNotFound(SealstoreError, FileNotFoundError):
+class ArtifactNotFound(SealstoreError, FileNotFoundError, code="ARTIFACT_NOT_FOUND"):
     """There is no such artifact in this repository."""
 
-    code = "ARTIFACT_NOT_FOUND"
-    default_hint = "'sealstore list' shows what is stored."
 
-
-class AliasInTheWayError(SealstoreError):
+class AliasInTheWayError(SealstoreError, code="ALIAS_IN_THE_WAY"):
     """A tag and an alias cannot share a name."""
 
-    code = "ALIAS_IN_THE_WAY"
-    default_hint = "choose another name: 'sealstore alias list' shows the aliases."
 
-
-class ArtifactInUseError(SealstoreError):
+class ArtifactInUseError(SealstoreError, code="ARTIFACT_IN_USE"):
     """An alias means the artifact, so it cannot be removed."""
 
-    code = "ARTIFACT_IN_USE"
-    default_hint = (
-        "let the alias mean another artifact ('sealstore alias set'), or remove it, before."
-    )
 
-
-class RebuildRefusedError(SealstoreError):
+class RebuildRefusedError(SealstoreError, code="REBUILD_REFUSED"):
     """The catalogue cannot be rebuilt from what is there, or need not be."""
 
-    code = "REBUILD_REFUSED"
 
-
-class BackupRefusedError(SealstoreError):
+class BackupRefusedError(SealstoreError, code="BACKUP_REFUSED"):
     """A backup that cannot be made, or one that is not restored."""
 
-    code = "BACKUP_REFUSED"
 
-
-class BundleRefusedError(SealstoreError):
+class BundleRefusedError(SealstoreError, code="BUNDLE_REFUSED"):
     """A genuine bundle that cannot be made, or does not belong into this repository."""
 
-    code = "BUNDLE_REFUSED"
 
-
-class ImmutableTagError(SealstoreError):
+class ImmutableTagError(SealstoreError, code="IMMUTABLE_TAG"):
     """The repository was created with immutable tags and this tag exists."""
 
-    code = "IMMUTABLE_TAG"
-    default_hint = "store it under a new tag."
+
+# ── keys, and what a client remembers ────────────────────────────────────────
 
 
-# ── keys ─────────────────────────────────────────────────────────────────────
-
-
-class KeyringError(SealstoreError):
+class KeyringError(SealstoreError, code="KEYRING"):
     """The keyring cannot be used."""
 
-    code = "KEYRING"
 
-
-class KeyringNotFoundError(KeyringError):
+class KeyringNotFoundError(KeyringError, code="KEYRING_NOT_FOUND"):
     """There is no keyring where one is configured."""
 
-    code = "KEYRING_NOT_FOUND"
-    default_hint = (
-        "make a key with 'sealstore init' or 'sealstore keys generate', or point MODEL_REPO_KEYRING"
-        " to an existing keyring."
-    )
 
-
-class KeyringPermissionsError(KeyringError):
+class KeyringPermissionsError(KeyringError, code="KEYRING_PERMISSIONS"):
     """A key file that others can read or write, or that lies inside the repository."""
 
-    code = "KEYRING_PERMISSIONS"
 
-
-class KeyringFormatError(KeyringError):
+class KeyringFormatError(KeyringError, code="KEYRING_FORMAT"):
     """A key file that does not decode strictly, or holds a weak or duplicate key."""
 
-    code = "KEYRING_FORMAT"
 
-
-class NoSigningKeyError(KeyringError):
+class NoSigningKeyError(KeyringError, code="NO_SIGNING_KEY"):
     """No active key of the keyring may sign what is to be signed."""
 
-    code = "NO_SIGNING_KEY"
-    default_hint = (
-        "make one with 'sealstore init' (together with a new repository) or 'sealstore keys"
-        " generate'; 'sealstore keys list' shows what is there."
-    )
 
-
-# ── the trust state ──────────────────────────────────────────────────────────
-
-
-class TrustStateError(SealstoreError):
+class TrustStateError(SealstoreError, code="TRUST_STATE"):
     """What this client remembers of the repository cannot be read or written."""
 
-    code = "TRUST_STATE"
 
-
-class TrustStatePermissionsError(TrustStateError):
+class TrustStatePermissionsError(TrustStateError, code="TRUST_STATE_PERMISSIONS"):
     """A trust state that others can write, that is no regular file, or lies in the repository."""
 
-    code = "TRUST_STATE_PERMISSIONS"
 
-
-class TrustStateFormatError(TrustStateError):
+class TrustStateFormatError(TrustStateError, code="TRUST_STATE_FORMAT"):
     """A trust state that does not decode strictly, or is that of another location."""
-
-    code = "TRUST_STATE_FORMAT"
-    default_hint = (
-        "if a newer release of sealstore wrote it, install that release; else restore {path} from a"
-        " backup, or find out which state of the repository is right and say so with 'sealstore"
-        " trust accept'."
-    )
 
 
 # ── verification: every one of these is a refusal ────────────────────────────
 
 
-class VerificationError(SealstoreError):
+class VerificationError(SealstoreError, code="VERIFICATION"):
     """Base of the refusals: what was read is not what a trusted key signed."""
 
-    code = "VERIFICATION"
-    default_hint = "do not use this artifact; 'sealstore verify' repeats the check."
 
-
-class EnvelopeFormatError(VerificationError):
+class EnvelopeFormatError(VerificationError, code="ENVELOPE_FORMAT"):
     """Bytes that are not one well-formed DSSE envelope with exactly one signature."""
 
-    code = "ENVELOPE_FORMAT"
 
-
-class UnknownKeyError(VerificationError):
+class UnknownKeyError(VerificationError, code="UNKNOWN_KEY"):
     """The envelope names a key that the keyring does not hold: ``key_id``, where one was named."""
 
-    code = "UNKNOWN_KEY"
-    default_hint = (
-        "if the signer is one that you trust, add its key to the keyring ('sealstore keys import');"
-        " 'sealstore keys list' shows which are there."
-    )
     key_id: str = ""
 
 
-class RevokedKeyError(VerificationError):
+class RevokedKeyError(VerificationError, code="REVOKED_KEY"):
     """The envelope was signed with a key that has been revoked."""
 
-    code = "REVOKED_KEY"
-    default_hint = "store the object again, from a trusted source, with an active key."
 
-
-class KeyRoleError(VerificationError):
+class KeyRoleError(VerificationError, code="KEY_ROLE"):
     """The key lacks the role for what it signed, or is not for this repository."""
 
-    code = "KEY_ROLE"
 
-
-class SignatureInvalidError(VerificationError):
+class SignatureInvalidError(VerificationError, code="SIGNATURE_INVALID"):
     """The signature does not fit the bytes."""
 
-    code = "SIGNATURE_INVALID"
 
-
-class ApprovalFormatError(VerificationError):
+class ApprovalFormatError(VerificationError, code="APPROVAL_FORMAT"):
     """An approval, or a request for one, that does not decode strictly."""
 
-    code = "APPROVAL_FORMAT"
-    default_hint = (
-        "if a newer release of sealstore wrote it, install that release; otherwise ask for it again"
-        " with 'sealstore approve request'."
-    )
 
-
-class ApprovalMismatchError(VerificationError):
+class ApprovalMismatchError(VerificationError, code="APPROVAL_MISMATCH"):
     """A genuine approval, but of another move than the one that is to be made."""
 
-    code = "APPROVAL_MISMATCH"
-    default_hint = (
-        "ask for approvals of this very move: 'sealstore approve request' writes what is to be"
-        " signed now."
-    )
 
-
-class NotApprovedError(VerificationError):
+class NotApprovedError(VerificationError, code="NOT_APPROVED"):
     """A protected alias, and fewer valid approvals than its moves need."""
 
-    code = "NOT_APPROVED"
-    default_hint = (
-        "ask for approvals with 'sealstore approve request', and apply them with 'sealstore approve"
-        " apply'; the approvers' public keys, with the role approve, belong into this keyring."
-    )
 
-
-class StatementFormatError(VerificationError):
+class StatementFormatError(VerificationError, code="STATEMENT_FORMAT"):
     """A statement that does not decode strictly."""
 
-    code = "STATEMENT_FORMAT"
 
-
-class IdentityMismatchError(VerificationError):
+class IdentityMismatchError(VerificationError, code="IDENTITY_MISMATCH"):
     """A genuine statement, but of another artifact or another repository."""
 
-    code = "IDENTITY_MISMATCH"
 
-
-class RetiredKeyError(VerificationError):
+class RetiredKeyError(VerificationError, code="RETIRED_KEY"):
     """Something new was signed with a retired key, which verifies only what history holds."""
 
-    code = "RETIRED_KEY"
-    default_hint = (
-        "sign the head again with an active key of the role that it needs; any change of the"
-        " repository does that."
-    )
 
-
-class LedgerFormatError(VerificationError):
+class LedgerFormatError(VerificationError, code="LEDGER_FORMAT"):
     """A head, an entry, a checkpoint or a value of the map that does not decode strictly."""
 
-    code = "LEDGER_FORMAT"
-    default_hint = (
-        "if a newer release of sealstore wrote it, install that release; otherwise find out who"
-        " changed it, and restore it from a backup."
-    )
 
-
-class LedgerTamperedError(VerificationError):
+class LedgerTamperedError(VerificationError, code="LEDGER_TAMPERED"):
     """The ledger contradicts its signed head: entries were changed, removed, added or moved."""
 
-    code = "LEDGER_TAMPERED"
-    default_hint = (
-        "find out who wrote to the ledger's database; a backup and the checkpoints that are kept"
-        " elsewhere show what it said before."
-    )
 
-
-class ProofError(LedgerTamperedError):
+class ProofError(LedgerTamperedError, code="PROOF"):
     """A proof that does not lead from what it should prove to the signed root."""
 
-    code = "PROOF"
 
-
-class RollbackError(VerificationError):
+class RollbackError(VerificationError, code="ROLLBACK"):
     """The repository is older than one that was seen before in its place."""
 
-    code = "ROLLBACK"
-    default_hint = (
-        "find out who put the older state there; if it was restored from a backup on purpose, an"
-        " operator says so on each client: 'sealstore trust accept --current'."
-    )
 
-
-class RepositoryExchangedError(VerificationError):
+class RepositoryExchangedError(VerificationError, code="REPOSITORY_EXCHANGED"):
     """Another repository, or a rebuilt one, is where a known one was."""
 
-    code = "REPOSITORY_EXCHANGED"
-    default_hint = (
-        "find out who exchanged it; if that was on purpose, an operator says so on each client:"
-        " 'sealstore trust accept --current'."
-    )
 
-
-class FirstUseError(VerificationError):
+class FirstUseError(VerificationError, code="FIRST_USE"):
     """Nothing is remembered of this repository, and MODEL_REPO_FIRST_USE=refuse is set."""
 
-    code = "FIRST_USE"
-    default_hint = (
-        "begin with a checkpoint from somebody you trust: 'sealstore trust init --checkpoint FILE'."
-    )
 
-
-class StaleHeadError(VerificationError):
+class StaleHeadError(VerificationError, code="HEAD_STALE"):
     """The repository's head is older than MODEL_REPO_MAX_AGE allows: it may have been frozen."""
 
-    code = "HEAD_STALE"
-    default_hint = (
-        "if nothing was stored for so long, 'sealstore heartbeat' signs the head again, by whoever"
-        " may store; otherwise find out who keeps newer states of the repository from this client."
-    )
 
-
-class ClockError(VerificationError):
+class ClockError(VerificationError, code="CLOCK"):
     """This machine's clock is behind a time that was seen before, so no age can be judged."""
 
-    code = "CLOCK"
-    default_hint = (
-        "set the clock right; if it was wrong when the newer time was recorded, 'sealstore trust"
-        " accept' forgets that time."
-    )
 
-
-class PayloadMissingError(VerificationError):
+class PayloadMissingError(VerificationError, code="PAYLOAD_MISSING"):
     """The payload that the statement vouches for is not in the repository."""
 
-    code = "PAYLOAD_MISSING"
-    default_hint = "restore it from a backup: its file name is the SHA-256 of its content."
 
-
-class PayloadFileError(VerificationError):
+class PayloadFileError(VerificationError, code="PAYLOAD_FILE"):
     """What lies in the payload's place is not a regular file."""
 
-    code = "PAYLOAD_FILE"
 
-
-class PayloadSizeError(VerificationError):
+class PayloadSizeError(VerificationError, code="PAYLOAD_SIZE"):
     """The payload has another size than the statement says."""
 
-    code = "PAYLOAD_SIZE"
 
-
-class PayloadDigestError(VerificationError):
+class PayloadDigestError(VerificationError, code="PAYLOAD_DIGEST"):
     """The payload's digest is not the one that was signed."""
 
-    code = "PAYLOAD_DIGEST"
 
-
-class BundleFormatError(VerificationError):
+class BundleFormatError(VerificationError, code="BUNDLE_FORMAT"):
     """A file that is not one bundle, or one that was damaged."""
 
-    code = "BUNDLE_FORMAT"
-    default_hint = (
-        "copy the file again, or have the bundle made again; if a newer release of sealstore made"
-        " it, install that release."
-    )
 
-
-class UnsignedImportError(VerificationError):
+class UnsignedImportError(VerificationError, code="UNSIGNED_IMPORT"):
     """The payload asked for an import that its signed statement does not list."""
 
-    code = "UNSIGNED_IMPORT"
+
+# ── the policy, and objects ──────────────────────────────────────────────────
 
 
-# ── the policy ───────────────────────────────────────────────────────────────
-
-
-class PolicyError(SealstoreError):
+class PolicyError(SealstoreError, code="POLICY"):
     """The policy refuses imports of the payload; nothing of it was loaded."""
 
-    code = "POLICY"
-    default_hint = (
-        "'sealstore policy check' shows each import with its reason. If you trust one, add it to"
-        " 'allow' in policy.toml, with its use where the reason asks for one; or store the object"
-        " in another form."
-    )
 
-
-class PolicyFileError(ConfigurationError):
+class PolicyFileError(ConfigurationError, code="POLICY_FILE"):
     """A policy that does not decode strictly."""
 
-    code = "POLICY_FILE"
-    default_hint = (
-        "write mode, allow and deny, each entry as 'module:qualname' or 'module:qualname called'."
-    )
 
-
-# ── objects ──────────────────────────────────────────────────────────────────
-
-
-class NotSerialisableError(SealstoreError, TypeError):
+class NotSerialisableError(SealstoreError, TypeError, code="NOT_SERIALISABLE"):
     """The object cannot be pickled; nothing was stored."""
 
-    code = "NOT_SERIALISABLE"
 
-
-class ComponentClassError(NotSerialisableError):
+class ComponentClassError(NotSerialisableError, code="COMPONENT_CLASS"):
     """The object uses a class that a hetida designer component defined."""
 
-    code = "COMPONENT_CLASS"
-    default_hint = (
-        "move the class into an installed package; a class defined in a component exists only in"
-        " the process that ran that component."
-    )
 
-
-class PayloadFormatError(SealstoreError):
+class PayloadFormatError(SealstoreError, code="PAYLOAD_FORMAT"):
     """A payload that does not decode as its format: truncated, malformed, or with trailing bytes.
 
     ``reason`` says why in a stable word; ``sealstore.formats.pickling.refusals`` lists them.
     """
 
-    code = "PAYLOAD_FORMAT"
     reason: str = "malformed"
 
 
-class UnsupportedPayloadError(PayloadFormatError):
+class UnsupportedPayloadError(PayloadFormatError, code="UNSUPPORTED_PAYLOAD"):
     """A form of pickle or joblib file that sealstore refuses by name."""
 
-    code = "UNSUPPORTED_PAYLOAD"
 
-
-class LimitExceededError(PayloadFormatError):
+class LimitExceededError(PayloadFormatError, code="LIMIT_EXCEEDED"):
     """A payload asks for more than one of the caps in ``sealstore.limits``."""
 
-    code = "LIMIT_EXCEEDED"
 
-
-class ObjectLoadError(SealstoreError):
+class ObjectLoadError(SealstoreError, code="OBJECT_LOAD"):
     """The payload is the signed one, but making the object of it failed."""
 
-    code = "OBJECT_LOAD"
-    default_hint = (
-        "install the packages and versions that 'sealstore show' lists for it; the cause is"
-        " attached to this error."
-    )
 
-
-class EnvironmentMismatchError(SealstoreError):
+class EnvironmentMismatchError(SealstoreError, code="ENVIRONMENT_MISMATCH"):
     """Package versions differ from the signed ones, and ``strict_environment`` is set."""
-
-    code = "ENVIRONMENT_MISMATCH"
-    default_hint = "install the versions that 'sealstore show' lists, or store the object again."
 
 
 class EnvironmentMismatchWarning(UserWarning):

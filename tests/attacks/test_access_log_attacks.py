@@ -35,7 +35,7 @@ from sealstore.keys.keyring import Key, Role, State
 from sealstore.ledger.head import seal_access_head, seal_head
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.ledger.proofs import find_alteration
+from sealstore.ledger.whole_tree import find_alteration
 from sealstore.repository.access_log.log import AccessLog, Event
 from tests import ledger_trees
 from tests.access_logs import (

@@ -34,8 +34,10 @@ from sealstore.repository.facade import Repository
 from sealstore.repository.map_changes import note_moved
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
-from sealstore.signed.envelope import open_statement, seal_statement
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import require_approvals
+from sealstore.signed.drafting import seal_statement
+from sealstore.signed.envelope import open_statement
 from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.storage.catalogue import ArtifactRow
 from sealstore.storage.catalogue.changing import ApprovalRow

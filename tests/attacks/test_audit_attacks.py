@@ -10,6 +10,7 @@ import shutil
 import pytest
 
 from sealstore.ledger.merkle import Frontier
+from sealstore.ledger.whole_tree import grown
 from sealstore.repository.facade import Repository
 from tests.audited import CHAINS, SIZE, Audited
 from tests.command_line import FORBIDDEN, HOSTILE
@@ -144,7 +145,7 @@ def test_a_tree_that_was_made_to_fit_edited_entries_does_not_help(
         edited,
     )
     entries = [audited.entry(chain, sequence) for sequence in range(1, SIZE + 1)]
-    for run in Frontier().grown(entries).runs:
+    for run in grown(Frontier(), entries).runs:
         for index, digest in enumerate(run.digests, run.first):
             audited.sql(
                 chain,

@@ -52,11 +52,12 @@ from sealstore.keys.changing import withholding
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.keys.writing import encode_keyring
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT, positions_of, revision_key
-from sealstore.ledger.entries import decode_history_entry
 from sealstore.ledger.head import decode_head, seal_head
+from sealstore.ledger.history import decode_history_entry
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.signed.envelope import read_unverified, seal_statement
+from sealstore.signed.drafting import seal_statement
+from sealstore.signed.envelope import read_unverified
 from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.trust.store import FirstUse
 from tests.bundle_sites import (

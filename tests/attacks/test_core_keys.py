@@ -26,13 +26,13 @@ from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.writing import write_keyring_file
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
+from sealstore.signed.drafting import encode
 from sealstore.signed.envelope import (
     STATEMENT_PAYLOAD_TYPE,
     pre_authentication_encoding,
     read_unverified,
     seal,
 )
-from sealstore.signed.statement import encode
 from sealstore.storage.blobs.local import LocalBlobStore
 from tests.sealstore_fixtures import (
     MODEL,

@@ -24,7 +24,7 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Keyring, Role
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.facade import Repository
-from sealstore.signed.envelope import seal_statement
+from sealstore.signed.drafting import seal_statement
 from sealstore.storage.layout import REPOSITORY_FILE
 from tests.sealstore_fixtures import (
     MODEL,

@@ -14,17 +14,18 @@ from pathlib import Path
 import pytest
 
 from sealstore import errors
-from sealstore.formats.pickling import policy_data
+from sealstore.formats.pickling import allowlist
+from sealstore.formats.pickling.allowlist import NAMED
+from sealstore.formats.pickling.denylist import denylist
 from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
 from sealstore.formats.pickling.instance_states import WITH_ANOTHER_TEMPLATE
 from sealstore.formats.pickling.policy import Policy
-from sealstore.formats.pickling.policy_data import NAMED
 from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict, is_name
 from sealstore.signed.statement import Import, ImportUse
 from tests.matrix import each_row
 
 DENIED = (Path(__file__).parent / "denied_names.txt").read_text("utf-8").splitlines()
-DATA = Path(policy_data.__file__).parent / "data"
+DATA = Path(allowlist.__file__).parent / "data"
 POLICY = Policy()
 ESTIMATOR = "sklearn.linear_model._logistic:LogisticRegression"
 
@@ -252,8 +253,8 @@ def test_each_pinned_alternative_has_arguments_of_its_own() -> None:
     alternatives = [
         (name, use)
         for name, known in pinned.items()
-        for use, lists in known.items()
-        if use != "reason" and lists is not None
+        for use, lists in known["uses"].items()
+        if lists is not None
         for _ in lists
     ]
     assert sorted(alternatives) == sorted((name, use) for name, use, _ in GOOD_ARGUMENTS)
@@ -432,13 +433,12 @@ def test_code_in_the_state_of_a_trusted_class_is_refused() -> None:
 
 def test_nothing_on_the_allowlist_is_on_the_denylist() -> None:
     """A name is trusted or denied, never both."""
-    data = policy_data.policy_data()
-    for name in policy_data.trusted_names():
+    for name in [*allowlist.pinned().names, *allowlist.allowlist().names]:
         assert is_name(name)
-        known = policy_data.trusted(name)
+        known = allowlist.trusted(name)
         assert known is not None
         for use in known.uses:
-            assert data.denial(name, use) is None, name
+            assert denylist().denial(name, use) is None, name
 
 
 @pytest.mark.parametrize(

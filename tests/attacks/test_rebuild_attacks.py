@@ -23,8 +23,8 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import Key, Keyring, Role
 from sealstore.ledger.head import decode_head, seal_head
-from sealstore.signed.drafting import make_statement
-from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
+from sealstore.signed.drafting import make_statement, seal_statement
+from sealstore.signed.envelope import open_statement, read_unverified
 from sealstore.signed.settings import open_settings, seal_settings
 from sealstore.storage.creation import place_settings
 from sealstore.upkeep.rebuild import rebuild

@@ -14,7 +14,8 @@ from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.signed.approval import AliasMove, seal_approval
+from sealstore.signed.approval import AliasMove
+from sealstore.signed.approving import seal_approval
 from sealstore.signed.envelope import Scope
 from tests.faults.operations import FIRST_DAY, Done, key, model
 

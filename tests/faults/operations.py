@@ -19,9 +19,9 @@ from sealstore.keys.changing import DEFAULT_ROLES
 from sealstore.keys.keyring import Key, Keyring, State
 from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, write_keyring_file
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from sealstore.names import request
 from sealstore.repository.access_log.operating import create as create_log
 from sealstore.repository.access_log.place import open_access_log

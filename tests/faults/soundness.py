@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from sealstore.ledger.entries import (
-    AccessEntry,
-    HistoryEntry,
-    decode_access_entry,
-    decode_history_entry,
-)
+from sealstore.ledger.entries import AccessEntry, decode_access_entry
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.merkle import verify_entries
 from sealstore.repository.facade import Repository
 from sealstore.signed.envelope import open_statement

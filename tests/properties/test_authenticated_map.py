@@ -15,7 +15,6 @@ from sealstore.ledger.authenticated_map import (
     map_key,
     positions_of,
     prove,
-    prove_all,
     revision_key,
 )
 from sealstore.ledger.map_update import update, verified_records
@@ -68,11 +67,6 @@ class Map(RuleBasedStateMachine):
         path = {at: self.rows[at] for at in positions_of(key) if at in self.rows}
         assert prove(self.root, key, path) == self.values.get(key)
         assert naive_answer(self.root, key, path) == self.values.get(key)
-
-    @rule(keys=st.lists(KEYS, max_size=6))
-    def answers(self, keys: list[bytes]) -> None:
-        expected = {key: self.values.get(key) for key in keys}
-        assert prove_all(self.root, keys, self.rows) == expected
 
     @rule(state=states)
     def an_older_state_is_whole(self, state: Any) -> None:

@@ -10,15 +10,10 @@ from hypothesis import strategies as st
 from pymerkle import InmemoryTree
 
 from sealstore.errors import LedgerTamperedError, ProofError
+from sealstore.ledger.consistency import consistency_proof, verify_consistency
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.merkle import Frontier, leaf_hash, verify_entries
-from sealstore.ledger.proofs import (
-    consistency_proof,
-    find_alteration,
-    frontier_at,
-    inclusion_proof,
-    verify_consistency,
-    verify_inclusion,
-)
+from sealstore.ledger.whole_tree import find_alteration, frontier_at
 from tests.ledger_trees import Chain, naive_consistency
 from tests.sealstore_fixtures import fewer_examples
 

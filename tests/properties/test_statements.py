@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError, VerificationError
 from sealstore.keys.keyring import Keyring
-from sealstore.signed.drafting import checked_metadata, make_statement
-from sealstore.signed.envelope import open_statement, read_unverified, seal_statement
+from sealstore.signed.drafting import checked_metadata, encode, make_statement, seal_statement
+from sealstore.signed.envelope import open_statement, read_unverified
 from sealstore.signed.statement import (
     Digests,
     Import,
@@ -23,7 +23,6 @@ from sealstore.signed.statement import (
     Statement,
     StoredBy,
     decode,
-    encode,
 )
 from tests.sealstore_fixtures import ed25519_key, fewer_examples, hmac_key, sealed
 

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import Keyring
-from sealstore.ledger.map_values import AliasName, decode_alias_name
+from sealstore.ledger.alias_names import AliasName, decode_alias_name
 from sealstore.signed.approval import decode_move, open_approval
 from sealstore.signed.envelope import read_unverified
 from tests.vectors import generate_aliases

@@ -28,7 +28,7 @@ from sealstore.errors import (
 )
 from sealstore.formats.joblib_format import JoblibFormat
 from sealstore.keys.keyring import Key, Keyring, Role, State
-from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.history import HistoryEntry
 from sealstore.repository.facade import Repository
 from sealstore.signed.statement import Import
 from tests.alias_moves import approvals, approver, changed, public_part

@@ -27,12 +27,10 @@ from sealstore.signed.approval import (
     AliasTarget,
     VerifiedApproval,
     decode_move,
-    encode_move,
     open_approval,
-    require_approvals,
     require_kept_approvals,
-    seal_approval,
 )
+from sealstore.signed.approving import encode_move, require_approvals, seal_approval
 from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, SETTINGS_PAYLOAD_TYPE, seal
 from tests.alias_moves import BEFORE, TARGET, approvals, approver, changed, move, public_part
 from tests.matrix import each_row

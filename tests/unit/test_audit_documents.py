@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sealstore import tool_limits
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import State
 from sealstore.ledger.checkpoint import open_checkpoint
@@ -158,6 +159,18 @@ def test_a_retired_key_s_proof_holds_and_a_revoked_one_s_does_not(audited: Audit
     assert "revoked" in audited.audit("check-proof", file, code=1).err
     audited.site.set_keys(hmac_key(2))
     assert "no key" in audited.audit("check-proof", file, code=1).err
+
+
+def test_a_proof_has_a_largest_size(audited: Audited) -> None:
+    """A file of the limit is read, and one of a byte more is not."""
+    file = audited.tmp_path / "proof.json"
+    audited.audit("prove", "3", "--output", file)
+    good = file.read_bytes()
+    file.write_bytes(good.ljust(tool_limits.MAX_PROOF_BYTES))
+    audited.audit("check-proof", file)
+    file.write_bytes(good.ljust(tool_limits.MAX_PROOF_BYTES + 1))
+    refused = audited.audit("check-proof", file, code=1).err
+    assert f"more than {tool_limits.MAX_PROOF_BYTES} bytes" in refused
 
 
 def test_an_edited_proof_proves_nothing(audited: Audited) -> None:

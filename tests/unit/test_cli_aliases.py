@@ -14,7 +14,8 @@ import pytest
 from sealstore import limits
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.repository.facade import Repository
-from sealstore.signed.approval import decode_move, encode_move
+from sealstore.signed.approval import decode_move
+from sealstore.signed.approving import encode_move
 from sealstore.signed.envelope import read_unverified
 from tests.alias_moves import approver, move, public_part
 from tests.command_line import HOSTILE, Site

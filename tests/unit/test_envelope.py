@@ -23,6 +23,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.changing import with_state
 from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.signed.drafting import encode, seal_statement
 from sealstore.signed.envelope import (
     ROLE_OF_PAYLOAD_TYPE,
     SETTINGS_PAYLOAD_TYPE,
@@ -34,10 +35,8 @@ from sealstore.signed.envelope import (
     pre_authentication_encoding,
     read_unverified,
     seal,
-    seal_statement,
     statement_digest,
 )
-from sealstore.signed.statement import encode
 from tests.matrix import each_row
 from tests.sealstore_fixtures import (
     OTHER_REPOSITORY_ID,

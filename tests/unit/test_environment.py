@@ -14,7 +14,8 @@ import pytest
 from sealstore import limits
 from sealstore.errors import ComponentClassError, InvalidMetadataError, PortabilityWarning
 from sealstore.repository import environment, packages
-from sealstore.signed.statement import StoredBy, decode, encode
+from sealstore.signed.drafting import encode
+from sealstore.signed.statement import StoredBy, decode
 from tests.sealstore_fixtures import statement
 
 

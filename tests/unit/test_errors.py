@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -14,12 +15,15 @@ from sealstore.errors import (
     CatalogueTamperedError,
     InvalidNameError,
     NotSerialisableError,
+    ProofError,
     SealstoreError,
+    SignatureInvalidError,
     StorageError,
     UsageError,
     VerificationError,
     printable,
 )
+from sealstore.hints import HINTS
 from sealstore.repository import packages, storing
 from tests.matrix import each_row
 
@@ -114,11 +118,49 @@ def test_hetida_designer_recognises_every_error(error: type[SealstoreError]) -> 
 def test_without_a_hint_an_error_shows_its_default(error: type[SealstoreError]) -> None:
     """What to do now is part of the text where there is something to do."""
     raised = error("It failed.", path="/x/y")
-    if error.default_hint:
+    if raised.hint:
         assert str(raised).startswith("It failed. To do: ")
     else:
         assert str(raised) == "It failed. (/x/y)"
     assert str(error("It failed.", hint="")) == "It failed."
+
+
+def test_every_hint_is_that_of_an_error() -> None:
+    """A misspelled code would leave its error without a way out."""
+    codes = {error.code for error in FAMILY}
+    assert codes >= HINTS.keys()
+    assert all(error("x").hint == HINTS[error.code] for error in FAMILY if error.code in HINTS)
+
+
+def test_an_error_without_a_hint_of_its_own_has_that_of_its_kind() -> None:
+    """Every refusal says at least that the artifact is not to be used."""
+    assert "SIGNATURE_INVALID" not in HINTS
+    assert SignatureInvalidError("x").hint == HINTS["VERIFICATION"]
+    assert ProofError("x").hint == HINTS["LEDGER_TAMPERED"]
+    assert StorageError("x").hint == ""
+
+
+def test_an_error_is_told_where_its_hint_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that can open no more files still says what failed."""
+    monkeypatch.setitem(sys.modules, "sealstore.hints", None)
+    assert str(VerificationError("It failed.")) == "It failed."
+    assert str(VerificationError("It failed.", hint="do so.")) == "It failed. To do: do so."
+
+
+def test_an_error_that_a_site_derives_has_the_code_of_its_kind() -> None:
+    """A class from outside needs no code of its own to be told by scripts."""
+
+    class OwnError(VerificationError):
+        pass
+
+    assert (OwnError.code, OwnError("x").hint) == ("VERIFICATION", HINTS["VERIFICATION"])
+
+
+def test_a_hint_can_be_replaced() -> None:
+    """An outer step may know better what to do."""
+    error = VerificationError("It failed.")
+    error.hint = "do so."
+    assert str(error) == "It failed. To do: do so."
 
 
 def test_a_path_can_be_hidden() -> None:

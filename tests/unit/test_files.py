@@ -1,10 +1,9 @@
-"""The one safe read, the one durable write, the one lock."""
+"""The one durable write, and the one lock."""
 
 from __future__ import annotations
 
 import errno
 import os
-import socket
 import stat
 import subprocess
 import sys
@@ -17,162 +16,13 @@ import pytest
 
 from sealstore import files, named_files
 from sealstore.errors import ArtifactNotFound, StorageError
+from tests.sealstore_fixtures import open_descriptors
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[int]:
     with files.opened_folder(tmp_path) as descriptor:
         yield descriptor
-
-
-def make_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
-def make_folder(path: Path) -> None:
-    path.mkdir()
-
-
-def make_link(path: Path) -> None:
-    path.with_name("target").write_bytes(b"elsewhere")
-    path.symlink_to("target")
-
-
-def make_loop(path: Path) -> None:
-    path.symlink_to(path.name)
-
-
-def make_link_to_device(path: Path) -> None:
-    path.symlink_to("/dev/zero")
-
-
-def make_socket(path: Path) -> None:
-    here = Path.cwd()
-    os.chdir(path.parent)  # a socket's name is short
-    try:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path.name)
-    finally:
-        os.chdir(here)
-
-
-NOT_REGULAR = {
-    "a FIFO": make_fifo,
-    "a folder": make_folder,
-    "a link": make_link,
-    "a link to itself": make_loop,
-    "a link to a device": make_link_to_device,
-    "a socket": make_socket,
-}
-
-
-# ── reading ──────────────────────────────────────────────────────────────────
-
-
-@pytest.mark.invariant(2)
-@pytest.mark.parametrize("make", NOT_REGULAR.values(), ids=NOT_REGULAR)
-def test_what_is_not_a_regular_file_is_refused_at_once(
-    make: Callable[[Path], None], tmp_path: Path, folder: int
-) -> None:
-    """Nothing but a regular file is read, and nothing else is waited for."""
-    make(tmp_path / "name")
-    with pytest.raises(files.NotRegularFileError):
-        files.read("name", 100, folder=folder)
-    with pytest.raises(files.NotRegularFileError):
-        files.read(tmp_path / "name", 100)
-
-
-@pytest.mark.invariant(2)
-@pytest.mark.parametrize("target", ["fifo", "/dev/zero", "folder"])
-def test_a_link_that_may_be_followed_leads_to_a_regular_file(target: str, tmp_path: Path) -> None:
-    """Where links are followed, what they lead to is judged all the same."""
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "name").symlink_to(target)
-    with pytest.raises(files.NotRegularFileError):
-        files.read(tmp_path / "name", 100, follow_links=True)
-
-
-def test_a_mounted_secret_is_read_through_its_link(tmp_path: Path) -> None:
-    """A reader that follows links gets the bytes of the file behind them."""
-    (tmp_path / "target").write_bytes(b"secret")
-    (tmp_path / "name").symlink_to("target")
-    assert files.read(tmp_path / "name", 6, follow_links=True) == b"secret"
-
-
-@pytest.mark.invariant(2)
-@pytest.mark.parametrize("exchange", ["link", "fifo"])
-def test_what_is_exchanged_after_the_look_is_refused(
-    exchange: str, tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file that was opened is judged, whatever lay there a moment before."""
-    name = tmp_path / "name"
-    name.write_bytes(b"harmless")
-    look = os.stat
-
-    def look_and_exchange(path: str, **options: Any) -> os.stat_result:
-        status = look(path, **options)
-        name.unlink()
-        if exchange == "link":
-            name.symlink_to("/etc/hostname")
-        else:
-            os.mkfifo(name)
-        return status
-
-    monkeypatch.setattr(os, "stat", look_and_exchange)
-    with pytest.raises(files.NotRegularFileError):
-        files.open_regular("name", folder=folder)
-
-
-def test_an_absent_file_is_absent(folder: int) -> None:
-    """What is not there is told apart from what is refused."""
-    with pytest.raises(FileNotFoundError):
-        files.read("name", 100, folder=folder)
-
-
-def test_a_refusal_of_the_file_system_is_passed_on(
-    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What the system refuses to open is no link that was planted."""
-    (tmp_path / "name").write_bytes(b"1")
-
-    def refuse(*_arguments: object, **_options: object) -> int:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(os, "open", refuse)
-    with pytest.raises(PermissionError):
-        files.open_regular("name", folder=folder)
-
-
-def test_a_file_has_at_most_as_many_bytes_as_the_reader_allows(tmp_path: Path) -> None:
-    """A file of the limit is read, and one of a byte more is refused."""
-    (tmp_path / "name").write_bytes(b"12345")
-    assert files.read(tmp_path / "name", 5) == b"12345"
-    with pytest.raises(files.FileTooLargeError, match="more than 4 bytes"):
-        files.read(tmp_path / "name", 4)
-
-
-def test_a_sparse_file_takes_no_memory(tmp_path: Path) -> None:
-    """What is too large is refused without being read to its end."""
-    with (tmp_path / "name").open("wb") as file:
-        file.truncate(1 << 40)
-    with pytest.raises(files.FileTooLargeError):
-        files.read(tmp_path / "name", 100)
-
-
-def test_the_judge_sees_what_was_opened(tmp_path: Path) -> None:
-    """Owner and mode are judged before a byte is read; what the judge raises is raised."""
-    (tmp_path / "name").write_bytes(b"1")
-    (tmp_path / "name").chmod(0o640)
-    seen = []
-
-    def judge(status: os.stat_result) -> None:
-        seen.append(stat.S_IMODE(status.st_mode))
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        files.read(tmp_path / "name", 1, judge=judge)
-    assert seen == [0o640]
 
 
 # ── writing ──────────────────────────────────────────────────────────────────
@@ -288,6 +138,32 @@ def test_the_content_is_synced_before_the_name_and_the_folder_after(
     assert seen == ["sync file", "rename", "sync folder"] * 2
 
 
+@pytest.mark.invariant(3)
+def test_what_is_synced_is_all_that_was_written(
+    tmp_path: Path, folder: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is left in the process's own buffer that a power loss would take."""
+    sizes = []
+    sync = os.fsync
+
+    def note_size(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            sizes.append(status.st_size)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note_size)
+    files.write_new("new", b"123", mode=0o600, folder=folder)
+    with named_files.new_file(tmp_path / "streamed", replacing=False) as file:
+        file.write(b"12345")
+    assert sizes == [3, 5]
+
+
+def test_two_writers_do_not_share_a_staged_file() -> None:
+    """What one is writing has a name that no other one chooses."""
+    assert len({files.staging_name() for _ in range(100)}) == 100
+
+
 @pytest.fixture
 def without_links(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system such as FAT, which memory sticks have."""
@@ -312,6 +188,10 @@ def test_a_streamed_file_never_takes_the_place_of_another(
             if appearing:
                 (tmp_path / name).write_bytes(b"somebody else's")
 
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(FileExistsError):
+        write("link", appearing=False)
+    (tmp_path / "link").unlink()
     write("new", appearing=False)
     assert (tmp_path / "new").read_bytes() == b"new"
     with pytest.raises(FileExistsError):
@@ -404,13 +284,16 @@ def test_a_streamed_file_replaces_nothing_unasked(when: str, tmp_path: Path) -> 
     if when == "before":
         name.write_bytes(b"kept")
 
+    written = []
+
     def write() -> None:
         with named_files.new_file(name, replacing=False) as file:
-            file.write(b"new")
+            written.append(file.write(b"new"))
             name.write_bytes(b"kept")
 
     with pytest.raises(FileExistsError):
         write()
+    assert bool(written) is (when == "meanwhile"), "a long file is not written in vain"
     assert name.read_bytes() == b"kept"
     assert left(tmp_path) == ["name"]
 
@@ -458,6 +341,29 @@ def test_a_folder_that_must_not_be_a_link_is_none(tmp_path: Path) -> None:
         files.opened_folder(tmp_path / "link", follow_links=False),
     ):
         pass
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """What should be a folder and is a file is refused when it is opened; a folder is closed."""
+    (tmp_path / "file").touch()
+    for follow_links in (True, False):
+        with (
+            pytest.raises(NotADirectoryError),
+            files.opened_folder(tmp_path / "file", follow_links=follow_links),
+        ):
+            pass
+    before = open_descriptors()
+    with files.opened_folder(tmp_path):
+        pass
+    assert open_descriptors() == before
+
+
+def test_a_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is this very folder that survives a power loss."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    files.sync_folder(tmp_path)
+    assert synced == [tmp_path.stat().st_ino]
 
 
 # ── locks ────────────────────────────────────────────────────────────────────
@@ -521,6 +427,16 @@ def test_a_shared_lock_is_shared(tmp_path: Path) -> None:
             assert try_to_hold(lock, "alone") == "busy"
     finally:
         os.close(descriptor)
+
+
+def test_a_locks_file_is_private_and_lies_where_it_should(tmp_path: Path, folder: int) -> None:
+    """Nobody else can hold it for ever; its descriptor is closed at the end."""
+    before = open_descriptors()
+    with files.locked("lock", folder=folder):
+        assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == 0o600
+    with files.locked("shared.lock", folder=folder, mode=0o640):
+        assert stat.S_IMODE((tmp_path / "shared.lock").stat().st_mode) == 0o640
+    assert open_descriptors() == before
 
 
 @pytest.mark.invariant(2)

@@ -229,8 +229,7 @@ def envelope_for(repository: Repository, sha256: str) -> bytes:
     """A genuine statement about a payload."""
     import msgspec
 
-    from sealstore.signed.drafting import make_statement
-    from sealstore.signed.envelope import seal_statement
+    from sealstore.signed.drafting import make_statement, seal_statement
     from sealstore.signed.statement import Digests
 
     statement = repository.get("churn").verified.statement

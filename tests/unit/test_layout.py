@@ -28,12 +28,12 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.names import request
+from sealstore.signed.drafting import seal_statement
 from sealstore.signed.envelope import (
     SETTINGS_PAYLOAD_TYPE,
     STATEMENT_PAYLOAD_TYPE,
     read_unverified,
     seal,
-    seal_statement,
 )
 from sealstore.signed.settings import PolicySettings, RepositorySettings, open_settings
 from sealstore.storage.creation import (

@@ -31,9 +31,9 @@ from sealstore.ledger.checkpoint import (
     read_checkpoint_text,
     seal_checkpoint,
 )
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.continuity import require_extends
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from sealstore.ledger.signed_note import NoteKey, NoteSignature, read_note, write_note
 from sealstore.signed.envelope import pre_authentication_encoding
 from tests.ledger_trees import LOG_ID, Chain, access_head, head

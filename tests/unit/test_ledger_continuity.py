@@ -12,9 +12,9 @@ from sealstore.errors import (
     RepositoryExchangedError,
     RollbackError,
 )
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.continuity import require_extends, require_extends_access
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
 from tests.ledger_trees import LATER, NOON, Chain, access_head, head
 from tests.matrix import each_row
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID

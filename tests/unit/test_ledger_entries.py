@@ -9,13 +9,8 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError, LedgerTamperedError
-from sealstore.ledger.entries import (
-    AccessRequest,
-    Actor,
-    decode_access_entry,
-    decode_history_entry,
-    encode_entry,
-)
+from sealstore.ledger.entries import AccessRequest, Actor, decode_access_entry, encode_entry
+from sealstore.ledger.history import decode_history_entry
 from tests.ledger_trees import ARTIFACT, access_entry, entry_artifact, history_entry
 from tests.matrix import each_row
 

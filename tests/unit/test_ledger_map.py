@@ -17,14 +17,13 @@ from sealstore.errors import (
     ReservedTagError,
     UsageError,
 )
+from sealstore.ledger.alias_names import alias_key
 from sealstore.ledger.authenticated_map import (
     EMPTY_MAP_ROOT,
     ROWS,
-    alias_key,
     map_key,
     positions_of,
     prove,
-    prove_all,
     revision_key,
 )
 from sealstore.ledger.map_update import update, verified_records
@@ -147,13 +146,6 @@ def test_what_was_put_in_is_proven_and_so_is_what_was_not() -> None:
     assert prove(FULL.root_hash, ABSENT, FULL.rows) is None
     assert positions_of(NEIGHBOUR) == positions_of(KEY)
     assert prove(FULL.root_hash, NEIGHBOUR, FULL.rows) is None, "its bucket has another record"
-
-
-def test_several_keys_are_proven_together() -> None:
-    """One call answers for all of them, the absent ones included."""
-    keys = [*VALUES, ABSENT, NEIGHBOUR]
-    assert prove_all(FULL.root_hash, keys, FULL.rows) == {**VALUES, ABSENT: None, NEIGHBOUR: None}
-    assert prove_all(FULL.root_hash, [], {}) == {}
 
 
 def test_every_record_can_be_walked_through() -> None:

@@ -192,27 +192,3 @@ def test_a_ledger_shorter_than_what_was_verified_is_refused() -> None:
     """An older head does not verify against a newer frontier."""
     with pytest.raises(LedgerTamperedError, match="fewer than the 7"):
         verify_entries([], 6, CHAIN.roots[6], start=CHAIN.frontier)
-
-
-@each_row("start", range(20))
-def test_a_tree_grows_by_many_entries_as_one_by_one(start: int) -> None:
-    """Frontier and completed nodes are those of appending each entry by itself."""
-    before = Chain.of(start)
-    for more in range(40):
-        chain = Chain.of(start + more)
-        grown = before.frontier.grown(chain.between(start, start + more))
-        assert grown.frontier == chain.frontier
-        found = dict(before.nodes.digests)
-        for run in grown.runs:
-            for index, digest in enumerate(run.digests, run.first):
-                assert (run.level, index) not in found, "a node was completed twice"
-                found[run.level, index] = digest
-        assert found == chain.nodes.digests
-
-
-def test_a_tree_grows_by_bytes_only() -> None:
-    """What a database holds in place of bytes is refused, by its number."""
-    planted: list[bytes] = [entry_bytes(0), "text"]  # type: ignore[list-item]
-    with pytest.raises(LedgerTamperedError, match="Entry 9 "):
-        Chain.of(7).frontier.grown(planted)
-    assert Frontier().grown([]).runs == []

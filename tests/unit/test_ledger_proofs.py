@@ -10,15 +10,10 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerTamperedError, ProofError, UsageError
+from sealstore.ledger.consistency import consistency_proof, verify_consistency
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
-from sealstore.ledger.proofs import (
-    consistency_proof,
-    find_alteration,
-    frontier_at,
-    inclusion_proof,
-    verify_consistency,
-    verify_inclusion,
-)
+from sealstore.ledger.whole_tree import find_alteration, frontier_at
 from tests.ledger_trees import Chain, naive_consistency, naive_inclusion, naive_root
 from tests.matrix import each_row
 from tests.unit.test_ledger_merkle import LEAVES, VECTORS

@@ -10,18 +10,17 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError
+from sealstore.ledger.alias_names import AliasName, decode_alias_name
+from sealstore.ledger.map_update import encode_value
 from sealstore.ledger.map_values import (
-    AliasName,
     AliasValue,
     LatestValue,
     PreviousLatest,
     RevisionValue,
     SegmentValue,
     TagValue,
-    decode_alias_name,
     decode_revision,
     decode_segment,
-    encode_value,
 )
 from sealstore.names import Tag
 from tests.matrix import each_row

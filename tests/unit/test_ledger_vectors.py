@@ -11,9 +11,11 @@ import pytest
 from sealstore.keys.keyring import Keyring
 from sealstore.ledger.authenticated_map import prove
 from sealstore.ledger.checkpoint import open_checkpoint
-from sealstore.ledger.entries import decode_access_entry, decode_history_entry
+from sealstore.ledger.entries import decode_access_entry
 from sealstore.ledger.head import decode_head, open_access_head, open_head
-from sealstore.ledger.map_values import decode_revision, decode_segment, encode_value
+from sealstore.ledger.history import decode_history_entry
+from sealstore.ledger.map_update import encode_value
+from sealstore.ledger.map_values import decode_revision, decode_segment
 from sealstore.ledger.merkle import verify_entries
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 from sealstore.ledger.signed_note import read_note

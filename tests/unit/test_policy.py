@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from sealstore import errors, tool_limits
+from sealstore.formats.pickling.denylist import denylist, is_covered
 from sealstore.formats.pickling.policy import Mode, Policy, may_lead_elsewhere
-from sealstore.formats.pickling.policy_data import policy_data
 from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict
 from sealstore.signed.statement import Import, ImportUse
 from tests.matrix import each_row
@@ -97,9 +97,7 @@ def test_what_is_not_listed_of_a_covered_package_is_dangerous(name: str) -> None
 @pytest.mark.parametrize("module", ["telnetlib", "imp", "_pyrepl"])
 def test_modules_of_other_pythons_are_covered(module: str) -> None:
     """What another version of Python has in its standard library is judged as if it were here."""
-    assert policy_data().covers(f"{module}:Anything") or policy_data().denial(
-        f"{module}:Anything", "called"
-    )
+    assert is_covered(f"{module}:Anything") or denylist().denial(f"{module}:Anything", "called")
 
 
 def test_a_users_own_class_is_unknown() -> None:

@@ -65,7 +65,7 @@ def test_a_load_imports_what_it_needs() -> None:
     assert ran.stdout.decode().split() == [
         "joblib_format",
         "pickling",
-        "pickling.policy_data",
+        "pickling.allowlist",
         "pickling.reader",
         "pickling.refusals",
         "pickling.stream",

@@ -25,8 +25,8 @@ from sealstore.errors import (
     ReservedTagError,
 )
 from sealstore.keys.keyring import Keyring, Role, State
+from sealstore.ledger.consistency import Nodes, consistency_proof
 from sealstore.ledger.entries import EntryArtifact
-from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository import environment, state
 from sealstore.repository.facade import Repository
 from tests.sealstore_fixtures import (

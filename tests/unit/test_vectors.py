@@ -15,6 +15,7 @@ from sealstore.errors import EnvelopeFormatError
 from sealstore.keys.keyring import Keyring
 from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import write_keyring_file
+from sealstore.signed.drafting import encode
 from sealstore.signed.envelope import (
     STATEMENT_PAYLOAD_TYPE,
     open_statement,
@@ -22,7 +23,7 @@ from sealstore.signed.envelope import (
     read_unverified,
 )
 from sealstore.signed.settings import open_settings
-from sealstore.signed.statement import decode, encode
+from sealstore.signed.statement import decode
 from sealstore.storage.layout import read_settings_file
 from tests.sealstore_fixtures import write_private
 from tests.vectors import generate

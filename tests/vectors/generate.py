@@ -17,15 +17,10 @@ from sealstore.keys.algorithms import Ed25519Private, HmacSha256
 from sealstore.keys.changing import DEFAULT_ROLES
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.keys.writing import write_keyring_file
-from sealstore.signed.drafting import make_statement
-from sealstore.signed.envelope import (
-    STATEMENT_PAYLOAD_TYPE,
-    Scope,
-    pre_authentication_encoding,
-    seal_statement,
-)
+from sealstore.signed.drafting import encode, make_statement, seal_statement
+from sealstore.signed.envelope import STATEMENT_PAYLOAD_TYPE, Scope, pre_authentication_encoding
 from sealstore.signed.settings import PolicySettings, RepositorySettings, seal_settings
-from sealstore.signed.statement import Digests, Import, ImportUse, Predicate, StoredBy, encode
+from sealstore.signed.statement import Digests, Import, ImportUse, Predicate, StoredBy
 from sealstore.storage.layout import REPOSITORY_FILE
 
 FOLDER: Final = Path(__file__).parent / "v1"

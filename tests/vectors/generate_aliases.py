@@ -9,8 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from sealstore.ledger.map_values import AliasName, encode_value
-from sealstore.signed.approval import AliasMove, AliasTarget, encode_move, seal_approval
+from sealstore.ledger.alias_names import AliasName
+from sealstore.ledger.map_update import encode_value
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import encode_move, seal_approval
 from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, pre_authentication_encoding
 from tests.vectors.generate import ED25519_KEY, REPOSITORY_ID
 

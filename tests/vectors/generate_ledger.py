@@ -19,20 +19,18 @@ from sealstore.ledger.entries import (
     Act,
     Actor,
     EntryArtifact,
-    Event,
-    HistoryEntry,
     Outcome,
     encode_entry,
 )
 from sealstore.ledger.head import AccessHead, Head, encode_head, seal_access_head, seal_head
-from sealstore.ledger.map_update import update
+from sealstore.ledger.history import Event, HistoryEntry
+from sealstore.ledger.map_update import encode_value, update
 from sealstore.ledger.map_values import (
     AliasValue,
     LatestValue,
     PreviousLatest,
     RevisionValue,
     TagValue,
-    encode_value,
 )
 from sealstore.ledger.merkle import Frontier
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint

@@ -24,14 +24,8 @@ from sealstore.names import Tag
 from sealstore.repository.aliasing import Alias
 from sealstore.repository.facade import Repository
 from sealstore.repository.settings import Settings
-from sealstore.signed.approval import (
-    AliasMove,
-    VerifiedApproval,
-    decode_move,
-    encode_move,
-    open_approval,
-    seal_approval,
-)
+from sealstore.signed.approval import AliasMove, VerifiedApproval, decode_move, open_approval
+from sealstore.signed.approving import encode_move, seal_approval
 from sealstore.signed.settings import RepositorySettings
 from sealstore.storage.catalogue.listing import ListFilter, artifact_names, count_artifacts
 

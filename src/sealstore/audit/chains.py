@@ -13,16 +13,12 @@ from typing import Protocol
 
 from sealstore.errors import LedgerTamperedError, RepositoryExchangedError
 from sealstore.keys.keyring import Keyring
+from sealstore.ledger.consistency import Nodes, consistency_proof
 from sealstore.ledger.continuity import require_extends, require_extends_access
-from sealstore.ledger.entries import (
-    AccessEntry,
-    HistoryEntry,
-    decode_access_entry,
-    decode_history_entry,
-)
+from sealstore.ledger.entries import AccessEntry, decode_access_entry
 from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
-from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository.assembly import Parts, open_parts
 from sealstore.repository.facade import Repository
 from sealstore.repository.history_entries import require_included, searched_columns

@@ -12,8 +12,9 @@ from sealstore.audit.findings import AuditFinding, Findings
 from sealstore.audit.hashing import HashingPass
 from sealstore.audit.replaying import Replay
 from sealstore.errors import CatalogueTamperedError, LedgerFormatError
-from sealstore.ledger.entries import EntryArtifact, HistoryEntry, decode_history_entry
+from sealstore.ledger.entries import EntryArtifact
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.names import ArtifactRef
 from sealstore.repository.facade import Repository

@@ -39,8 +39,8 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Key, Keyring, Role, State
 from sealstore.ledger.checkpoint import VerifiedCheckpoint, open_checkpoint, seal_checkpoint
 from sealstore.ledger.head import AccessHead, Head, open_access_head, open_head
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
-from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.ledger.signed_note import NoteKey
 from sealstore.repository.history_entries import CachedNodes
 from sealstore.repository.settings import Settings

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from sealstore.audit.chains import Entry
-from sealstore.ledger.entries import AccessEntry, HistoryEntry, Outcome
+from sealstore.ledger.entries import AccessEntry, Outcome
+from sealstore.ledger.history import HistoryEntry
 
 MAX_LISTED: Final = 500
 """Refusals that are listed one by one, the newest; a table of more is for 'audit log'."""

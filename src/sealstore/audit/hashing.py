@@ -13,8 +13,8 @@ from typing import Final
 from sealstore.audit.chains import AuditedChain, Entry, decode_entry, other_columns, row_differences
 from sealstore.audit.findings import MAX_SHOWN, Findings
 from sealstore.errors import LedgerFormatError, LedgerTamperedError, SealstoreError
-from sealstore.ledger.merkle import Frontier, NodeRun
-from sealstore.ledger.proofs import find_alteration
+from sealstore.ledger.merkle import Frontier
+from sealstore.ledger.whole_tree import NodeRun, find_alteration, grown
 from sealstore.repository.progress import Progress
 from sealstore.storage.catalogue.chain_rows import count_nodes, entry_rows, node_digests, strays
 from sealstore.storage.catalogue.ledger_rows import EntryValues
@@ -129,14 +129,14 @@ class HashingPass:
             return
         entries = [values[1] for values in batch]
         for part in self._up_to_known_roots(entries):
-            grown = self.hashed.tree.grown(part)
-            self.hashed.tree = grown.frontier
+            whole = grown(self.hashed.tree, part)
+            self.hashed.tree = whole.frontier
             self.hashed.entries += len(part)
-            for run in grown.runs:
+            for run in whole.runs:
                 self._compare_nodes(run)
-            expected = self.roots.get(grown.frontier.size)
-            if expected is not None and expected[0] != grown.frontier.root():
-                self._other_roots.append(grown.frontier.size)
+            expected = self.roots.get(whole.frontier.size)
+            if expected is not None and expected[0] != whole.frontier.root():
+                self._other_roots.append(whole.frontier.size)
 
     def _up_to_known_roots(self, entries: list[bytes]) -> Iterator[list[bytes]]:
         begin, stop = self.hashed.tree.size, self.hashed.tree.size + len(entries)

@@ -24,8 +24,9 @@ from sealstore.audit.chains import (
 from sealstore.audit.findings import Finding
 from sealstore.audit.verifying import REFUSALS
 from sealstore.errors import LedgerTamperedError, SealstoreError
-from sealstore.ledger.entries import Act, Event, Outcome
+from sealstore.ledger.entries import Act, Outcome
 from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.history import Event
 from sealstore.ledger.merkle import Frontier, verify_entries
 from sealstore.repository.history_entries import CachedNodes
 from sealstore.storage.catalogue.chain_rows import entry_rows, newest_rows

@@ -22,18 +22,18 @@ from sealstore.errors import (
     LedgerFormatError,
     SealstoreError,
 )
-from sealstore.ledger.authenticated_map import alias_key, map_key, revision_key
-from sealstore.ledger.entries import EntryArtifact, HistoryEntry
-from sealstore.ledger.map_update import verified_records
+from sealstore.ledger.alias_names import AliasName, alias_key
+from sealstore.ledger.authenticated_map import map_key, revision_key
+from sealstore.ledger.entries import EntryArtifact
+from sealstore.ledger.history import HistoryEntry
+from sealstore.ledger.map_update import encode_value, verified_records
 from sealstore.ledger.map_values import (
-    AliasName,
     AliasValue,
     LatestValue,
     PreviousLatest,
     RevisionValue,
     SegmentValue,
     TagValue,
-    encode_value,
 )
 from sealstore.names import LATEST, Name, Tag
 from sealstore.repository.history_entries import REBUILT

@@ -11,7 +11,8 @@ from sealstore import named_files
 from sealstore.audit.drawing import STYLE, Markup, bar, columns, element, joined
 from sealstore.audit.figures import MAX_LISTED, Figures, Tallies, most_frequent
 from sealstore.audit.verifying import CUT_IS_NOT_SEEN, AuditReport, ChainReport, verify_ledger
-from sealstore.ledger.entries import AccessEntry, HistoryEntry
+from sealstore.ledger.entries import AccessEntry
+from sealstore.ledger.history import HistoryEntry
 from sealstore.repository import environment
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings

@@ -35,14 +35,15 @@ from sealstore.errors import (
     VerificationError,
 )
 from sealstore.keys.keyring import Keyring, State
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.merkle import Frontier, verify_entries
-from sealstore.ledger.proofs import frontier_at
+from sealstore.ledger.whole_tree import frontier_at
 from sealstore.repository.facade import Repository
 from sealstore.repository.progress import Progress, no_progress
 from sealstore.repository.settings import Settings
-from sealstore.signed.approval import AliasMove, AliasTarget, require_approvals
+from sealstore.signed.approval import AliasMove, AliasTarget
+from sealstore.signed.approving import require_approvals
 from sealstore.signed.settings import RepositorySettings, open_settings
 from sealstore.storage.catalogue import Reading
 from sealstore.trust.record import TrustRecord

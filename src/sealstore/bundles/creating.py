@@ -14,11 +14,12 @@ from sealstore.errors import BundleRefusedError, CatalogueTamperedError, LedgerT
 from sealstore.keys.algorithms import HmacSha256
 from sealstore.keys.keyring import State
 from sealstore.ledger.authenticated_map import positions_of, prove, revision_key
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.continuity import require_extends
 from sealstore.ledger.head import open_head
+from sealstore.ledger.inclusion import inclusion_proof
 from sealstore.ledger.map_values import decode_revision
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof, inclusion_proof
 from sealstore.names import ArtifactRef
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts

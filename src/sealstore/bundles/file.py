@@ -27,6 +27,7 @@ from sealstore.errors import (
     PayloadMissingError,
     PayloadSizeError,
 )
+from sealstore.hints import HINTS
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.local_files import hash_file
 
@@ -110,7 +111,7 @@ class BundleFile:
         return b"".join(pieces)
 
 
-_HINT: Final = BundleFormatError.default_hint
+_HINT: Final = HINTS[BundleFormatError.code]
 
 
 @contextmanager

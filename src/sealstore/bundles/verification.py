@@ -41,11 +41,11 @@ from sealstore.errors import (
 from sealstore.keys.keyring import Keyring, State
 from sealstore.ledger.authenticated_map import positions_of
 from sealstore.ledger.continuity import require_extends, require_not_older
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head, VerifiedHead, open_head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
+from sealstore.ledger.inclusion import verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.ledger.proofs import verify_inclusion
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.signed.settings import VerifiedSettings, open_settings
 from sealstore.signed.verified import Verified, make_verified

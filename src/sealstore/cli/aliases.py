@@ -12,7 +12,7 @@ from sealstore.cli import options, output
 from sealstore.cli.invocation import DONE, Invocation
 
 if TYPE_CHECKING:
-    from sealstore.ledger.entries import HistoryEntry
+    from sealstore.ledger.history import HistoryEntry
     from sealstore.repository.aliasing import Alias
     from sealstore.signed.approval import AliasMove
 

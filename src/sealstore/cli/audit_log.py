@@ -15,7 +15,8 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation
 if TYPE_CHECKING:
     from sealstore.audit.chains import ChainName
     from sealstore.audit.log import LogFilter, LogLine
-    from sealstore.ledger.entries import AccessEntry, HistoryEntry
+    from sealstore.ledger.entries import AccessEntry
+    from sealstore.ledger.history import HistoryEntry
 
 _HEADERS: Final = (
     "CHAIN", "NUMBER", "AT (UTC)", "EVENT", "OUTCOME", "ARTIFACT", "ACTOR", "HOST", "REASON",

@@ -13,7 +13,7 @@ from sealstore.cli.invocation import DONE, FAILED, Invocation
 
 if TYPE_CHECKING:
     from sealstore.errors import SealstoreError
-    from sealstore.ledger.entries import HistoryEntry
+    from sealstore.ledger.history import HistoryEntry
     from sealstore.repository.artifact import Artifact
     from sealstore.repository.facade import Repository
     from sealstore.repository.origins import KeptOrigin

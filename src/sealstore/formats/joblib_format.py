@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sealstore.errors import NotSerialisableError, ObjectLoadError, SealstoreError
+from sealstore.errors import ObjectLoadError, SealstoreError
 from sealstore.formats.pickling.reader import SignedImports, load_object
 from sealstore.signed.statement import Import
 from sealstore.storage.blobs.memory import VerifiedPayload
@@ -23,24 +23,9 @@ class JoblibFormat:
 
     def dump(self, obj: object, sink: Sink, *, compress: Any = 0) -> str | None:
         """See ``Format.dump``."""
-        from sealstore.formats.pickling.writer import dump_object
+        from sealstore.formats.pickling.writer import dump_or_refuse
 
-        try:
-            return dump_object(obj, sink, compress=compress).fallback_reason
-        except SealstoreError:
-            raise
-        except RecursionError as error:
-            raise NotSerialisableError(
-                "The object is nested too deeply to be pickled.",
-                hint="store it in a flatter form, or raise sys.setrecursionlimit.",
-            ) from error
-        except Exception as error:
-            # Reducers are the object's own code: they may raise anything.
-            raise NotSerialisableError(
-                f"The object cannot be pickled ({type(error).__name__}: {error}).",
-                hint="nothing was stored; remove what has no serialised form (locks, files,"
-                " lambdas, local classes).",
-            ) from error
+        return dump_or_refuse(obj, sink, compress=compress).fallback_reason
 
     def imports(self, view: memoryview) -> tuple[Import, ...]:
         """See ``Format.imports``."""

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from sealstore.formats.pickling.policy_data import are_trusted
+from sealstore.formats.pickling.allowlist import are_trusted
 from sealstore.signed.settings import PolicySettings
 from sealstore.signed.statement import Import
 

@@ -14,7 +14,7 @@ are never taken out: what was removed has a value that says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Final
 
@@ -67,7 +67,7 @@ def map_key(name: str, segment: str) -> bytes:
     # However it is written, it asks for the same.
     tag = LATEST if checked.is_latest else checked
     # No name holds a NUL byte.
-    return b"segment\0%b\0%b" % (_checked(name).encode(), tag.encode())
+    return b"segment\0%b\0%b" % (checked_name(name).encode(), tag.encode())
 
 
 def revision_key(name: str, tag: str, revision: int) -> bytes:
@@ -78,35 +78,29 @@ def revision_key(name: str, tag: str, revision: int) -> bytes:
     """
     if type(revision) is not int or not 1 <= revision <= limits.MAX_SEQUENCE:
         raise InvalidNameError("A revision is a whole number from 1 on.")
-    segments = (_checked(name).encode(), Tag.to_store(tag).encode(), revision)
+    segments = (checked_name(name).encode(), Tag.to_store(tag).encode(), revision)
     return b"revision\0%b\0%b\0%d" % segments
 
 
-def alias_key(name: str, number: int) -> bytes:
-    """The key of the ``number``th alias that a name ever had, from 1: so all of them are found.
+def checked_name(name: str) -> Name:
+    """``name`` as a name.
 
     Raises:
-        InvalidNameError: not a name, and a number from 1 on.
+        InvalidNameError: it is none.
     """
-    if type(number) is not int or not 1 <= number <= limits.MAX_ALIASES:
-        raise InvalidNameError(f"A name's aliases are numbered from 1 to {limits.MAX_ALIASES}.")
-    return b"alias\0%b\0%d" % (_checked(name).encode(), number)
-
-
-def _checked(name: str) -> Name:
     # Checking takes longer than a whole proof; what is of this type has been checked.
     return name if type(name) is Name else Name(name)
 
 
-def positions_of(key: bytes) -> tuple[int, int, int, int]:
+def positions_of(key: bytes) -> tuple[int, ...]:
     """The positions of the four rows that prove what the map says of ``key``, the root's first."""
     bucket = bucket_of(sha256(key).digest())
-    return (
-        0,
-        FIRST_POSITIONS[1] + (bucket >> 2 * _CHILD_BITS),
-        FIRST_POSITIONS[2] + (bucket >> _CHILD_BITS),
-        FIRST_POSITIONS[3] + bucket,
-    )
+    return tuple(first + _offset(level, bucket) for level, first in enumerate(FIRST_POSITIONS))
+
+
+def _offset(level: int, bucket: int) -> int:
+    """Which row of a level leads to a bucket."""
+    return bucket >> (BUCKETS - level) * _CHILD_BITS
 
 
 def bucket_of(key_hash: bytes) -> int:
@@ -122,7 +116,7 @@ def prove(root_hash: bytes, key: bytes, rows: Mapping[int, bytes]) -> bytes | No
 
     Args:
         root_hash: from a verified head, 32 bytes.
-        key: from ``map_key``, ``revision_key`` or ``alias_key``.
+        key: from ``map_key``, ``revision_key`` or ``alias_names.alias_key``.
         rows: contents by position; those of ``positions_of(key)`` that are stored. None of them is
             believed: each is held against the hash above it.
 
@@ -132,48 +126,14 @@ def prove(root_hash: bytes, key: bytes, rows: Mapping[int, bytes]) -> bytes | No
     Raises:
         CatalogueTamperedError: the rows do not lead from the root to an answer.
     """
-    return prove_all(root_hash, [key], rows)[key]
-
-
-def prove_all(
-    root_hash: bytes, keys: Iterable[bytes], rows: Mapping[int, bytes]
-) -> dict[bytes, bytes | None]:
-    """What the map says of each of ``keys``; see ``prove``. Rows that they share count once.
-
-    Raises:
-        CatalogueTamperedError: the rows do not lead from the root to an answer.
-    """
-    verified = VerifiedRows(root_hash, rows)
-    answers = {}
-    for key in keys:
-        key_hash = sha256(key).digest()
-        answers[key] = verified.records(bucket_of(key_hash)).get(key_hash)
-    return answers
-
-
-class VerifiedRows:
-    """Rows, each verified when it is first needed."""
-
-    def __init__(self, root_hash: bytes, rows: Mapping[int, bytes]) -> None:
-        self._root_hash = root_hash
-        self._rows = rows
-        self._contents: dict[tuple[int, int], bytes] = {}
-
-    def content(self, level: int, offset: int) -> bytes:
-        """The content of a row, which the rows above it vouch for."""
-        known = self._contents.get((level, offset))
-        if known is None:
-            expected = self._root_hash
-            if level > 0:
-                parent, child = divmod(offset, CHILDREN)
-                expected = hash_of_child(self.content(level - 1, parent), child)
-            known = verified_row(self._rows, level, offset, expected)
-            self._contents[level, offset] = known
-        return known
-
-    def records(self, bucket: int) -> dict[bytes, bytes]:
-        """The values of a bucket by the hash of their key."""
-        return parse_bucket(self.content(BUCKETS, bucket), bucket)
+    key_hash = sha256(key).digest()
+    bucket = bucket_of(key_hash)
+    expected = root_hash
+    for level in range(BUCKETS):
+        content = verified_row(rows, level, _offset(level, bucket), expected)
+        expected = hash_of_child(content, _offset(level + 1, bucket) % CHILDREN)
+    content = verified_row(rows, BUCKETS, bucket, expected)
+    return parse_bucket(content, bucket).get(key_hash)
 
 
 def verified_row(rows: Mapping[int, bytes], level: int, offset: int, expected: bytes) -> bytes:
@@ -230,6 +190,3 @@ def parse_bucket(content: bytes, bucket: int) -> dict[bytes, bytes]:
         records[key_hash] = content[value_start:start]
         before = key_hash
     return records
-
-
-# ── changing ─────────────────────────────────────────────────────────────────

@@ -7,67 +7,19 @@ shown now is an older, another or a rewritten repository.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from sealstore.errors import LedgerTamperedError, RepositoryExchangedError, RollbackError
-from sealstore.ledger.proofs import verify_consistency
+from sealstore.ledger.consistency import verify_consistency
+from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
 
+HistoryPoint = Head | HistoryCheckpoint
+"""What is known of a repository at some time."""
 
-class ChainPoint(Protocol):
-    """What is known of a chain at some time: from a head, or from a checkpoint."""
+AccessPoint = AccessHead | AccessCheckpoint
+"""What is known of an access log at some time."""
 
-    @property
-    def repository(self) -> str:
-        """The repository's id."""
-        ...
-
-    @property
-    def size(self) -> int:
-        """Number of entries."""
-        ...
-
-    @property
-    def root(self) -> str:
-        """Root of their Merkle tree, hexadecimal."""
-        ...
-
-    @property
-    def time(self) -> str:
-        """When it was signed."""
-        ...
-
-
-class HistoryPoint(ChainPoint, Protocol):
-    """What is known of a repository at some time."""
-
-    @property
-    def epoch(self) -> int:
-        """See ``Head``."""
-        ...
-
-    @property
-    def map_root(self) -> str:
-        """See ``Head``."""
-        ...
-
-    @property
-    def settings_version(self) -> int:
-        """See ``Head``."""
-        ...
-
-    @property
-    def settings_digest(self) -> str:
-        """See ``Head``."""
-        ...
-
-
-class AccessPoint(ChainPoint, Protocol):
-    """What is known of an access log at some time."""
-
-    @property
-    def log(self) -> str:
-        """See ``AccessHead``."""
-        ...
+_ChainPoint = HistoryPoint | AccessPoint
 
 
 def require_extends(
@@ -174,21 +126,21 @@ def require_later_access(older: AccessPoint, newer: AccessPoint) -> None:
     _require_not_dated_before(older, newer)
 
 
-def _require_same_repository(older: ChainPoint, newer: ChainPoint) -> None:
+def _require_same_repository(older: _ChainPoint, newer: _ChainPoint) -> None:
     if newer.repository != older.repository:
         raise RepositoryExchangedError(
             f"This is repository {newer.repository}; {older.repository} was seen here before."
         )
 
 
-def _require_not_shorter(older: ChainPoint, newer: ChainPoint) -> None:
+def _require_not_shorter(older: _ChainPoint, newer: _ChainPoint) -> None:
     if newer.size < older.size:
         raise RollbackError(
             f"The ledger has {newer.size} entries; {older.size} were seen here before."
         )
 
 
-def _require_not_dated_before(older: ChainPoint, newer: ChainPoint) -> None:
+def _require_not_dated_before(older: _ChainPoint, newer: _ChainPoint) -> None:
     # Both have the form of UtcTime, in which the order of the text is that of the time.
     if newer.time < older.time:
         raise RollbackError(
@@ -196,7 +148,7 @@ def _require_not_dated_before(older: ChainPoint, newer: ChainPoint) -> None:
         )
 
 
-def _require_consistent(older: ChainPoint, newer: ChainPoint, proof: Sequence[bytes]) -> None:
+def _require_consistent(older: _ChainPoint, newer: _ChainPoint, proof: Sequence[bytes]) -> None:
     verify_consistency(
         older.size, bytes.fromhex(older.root), newer.size, bytes.fromhex(newer.root), proof
     )

@@ -1,4 +1,4 @@
-"""The entries of both chains, as canonical JSON: what changed the repository, and what was loaded.
+"""The entries of the access log, and what both chains' entries have in common, as canonical JSON.
 
 An entry's bytes are a leaf of its chain's Merkle tree. Each says its place itself, so that one that
 was moved, or comes from another place, is named without any hash; and its kind, so that none of one
@@ -7,7 +7,7 @@ chain passes for one of the other.
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 
@@ -23,13 +23,6 @@ from sealstore.ledger.documents import (
 )
 from sealstore.signed.statement import Positive, Sha256Hex, UtcTime, Who
 
-Event = Literal[
-    "create", "store", "remove", "resign", "settings", "key", "alias", "gc", "lost", "rebuild"
-]
-"""What can change a repository. ``lost`` stands for an entry that a rebuild could not recover."""
-
-_EVENTS_OF_ARTIFACTS: Final = frozenset({"store", "remove", "resign"})
-
 Act = Literal["load", "verify", "export", "inspect"]
 """What can be asked for."""
 
@@ -38,12 +31,6 @@ Outcome = Literal["granted", "refused", "failed"]
 
 Context = Annotated[str, msgspec.Meta(max_length=limits.MAX_CONTEXT_CHARACTERS)]
 Reason = Annotated[str, msgspec.Meta(pattern=r"^[A-Z][A-Z0-9_]{0,63}\Z")]
-DetailText = Annotated[str, msgspec.Meta(max_length=limits.MAX_DETAIL_CHARACTERS)]
-WholeNumber = Annotated[int, msgspec.Meta(ge=-limits.MAX_SEQUENCE, le=limits.MAX_SEQUENCE)]
-Details = Annotated[
-    dict[DetailText, bool | WholeNumber | DetailText | None],
-    msgspec.Meta(max_length=limits.MAX_ENTRY_DETAILS),
-]
 
 
 class Actor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -88,41 +75,21 @@ class EntryArtifact(
         require_stored_tag(self.tag)
 
 
-class HistoryEntry(
+class ChainEntry(
     msgspec.Struct,
     frozen=True,
     forbid_unknown_fields=True,
     rename="camel",
     kw_only=True,
     tag_field="kind",
-    tag="history-v1",
 ):
-    """One change of the repository.
+    """What the entries of both chains say first.
 
     Attributes:
-        sequence: place in the history, counted from 1.
-        event: what happened.
-        at: when, UTC, by the clock of whoever did it.
-        by: who did it.
-        recorded_by: the key that signed the head with this entry.
-        artifact: what it is about; None where it is about none.
-        details: what else belongs to the event.
-
-    Raises:
-        LedgerFormatError: an event of an artifact without one.
+        sequence: place in the chain, counted from 1.
     """
 
     sequence: Positive
-    event: Event
-    at: UtcTime
-    by: Actor
-    recorded_by: KeyId
-    artifact: EntryArtifact | None
-    details: Details
-
-    def __post_init__(self) -> None:
-        if self.event in _EVENTS_OF_ARTIFACTS and self.artifact is None:
-            raise LedgerFormatError(f"An entry of the event {self.event} names no artifact.")
 
 
 class AccessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -146,19 +113,10 @@ class AccessRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         require_tag(self.tag)
 
 
-class AccessEntry(
-    msgspec.Struct,
-    frozen=True,
-    forbid_unknown_fields=True,
-    rename="camel",
-    kw_only=True,
-    tag_field="kind",
-    tag="access-v1",
-):
+class AccessEntry(ChainEntry, frozen=True, kw_only=True, tag="access-v1"):
     """One load, verification, export or inspection, or why it was refused.
 
     Attributes:
-        sequence: place in the access log, counted from 1.
         act: what was to be done.
         outcome: what came of it.
         reason: the stable code of the error; None where it was granted.
@@ -174,7 +132,6 @@ class AccessEntry(
         LedgerFormatError: outcome, reason, artifact and grant contradict each other.
     """
 
-    sequence: Positive
     act: Act
     outcome: Outcome
     reason: Reason | None
@@ -197,11 +154,12 @@ class AccessEntry(
             raise LedgerFormatError("A failure comes after the grant that it follows.")
 
 
-_history_decoder: Final = msgspec.json.Decoder(HistoryEntry)
-_access_decoder: Final = msgspec.json.Decoder(AccessEntry)
+AnyEntry = TypeVar("AnyEntry", bound=ChainEntry)
+
+_decoder: Final = msgspec.json.Decoder(AccessEntry)
 
 
-def encode_entry(entry: HistoryEntry | AccessEntry) -> bytes:
+def encode_entry(entry: ChainEntry) -> bytes:
     """The bytes of an entry, which ``merkle.leaf_hash`` takes.
 
     Raises:
@@ -210,38 +168,29 @@ def encode_entry(entry: HistoryEntry | AccessEntry) -> bytes:
     return encode_document(entry, limits.MAX_ENTRY_BYTES, "entry")
 
 
-def decode_history_entry(data: bytes, sequence: int) -> HistoryEntry:
-    """The entry of the history that ``data`` is.
+def decode_entry(
+    data: bytes, decoder: msgspec.json.Decoder[AnyEntry], sequence: int, what: str
+) -> AnyEntry:
+    """The entry that ``data`` is.
 
     Args:
         data: the bytes.
+        decoder: says which chain's.
         sequence: the place where they were found, counted from 1.
+        what: what it is, for the error's text.
 
     Raises:
         LedgerFormatError: any other bytes.
         LedgerTamperedError: an entry of another place.
     """
-    entry = decode_document(data, _history_decoder, limits.MAX_ENTRY_BYTES, "history's entry")
-    _require_place(entry.sequence, sequence)
+    entry = decode_document(data, decoder, limits.MAX_ENTRY_BYTES, what)
+    if entry.sequence != sequence:
+        raise LedgerTamperedError(
+            f"Where entry {sequence} should be is one that says it is {entry.sequence}."
+        )
     return entry
 
 
 def decode_access_entry(data: bytes, sequence: int) -> AccessEntry:
-    """The entry of the access log that ``data`` is.
-
-    Args:
-        data: the bytes.
-        sequence: the place where they were found, counted from 1.
-
-    Raises:
-        LedgerFormatError: any other bytes.
-        LedgerTamperedError: an entry of another place.
-    """
-    entry = decode_document(data, _access_decoder, limits.MAX_ENTRY_BYTES, "access log's entry")
-    _require_place(entry.sequence, sequence)
-    return entry
-
-
-def _require_place(says: int, found: int) -> None:
-    if says != found:
-        raise LedgerTamperedError(f"Where entry {found} should be is one that says it is {says}.")
+    """The entry of the access log that ``data`` is; see ``decode_entry``."""
+    return decode_entry(data, _decoder, sequence, "access log's entry")

@@ -8,19 +8,21 @@ from typing import NamedTuple
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, UsageError
+from sealstore.ledger.alias_names import AliasName
 from sealstore.ledger.authenticated_map import (
     BUCKETS,
     CHILDREN,
     EMPTY_CONTENTS,
     FIRST_POSITIONS,
     LENGTH_BYTES,
-    VerifiedRows,
     bucket_of,
     hash_of_child,
     parse_bucket,
     row_hash,
     verified_row,
 )
+from sealstore.ledger.documents import encode_document
+from sealstore.ledger.map_values import RevisionValue, SegmentValue
 from sealstore.ledger.merkle import HASH_BYTES
 
 
@@ -51,6 +53,36 @@ def _walk(
             yield from _walk(rows, level + 1, offset * CHILDREN + child, child_hash)
 
 
+class _VerifiedRows:
+    """Rows, each verified when it is first needed."""
+
+    def __init__(self, root_hash: bytes, rows: Mapping[int, bytes]) -> None:
+        self._root_hash = root_hash
+        self._rows = rows
+        self._contents: dict[tuple[int, int], bytes] = {}
+
+    def content(self, level: int, offset: int) -> bytes:
+        """The content of a row, which the rows above it vouch for."""
+        known = self._contents.get((level, offset))
+        if known is None:
+            expected = self._root_hash
+            if level > 0:
+                parent, child = divmod(offset, CHILDREN)
+                expected = hash_of_child(self.content(level - 1, parent), child)
+            known = verified_row(self._rows, level, offset, expected)
+            self._contents[level, offset] = known
+        return known
+
+    def records(self, bucket: int) -> dict[bytes, bytes]:
+        """The values of a bucket by the hash of their key."""
+        return parse_bucket(self.content(BUCKETS, bucket), bucket)
+
+
+def encode_value(value: SegmentValue | RevisionValue | AliasName) -> bytes:
+    """The bytes that stand in the map."""
+    return encode_document(value, limits.MAX_MAP_VALUE_BYTES, "map's value")
+
+
 class MapUpdate(NamedTuple):
     """What changing values gives.
 
@@ -78,7 +110,7 @@ def update(
         UsageError: a value has an impossible size.
         CatalogueError: a bucket would be larger than ``limits.MAX_MAP_BUCKET_BYTES``.
     """
-    verified = VerifiedRows(root_hash, rows)
+    verified = _VerifiedRows(root_hash, rows)
     buckets: dict[int, dict[bytes, bytes]] = {}
     for key, value in changes.items():
         if type(value) is not bytes or not 1 <= len(value) <= limits.MAX_MAP_VALUE_BYTES:
@@ -123,7 +155,7 @@ def _bucket_content(records: dict[bytes, bytes]) -> bytes:
 
 
 def _with_children(
-    verified: VerifiedRows, level: int, hashes: dict[int, bytes]
+    verified: _VerifiedRows, level: int, hashes: dict[int, bytes]
 ) -> dict[int, bytes]:
     """The contents of the nodes of a level whose children at these offsets have these hashes."""
     nodes: dict[int, bytearray] = {}

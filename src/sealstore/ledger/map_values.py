@@ -1,8 +1,8 @@
 """What the map says: the values under its keys, as canonical JSON.
 
 Under the key of a name and a tag, an alias or ``latest`` stands what that means now; under the key
-of a revision, what became of it; under those of a name's aliases by number, which it has. All of it
-is written by whoever signs the head.
+of a revision, what became of it; and ``alias_names`` says which aliases a name has. All of it is
+written by whoever signs the head.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import msgspec
 
 from sealstore import limits
 from sealstore.errors import LedgerFormatError
-from sealstore.ledger.documents import decode_document, encode_document, require_stored_tag
+from sealstore.ledger.documents import decode_document, require_stored_tag
 from sealstore.names import Tag
 from sealstore.signed.statement import Positive, Sha256Hex
 
 
-class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
+class MapValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind"):
     """What all of them share: ``kind`` says which it is."""
 
 
-class TagValue(_Value, frozen=True, kw_only=True, tag="tag"):
+class TagValue(MapValue, frozen=True, kw_only=True, tag="tag"):
     """What a tag means.
 
     Attributes:
@@ -44,7 +44,7 @@ class TagValue(_Value, frozen=True, kw_only=True, tag="tag"):
             raise LedgerFormatError("A tag's newest revision is higher than the highest given out.")
 
 
-class LatestValue(_Value, frozen=True, kw_only=True, tag="latest"):
+class LatestValue(MapValue, frozen=True, kw_only=True, tag="latest"):
     """What was stored last under a name; None throughout once all of it has been removed.
 
     Attributes:
@@ -65,7 +65,7 @@ class LatestValue(_Value, frozen=True, kw_only=True, tag="latest"):
             require_stored_tag(self.tag)
 
 
-class AliasValue(_Value, frozen=True, kw_only=True, tag="alias"):
+class AliasValue(MapValue, frozen=True, kw_only=True, tag="alias"):
     """What an alias means; None throughout, but for ``move``, once it has been removed.
 
     Attributes:
@@ -88,19 +88,6 @@ class AliasValue(_Value, frozen=True, kw_only=True, tag="alias"):
             require_stored_tag(self.tag)
 
 
-class AliasName(_Value, frozen=True, kw_only=True, tag="alias-name"):
-    """That a name has an alias, or had it: what it means stands under the alias itself.
-
-    Raises:
-        LedgerFormatError: it is none.
-    """
-
-    alias: str
-
-    def __post_init__(self) -> None:
-        require_stored_tag(self.alias)
-
-
 class PreviousLatest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The artifact of the same name that was ``latest`` before another was stored.
 
@@ -115,7 +102,7 @@ class PreviousLatest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         require_stored_tag(self.tag)
 
 
-class RevisionValue(_Value, frozen=True, kw_only=True, tag="revision"):
+class RevisionValue(MapValue, frozen=True, kw_only=True, tag="revision"):
     """What became of a revision.
 
     Attributes:
@@ -137,12 +124,6 @@ SegmentValue = TagValue | LatestValue | AliasValue
 
 _segment_decoder: Final[msgspec.json.Decoder[SegmentValue]] = msgspec.json.Decoder(SegmentValue)
 _revision_decoder: Final = msgspec.json.Decoder(RevisionValue)
-_alias_name_decoder: Final = msgspec.json.Decoder(AliasName)
-
-
-def encode_value(value: SegmentValue | RevisionValue | AliasName) -> bytes:
-    """The bytes that stand in the map."""
-    return encode_document(value, limits.MAX_MAP_VALUE_BYTES, "map's value")
 
 
 def decode_segment(segment: Tag, data: bytes) -> SegmentValue:
@@ -165,15 +146,6 @@ def decode_revision(data: bytes) -> RevisionValue:
         LedgerFormatError: any other bytes.
     """
     return decode_document(data, _revision_decoder, limits.MAX_MAP_VALUE_BYTES, "map's value")
-
-
-def decode_alias_name(data: bytes) -> AliasName:
-    """The value that ``data`` is, under the key of a name's alias by its number.
-
-    Raises:
-        LedgerFormatError: any other bytes.
-    """
-    return decode_document(data, _alias_name_decoder, limits.MAX_MAP_VALUE_BYTES, "map's value")
 
 
 def _require_all_or_none(*parts: object) -> None:

@@ -8,7 +8,7 @@ tree are its *frontier*: enough to append, and to compute the root.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
@@ -21,13 +21,13 @@ HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = sha256(b"").digest()
 """The root of the tree without leaves."""
 
-_LEAF: Final = b"\x00"
-_NODE: Final = b"\x01"
+LEAF_PREFIX: Final = b"\x00"
+NODE_PREFIX: Final = b"\x01"
 
 
 def leaf_hash(entry: bytes) -> bytes:
     """The hash of an entry as a leaf (RFC 9162, section 2.1.1): 32 bytes."""
-    return sha256(_LEAF + entry).digest()
+    return sha256(LEAF_PREFIX + entry).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -35,7 +35,7 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
     Callers have checked the two lengths: of others, several pairs would have one hash.
     """
-    return sha256(_NODE + left + right).digest()
+    return sha256(NODE_PREFIX + left + right).digest()
 
 
 def is_hash(value: object) -> TypeGuard[bytes]:
@@ -62,32 +62,6 @@ class Node:
     level: int
     index: int
     digest: bytes
-
-
-class NodeRun(NamedTuple):
-    """Nodes of one level that stand beside each other.
-
-    Attributes:
-        level: see ``Node``.
-        first: index of the first.
-        digests: of all of them, 32 bytes each.
-    """
-
-    level: int
-    first: int
-    digests: list[bytes]
-
-
-class Grown(NamedTuple):
-    """What appending many entries gives.
-
-    Attributes:
-        frontier: the frontier of the tree that has them all.
-        runs: every node that they completed, the leaves first.
-    """
-
-    frontier: Frontier
-    runs: list[NodeRun]
 
 
 class Appended(NamedTuple):
@@ -168,7 +142,7 @@ class Frontier:
         size = self.size
         roots = list(self.roots)
         # Names of the function's own: this loop runs for each entry of the ledger.
-        digest, leaf, inner, pop, push = sha256, _LEAF, _NODE, roots.pop, roots.append
+        digest, leaf, inner, pop, push = sha256, LEAF_PREFIX, NODE_PREFIX, roots.pop, roots.append
         for entry in entries:
             # A database may hold text, or nothing, where it should hold bytes.
             if type(entry) is not bytes:
@@ -181,41 +155,6 @@ class Frontier:
             push(node)
             size += 1
         return Frontier(size, tuple(roots))
-
-    def grown(self, entries: Sequence[bytes]) -> Grown:
-        """The tree with all of ``entries`` appended, and the nodes that they completed.
-
-        Level by level, which takes no longer than ``extended``: for many entries at a time.
-
-        Args:
-            entries: the entries themselves, not their hashes.
-
-        Raises:
-            LedgerFormatError: the tree is full.
-            LedgerTamperedError: an entry is not of type bytes.
-        """
-        for number, entry in enumerate(entries, self.size + 1):
-            if type(entry) is not bytes:
-                raise LedgerTamperedError(f"Entry {number} of the ledger is not made of bytes.")
-        size = self.size + len(entries)
-        before = list(self.roots)
-        digest, leaf, inner = sha256, _LEAF, _NODE
-        nodes = [digest(leaf + entry).digest() for entry in entries]
-        runs: list[NodeRun] = []
-        roots: list[bytes] = []
-        level = 0
-        while size >> level:
-            first = self.size >> level
-            if nodes:
-                runs.append(NodeRun(level, first, nodes))
-            # The left one of the first pair was there before, or the whole level was.
-            row = [before.pop(), *nodes] if first & 1 else nodes
-            if size >> level & 1:
-                roots.append(row[-1])
-            pairs = zip(row[::2], row[1::2], strict=False)
-            nodes = [digest(inner + left + right).digest() for left, right in pairs]
-            level += 1
-        return Grown(Frontier(size, tuple(reversed(roots))), runs)
 
 
 def at_most_one_more(entries: Iterable[bytes], expected: int) -> Iterator[bytes]:
@@ -235,7 +174,7 @@ def verify_entries(
         start: the frontier of a verified head before, to verify only what was appended since.
 
     Raises:
-        LedgerTamperedError: there are more, fewer or other entries. ``proofs.find_alteration``
+        LedgerTamperedError: there are more, fewer or other entries. ``whole_tree.find_alteration``
             finds the first that differs.
     """
     before = Frontier() if start is None else start

@@ -10,7 +10,7 @@ from sealstore.ledger.head import AccessHead, Head
 
 @dataclass(frozen=True, slots=True)
 class HistoryCheckpoint:
-    """What a repository's head says, without the frontier. Implements ``continuity.HistoryPoint``.
+    """What a repository's head says, without the frontier.
 
     Attributes:
         repository, epoch, size, root, map_root, settings_version, settings_digest, time: as in
@@ -49,7 +49,7 @@ class HistoryCheckpoint:
 
 @dataclass(frozen=True, slots=True)
 class AccessCheckpoint:
-    """What an access log's head says, without the frontier. Implements ``continuity.AccessPoint``.
+    """What an access log's head says, without the frontier.
 
     Attributes:
         repository, log, size, root, time: as in ``head.AccessHead``.

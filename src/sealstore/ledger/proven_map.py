@@ -6,15 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from sealstore.ledger.authenticated_map import alias_key, map_key, positions_of, prove, revision_key
-from sealstore.ledger.map_values import (
-    AliasName,
-    RevisionValue,
-    SegmentValue,
-    decode_alias_name,
-    decode_revision,
-    decode_segment,
-)
+from sealstore.ledger.alias_names import AliasName, alias_key, decode_alias_name
+from sealstore.ledger.authenticated_map import map_key, positions_of, prove, revision_key
+from sealstore.ledger.map_values import RevisionValue, SegmentValue, decode_revision, decode_segment
 from sealstore.names import Name, Tag
 
 

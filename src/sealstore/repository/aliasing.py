@@ -20,8 +20,8 @@ from sealstore.errors import (
     NotApprovedError,
 )
 from sealstore.keys.keyring import State
-from sealstore.ledger.entries import HistoryEntry
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.map_values import AliasValue, RevisionValue
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import ArtifactRef, Name, Tag, request
@@ -40,7 +40,8 @@ from sealstore.repository.map_changes import (
 from sealstore.repository.proving import verified_in
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval, require_approvals
+from sealstore.signed.approval import AliasMove, AliasTarget, VerifiedApproval
+from sealstore.signed.approving import require_approvals
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue.chain_rows import newest_rows
 from sealstore.storage.catalogue.changing import ApprovalRow

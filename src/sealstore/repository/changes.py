@@ -13,7 +13,7 @@ from sealstore.names import ArtifactRef, Tag, request
 from sealstore.repository import environment
 
 if TYPE_CHECKING:
-    from sealstore.ledger.entries import HistoryEntry
+    from sealstore.ledger.history import HistoryEntry
     from sealstore.repository.aliasing import Alias
     from sealstore.repository.artifact import Artifact
     from sealstore.repository.assembly import Parts

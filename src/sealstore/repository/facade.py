@@ -27,7 +27,7 @@ from sealstore.repository.state import RepositoryState
 from sealstore.signed.statement import Import
 
 if TYPE_CHECKING:
-    from sealstore.ledger.entries import HistoryEntry
+    from sealstore.ledger.history import HistoryEntry
     from sealstore.repository.listing import Page
     from sealstore.repository.origins import KeptOrigin
     from sealstore.storage.blobs.contract import BlobStore

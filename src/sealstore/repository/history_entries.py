@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from sealstore.errors import LedgerTamperedError
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
+from sealstore.ledger.consistency import Nodes
 from sealstore.ledger.head import AccessHead, Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
 from sealstore.ledger.merkle import leaf_hash
-from sealstore.ledger.proofs import Nodes, inclusion_proof, verify_inclusion
 from sealstore.storage.catalogue.ledger_rows import EntryRow
 
 Detail = bool | int | str | None

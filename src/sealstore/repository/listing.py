@@ -13,7 +13,7 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.ledger.authenticated_map import positions_of
-from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.history import HistoryEntry
 from sealstore.names import ArtifactRef, request
 from sealstore.repository.artifact import Artifact
 from sealstore.repository.assembly import Parts

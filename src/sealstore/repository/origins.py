@@ -21,7 +21,7 @@ from sealstore.errors import (
     SealstoreError,
 )
 from sealstore.ledger.documents import KeyId
-from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.repository.assembly import Parts
 from sealstore.repository.history_entries import Detail, proven_entry

@@ -22,20 +22,21 @@ from sealstore.errors import (
     warn_caller,
 )
 from sealstore.keys.keyring import Role
+from sealstore.ledger.alias_names import AliasName, alias_key
 from sealstore.ledger.authenticated_map import (
     EMPTY_MAP_ROOT,
-    alias_key,
     map_key,
     positions_of,
     prove,
     revision_key,
 )
-from sealstore.ledger.entries import EntryArtifact, Event, HistoryEntry, encode_entry
+from sealstore.ledger.entries import EntryArtifact, encode_entry
 from sealstore.ledger.head import Head, seal_head
-from sealstore.ledger.map_update import update
-from sealstore.ledger.map_values import AliasName, RevisionValue, SegmentValue, encode_value
+from sealstore.ledger.history import Event, HistoryEntry
+from sealstore.ledger.inclusion import inclusion_proof, verify_inclusion
+from sealstore.ledger.map_update import encode_value, update
+from sealstore.ledger.map_values import RevisionValue, SegmentValue
 from sealstore.ledger.merkle import EMPTY_ROOT, Node, leaf_hash
-from sealstore.ledger.proofs import inclusion_proof, verify_inclusion
 from sealstore.ledger.proven_map import MapAnswers
 from sealstore.names import Name, Tag
 from sealstore.repository import environment

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sealstore.errors import (
     CatalogueTamperedError,
@@ -26,10 +26,9 @@ from sealstore.errors import (
 )
 from sealstore.formats.policies import Policies
 from sealstore.keys.keyring import Keyring
+from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.head import Head
 from sealstore.ledger.points import HistoryCheckpoint
-from sealstore.ledger.proofs import consistency_proof
-from sealstore.ledger.proven_map import ProvenMap
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
 from sealstore.storage import layout
@@ -38,6 +37,9 @@ from sealstore.trust.freshness import require_fresh
 from sealstore.trust.record import TrustRecord
 from sealstore.trust.store import TrustStore
 from sealstore.verification import require_continuity, verify_head
+
+if TYPE_CHECKING:
+    from sealstore.ledger.proven_map import ProvenMap
 
 
 class KeySource(Protocol):
@@ -106,6 +108,8 @@ class Snapshot:
     @property
     def answers(self) -> ProvenMap:
         """What the map says, each answer proven against the head."""
+        from sealstore.ledger.proven_map import ProvenMap
+
         return ProvenMap(self.state.head.map_root, self.rows.map)
 
 

@@ -22,13 +22,14 @@ say: by whoever makes it, and again by every loader, so that the key that signs 
        3b. of one and the same move
 
 A loader leaves 2e and 2f as said, since a head tells it what an alias means, and not what it meant;
-number and history do, and 'sealstore fsck' holds both against the approvals.
+number and history do, and 'sealstore fsck' holds both against the approvals. What holds for a move
+that is about to be made stands in ``approving``.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -39,12 +40,11 @@ from sealstore.errors import (
     ApprovalMismatchError,
     InvalidNameError,
     NotApprovedError,
-    RetiredKeyError,
     StatementFormatError,
     VerificationError,
 )
 from sealstore.names import Name, Tag
-from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, Signer, Verifier, open_envelope, seal
+from sealstore.signed.envelope import APPROVAL_PAYLOAD_TYPE, Verifier, open_envelope
 from sealstore.signed.statement import Positive, RepositoryId, Sha256Hex, decode_canonical
 from sealstore.signed.verified import Verified, make_verified
 
@@ -133,15 +133,9 @@ class VerifiedApproval(Verified, comes_from="approval.open_approval"):
 
 
 _decoder: Final = msgspec.json.Decoder(AliasMove)
-_encoder: Final = msgspec.json.Encoder()
 
 
-# ── making and opening ───────────────────────────────────────────────────────
-
-
-def encode_move(move: AliasMove) -> bytes:
-    """The one byte string of a move, as it is signed."""
-    return _encoder.encode(move)
+# ── opening ──────────────────────────────────────────────────────────────────
 
 
 def decode_move(data: bytes) -> AliasMove:
@@ -158,11 +152,6 @@ def decode_move(data: bytes) -> AliasMove:
         return decode_canonical(data, _decoder, "approval")
     except StatementFormatError as error:
         raise ApprovalFormatError(error.message) from error
-
-
-def seal_approval(move: AliasMove, signer: Signer) -> bytes:
-    """The envelope with a move, signed by a key with the role *approve*."""
-    return seal(APPROVAL_PAYLOAD_TYPE, encode_move(move), signer)
 
 
 def open_approval(data: bytes, verifier: Verifier) -> VerifiedApproval:
@@ -187,51 +176,6 @@ def open_approval(data: bytes, verifier: Verifier) -> VerifiedApproval:
 
 
 # ── whether a move is approved ───────────────────────────────────────────────
-
-
-def require_approvals(
-    envelopes: Sequence[bytes],
-    move: AliasMove,
-    needed: int,
-    verifier: Verifier,
-    active_keys: Container[str],
-) -> tuple[VerifiedApproval, ...]:
-    """The approvals of a move that is about to be made, if all of them are and there are enough.
-
-    Args:
-        envelopes: what was handed in; unauthenticated.
-        move: what is to be made.
-        needed: how many the settings ask for; 0 where the alias is not protected.
-        verifier: the keys.
-        active_keys: ids of those that are active. A retired key approves nothing new.
-
-    Raises:
-        VerificationError: one of them is refused, or is one of another move.
-        NotApprovedError: two are by one key, or there are too few, or more than any move may have.
-    """
-    if len(envelopes) > limits.MAX_APPROVALS:
-        raise NotApprovedError(f"A move has {limits.MAX_APPROVALS} approvals at most.", hint="")
-    approvals: dict[str, VerifiedApproval] = {}
-    for data in envelopes:
-        # step 1: genuine, and by an active key
-        approval = open_approval(data, verifier)
-        if approval.key_id not in active_keys:
-            raise RetiredKeyError(
-                f"Key {approval.key_id} is retired, and approves nothing new.",
-                hint="ask an approver whose key is active.",
-            )
-        # step 2: of this very move
-        _require_same_move(approval.move, move)
-        # step 3a: each key counts once
-        if approval.key_id in approvals:
-            raise NotApprovedError(
-                f"Two of the approvals are by key {approval.key_id}, which counts once.",
-                hint="each approver signs with a key of their own.",
-            )
-        approvals[approval.key_id] = approval
-    if len(approvals) < needed:
-        raise _too_few(len(approvals), needed)
-    return tuple(approvals.values())
 
 
 def require_kept_approvals(
@@ -264,7 +208,7 @@ def require_kept_approvals(
             expected = msgspec.structs.replace(
                 made, previous=approved.previous, settings_version=version
             )
-            _require_same_move(approved, expected)
+            require_same_move(approved, expected)
         except VerificationError as error:
             refusal = refusal or error
             continue
@@ -272,11 +216,16 @@ def require_kept_approvals(
         counted.setdefault(approved, {})[approval.key_id] = approval
     most = max(counted.values(), key=len, default={})
     if len(most) < needed:
-        raise _too_few(len(most), needed, refusal) from refusal
+        raise too_few(len(most), needed, refusal) from refusal
     return tuple(most.values())
 
 
-def _require_same_move(approved: AliasMove, expected: AliasMove) -> None:
+def require_same_move(approved: AliasMove, expected: AliasMove) -> None:
+    """Return if an approval is for the move that is expected (step 2).
+
+    Raises:
+        ApprovalMismatchError: it is for a different one.
+    """
     for says, wanted, what in (
         (approved.repository, expected.repository, "another repository"),
         (approved.name, expected.name, "an alias of another name"),
@@ -290,7 +239,8 @@ def _require_same_move(approved: AliasMove, expected: AliasMove) -> None:
             raise ApprovalMismatchError(f"The approval is genuine, but for {what}.")
 
 
-def _too_few(found: int, needed: int, refusal: VerificationError | None = None) -> NotApprovedError:
+def too_few(found: int, needed: int, refusal: VerificationError | None = None) -> NotApprovedError:
+    """The error for a move with too few approvals (step 3)."""
     because = "" if refusal is None else f" One was refused: {refusal.message}"
     return NotApprovedError(
         f"A move of this protected alias needs {needed} approvals by different keys, and {found}"

@@ -1,24 +1,29 @@
-"""Making a statement, and the metadata that it may carry."""
+"""Making a statement: its one byte string, its envelope, and the metadata that it may carry."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError
+from sealstore.signed.envelope import STATEMENT_PAYLOAD_TYPE, Signer, seal
 from sealstore.signed.statement import (
-    _METADATA_DEPTH,
-    PREDICATE_TYPE,
-    STATEMENT_TYPE,
     Digests,
     Predicate,
     Statement,
     Subject,
-    _encoder,
+    encoder,
     refuse_ambiguous_json,
 )
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "urn:sealstore:artifact:v1"
+"""Names the predicate's fields and their meaning; any change of them is another version."""
+
+_METADATA_DEPTH: Final = 2
+"""Levels of a statement above its metadata: the statement's own and the predicate's."""
 
 
 def make_statement(predicate: Predicate, digests: Digests) -> Statement:
@@ -29,6 +34,27 @@ def make_statement(predicate: Predicate, digests: Digests) -> Statement:
         predicate_type=PREDICATE_TYPE,
         predicate=predicate,
     )
+
+
+def encode(statement: Statement) -> bytes:
+    """The one byte string of ``statement``.
+
+    Raises:
+        StatementFormatError: it would be longer than ``limits.MAX_STATEMENT_BYTES``.
+    """
+    data = encoder.encode(statement)
+    if len(data) > limits.MAX_STATEMENT_BYTES:
+        raise StatementFormatError(
+            f"The statement would have {len(data)} bytes;"
+            f" {limits.MAX_STATEMENT_BYTES} are allowed.",
+            hint="store less metadata, or an object of fewer classes.",
+        )
+    return data
+
+
+def seal_statement(statement: Statement, signer: Signer) -> bytes:
+    """The envelope with ``statement`` signed by ``signer``."""
+    return seal(STATEMENT_PAYLOAD_TYPE, encode(statement), signer)
 
 
 def checked_metadata(metadata: object) -> dict[str, Any]:
@@ -47,7 +73,7 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
     if type(metadata) is not dict:
         raise InvalidMetadataError("Metadata must be a dict of JSON values.")
     try:
-        encoded = _encoder.encode(metadata)
+        encoded = encoder.encode(metadata)
     except (msgspec.MsgspecError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise InvalidMetadataError(
             f"Metadata must be a JSON object ({type(error).__name__}: {error})."

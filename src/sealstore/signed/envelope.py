@@ -220,11 +220,6 @@ def open_statement(data: bytes, verifier: Verifier) -> VerifiedStatement:
     )
 
 
-def seal_statement(statement: Statement, signer: Signer) -> bytes:
-    """The envelope with ``statement`` signed by ``signer``."""
-    return seal(STATEMENT_PAYLOAD_TYPE, statements.encode(statement), signer)
-
-
 def statement_digest(data: bytes) -> str:
     """SHA-256 (hexadecimal) of the payload of an envelope that was made here or verified before.
 

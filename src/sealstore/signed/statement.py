@@ -2,8 +2,8 @@
 
 An in-toto Statement v1 (https://in-toto.io/Statement/v1) with one subject, the payload, and a
 predicate with everything else that a loader relies on. A statement has exactly one byte string:
-``decode`` refuses whatever ``encode`` would not have written, so unknown fields, duplicate keys,
-spare white space and numbers in another notation cannot hide anything.
+``decode`` refuses whatever ``drafting.encode`` would not have written, so unknown fields, duplicate
+keys, spare white space and numbers in another notation cannot hide anything.
 """
 
 from __future__ import annotations
@@ -17,10 +17,6 @@ import msgspec
 from sealstore import limits
 from sealstore.errors import InvalidNameError, StatementFormatError
 from sealstore.names import ArtifactRef, Name, Tag
-
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE: Final = "urn:sealstore:artifact:v1"
-"""Names the predicate's fields and their meaning; any change of them is another version."""
 
 Sha256Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
 Blake3Hex = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -139,23 +135,8 @@ class Statement(
 Decoded = TypeVar("Decoded")
 
 _statement_decoder: Final = msgspec.json.Decoder(Statement)
-_encoder: Final = msgspec.json.Encoder()
-
-
-def encode(statement: Statement) -> bytes:
-    """The one byte string of ``statement``.
-
-    Raises:
-        StatementFormatError: it would be longer than ``limits.MAX_STATEMENT_BYTES``.
-    """
-    data = _encoder.encode(statement)
-    if len(data) > limits.MAX_STATEMENT_BYTES:
-        raise StatementFormatError(
-            f"The statement would have {len(data)} bytes;"
-            f" {limits.MAX_STATEMENT_BYTES} are allowed.",
-            hint="store less metadata, or an object of fewer classes.",
-        )
-    return data
+encoder: Final = msgspec.json.Encoder()
+"""What writes signed JSON, and shows that what was read is spelled the same way."""
 
 
 def decode(data: bytes) -> Statement:
@@ -199,7 +180,7 @@ def decode_canonical(
         raise StatementFormatError(f"The {what} has {len(data)} bytes, more than allowed.")
     try:
         decoded = decoder.decode(data)
-        canonical = _encoder.encode(decoded)
+        canonical = encoder.encode(decoded)
     except (msgspec.MsgspecError, ValueError, OverflowError, RecursionError) as error:
         # The cause would quote unverified bytes; its type says enough.
         raise StatementFormatError(
@@ -237,38 +218,21 @@ def refuse_ambiguous_json(data: bytes, what: str, *, depth: int = limits.MAX_JSO
                 raise StatementFormatError(f"The {what} is nested too deeply.")
         elif token in b"]}":
             level -= 1
+
+    def with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        decoded = dict(pairs)
+        if len(decoded) != len(pairs):
+            raise StatementFormatError(f"The {what} has one key twice in an object.")
+        return decoded
+
+    def int64(digits: str) -> int:
+        # Releases of msgspec differ in what they make of larger ones.
+        number = int(digits)
+        if not -(1 << 63) <= number < 1 << 64:
+            raise StatementFormatError(f"The {what} has an integer over 64 bits.")
+        return number
+
     try:
-        json.loads(data, object_pairs_hook=_refuse_duplicate_keys, parse_int=_int64)
-    except _DuplicateKeyError:
-        raise StatementFormatError(f"The {what} has one key twice in an object.") from None
-    except _LargeIntegerError:
-        raise StatementFormatError(f"The {what} has an integer over 64 bits.") from None
+        json.loads(data, object_pairs_hook=with_each_key_once, parse_int=int64)
     except ValueError as error:
         raise StatementFormatError(f"The {what} is not JSON ({type(error).__name__}).") from None
-
-
-class _DuplicateKeyError(Exception):
-    pass
-
-
-class _LargeIntegerError(Exception):
-    pass
-
-
-def _int64(digits: str) -> int:
-    # Releases of msgspec differ in what they make of larger ones.
-    number = int(digits)
-    if not -(1 << 63) <= number < 1 << 64:
-        raise _LargeIntegerError
-    return number
-
-
-def _refuse_duplicate_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    decoded = dict(pairs)
-    if len(decoded) != len(pairs):
-        raise _DuplicateKeyError
-    return decoded
-
-
-_METADATA_DEPTH: Final = 2
-"""Levels of a statement above its metadata: the statement's own and the predicate's."""

@@ -118,11 +118,12 @@ def imports_to_sign(inspection: Inspection) -> tuple[SignedImport, ...]:
 
 def _finding(error: Exception) -> Finding:
     # Nothing but the stream runs in an inspection: what fails, fails for what the stream says.
-    text = str(error)
+    # A confined process can open no file: not even the one with the hints that errors show.
     if isinstance(error, PayloadFormatError):
         return Finding(Reason(error.reason), error.message)
     if isinstance(error, MissingExtraError):
         return Finding(Reason.COMPRESSION, error.message)
+    text = str(error)
     if isinstance(error, MemoryError):
         return Finding(Reason.LIMIT, "The payload asks for more memory than there is.")
     if isinstance(error, pickle.UnpicklingError) and "STACK_GLOBAL requires str" in text:

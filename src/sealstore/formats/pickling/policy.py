@@ -31,7 +31,7 @@ import msgspec
 
 from sealstore import files, limits
 from sealstore.errors import ConfigurationError, PolicyFileError
-from sealstore.formats.pickling.policy_data import (
+from sealstore.formats.pickling.allowlist import (
     ANOTHER_TEMPLATE,
     GLOBAL,
     NAMED,
@@ -40,9 +40,9 @@ from sealstore.formats.pickling.policy_data import (
     fits,
     names_among_arguments,
     never,
-    policy_data,
     trusted,
 )
+from sealstore.formats.pickling.denylist import denylist, is_covered
 from sealstore.formats.pickling.verdicts import (
     Entry,
     Level,
@@ -103,7 +103,7 @@ class Policy:
         self.mode = Mode(mode)
         self.allow = frozenset(allow)
         self.deny = frozenset(deny)
-        self._data = policy_data()
+        self._denylist = denylist()
         self._judge_use = functools.lru_cache(_REMEMBERED_VERDICTS)(self._judged_use)
 
     def judge(self, imports: Sequence[Import]) -> tuple[Verdict, ...]:
@@ -172,18 +172,17 @@ class Policy:
     def _built_in(self, exact: Entry, arguments: tuple[str, ...] | None) -> Verdict:
         """What the built-in lists say of a use."""
         name, use = exact.name, exact.use or NAMED
-        data = self._data
         if not is_name(name):
             return _dangerous(exact, Source.FORM, "no pickler writes such a name")
         if arguments == ANOTHER_TEMPLATE:
             return _dangerous(exact, Source.ARGUMENTS, "its state brings code of its own along")
-        denial = data.denial(name, use)
+        denial = self._denylist.denial(name, use)
         if denial is not None:
             return _dangerous(exact, Source.DENYLIST, f"it {denial}")
         known = trusted(name)
-        if known is not None and (use in known.uses or known.pinned_for is not None):
+        if known is not None and (use in known.uses or known.reason is not None):
             return self._by_arguments(exact, known, arguments)
-        if data.covers(name):
+        if is_covered(name):
             as_what = "" if known is None else f" to be {use}"
             top = name.partition(":")[0].partition(".")[0]
             text = f"of {top} only what is on the allowlist is trusted, and this is not{as_what}"
@@ -199,7 +198,7 @@ class Policy:
         alternatives = known.uses.get(use, ())
         if alternatives is None:
             return Verdict(name, use, Level.TRUSTED, Source.ALLOWLIST)
-        why = known.pinned_for or _WHY_GENERATED[use]
+        why = known.reason or _WHY_GENERATED[use]
         if use not in known.uses:
             return _dangerous(exact, Source.ARGUMENTS, f"it {why}, and is not trusted to be {use}")
         if arguments is None:
@@ -207,7 +206,7 @@ class Policy:
             return _dangerous(exact, Source.ARGUMENTS, text)._replace(lacks_arguments=True)
         # What a person wrote down is meant as it stands. Where the list was generated, a site's own
         # class may stand where a class of the same package stood.
-        is_free = self._is_unknown if known.pinned_for is None else never
+        is_free = self._is_unknown if known.reason is None else never
         if fits(alternatives, arguments, is_free):
             return self._by_named_arguments(exact, why, arguments)
         return _dangerous(exact, Source.ARGUMENTS, f"it {why}, and these arguments are not trusted")

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, Self
 
 from sealstore import tool_limits
 from sealstore.errors import PolicyError
-from sealstore.formats.pickling.policy_data import NAMED
+from sealstore.formats.pickling.allowlist import NAMED
 
 USES: Final = (NAMED, "called", "made", "built", "extended", "result-called")
 """What a payload can do with a name, as ``pickling.uses`` tells it."""

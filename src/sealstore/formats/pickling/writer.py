@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol
 
+from sealstore.errors import NotSerialisableError, SealstoreError
 from sealstore.formats.pickling.framing import PROTOCOL, FramedOutput, UnexpectedStream
 from sealstore.formats.pickling.writer_arrays import ArrayReducers
 from sealstore.formats.pickling.writer_compression import CompressedSink, Compression
@@ -95,6 +96,31 @@ def dump_object(
     sink.restart()
     _dump_with_joblib(obj, sink, compression)
     return DumpReport("joblib", reason)
+
+
+def dump_or_refuse(obj: object, sink: Sink, *, compress: Any = 0) -> DumpReport:
+    """As ``dump_object``; an object that cannot be pickled is refused in sealstore's own words.
+
+    Raises:
+        UsageError, MissingExtraError: as ``dump_object``.
+        NotSerialisableError: the object has no serialised form.
+    """
+    try:
+        return dump_object(obj, sink, compress=compress)
+    except SealstoreError:
+        raise
+    except RecursionError as error:
+        raise NotSerialisableError(
+            "The object is nested too deeply to be pickled.",
+            hint="store it in a flatter form, or raise sys.setrecursionlimit.",
+        ) from error
+    except Exception as error:
+        # Reducers are the object's own code: they may raise anything.
+        raise NotSerialisableError(
+            f"The object cannot be pickled ({type(error).__name__}: {error}).",
+            hint="nothing was stored; remove what has no serialised form (locks, files, lambdas,"
+            " local classes).",
+        ) from error
 
 
 def fallback_counts() -> dict[str, int]:

@@ -26,11 +26,11 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.ledger import entries
+from sealstore.ledger.consistency import Nodes, consistency_proof
 from sealstore.ledger.continuity import require_extends_access, require_later_access
 from sealstore.ledger.head import AccessHead, VerifiedHead, open_access_head, seal_access_head
 from sealstore.ledger.merkle import Frontier, leaf_hash, verify_entries
 from sealstore.ledger.points import AccessCheckpoint
-from sealstore.ledger.proofs import Nodes, consistency_proof
 from sealstore.repository import environment
 from sealstore.signed.envelope import Signer
 from sealstore.storage import catalogue

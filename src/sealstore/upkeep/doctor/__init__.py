@@ -20,7 +20,7 @@ from sealstore.errors import SealstoreError
 from sealstore.formats.pickling.writer import trial
 from sealstore.hetida.legacy_folder import LATEST_SUFFIX, splits
 from sealstore.keys.backend import openssl_version
-from sealstore.ledger.entries import decode_history_entry
+from sealstore.ledger.history import decode_history_entry
 from sealstore.repository import environment as running
 from sealstore.repository.assembly import open_catalogue
 from sealstore.repository.settings import Settings, Variable

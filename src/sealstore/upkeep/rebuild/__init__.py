@@ -31,7 +31,8 @@ from sealstore.errors import (
     warn_caller,
 )
 from sealstore.keys.keyring import Keyring, Role
-from sealstore.ledger.entries import EntryArtifact, HistoryEntry
+from sealstore.ledger.entries import EntryArtifact
+from sealstore.ledger.history import HistoryEntry
 from sealstore.names import ArtifactRef, Name, Tag, request
 from sealstore.repository import environment
 from sealstore.repository.artifact import entry_artifact

@@ -30,7 +30,7 @@ from sealstore.errors import (
     RollbackError,
 )
 from sealstore.ledger.authenticated_map import EMPTY_MAP_ROOT
-from sealstore.ledger.entries import HistoryEntry
+from sealstore.ledger.history import HistoryEntry
 from sealstore.ledger.map_values import RevisionValue
 from sealstore.ledger.merkle import EMPTY_ROOT
 from sealstore.ledger.points import HistoryCheckpoint

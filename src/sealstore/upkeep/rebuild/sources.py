@@ -20,8 +20,8 @@ from sealstore.errors import (
     UsageError,
 )
 from sealstore.keys.keyring import Keyring, State
-from sealstore.ledger.entries import HistoryEntry, decode_history_entry
 from sealstore.ledger.head import Head
+from sealstore.ledger.history import HistoryEntry, decode_history_entry
 from sealstore.ledger.merkle import Frontier, leaf_hash
 from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.ledger.proven_map import ProvenMap

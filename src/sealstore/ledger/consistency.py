@@ -1,4 +1,4 @@
-"""Inclusion and consistency proofs: RFC 9162, sections 2.1.3 and 2.1.4.
+"""Consistency proofs: RFC 9162, section 2.1.4. Those of one entry stand in ``inclusion``.
 
 A proof is made from stored nodes, which are never believed: whoever makes one for itself verifies
 it like anybody else's. Verifying returns or raises, and says nothing else.
@@ -6,7 +6,7 @@ it like anybody else's. Verifying returns or raises, and says nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from sealstore.errors import LedgerTamperedError, ProofError, UsageError
@@ -14,7 +14,6 @@ from sealstore.ledger.merkle import (
     EMPTY_ROOT,
     HASH_BYTES,
     Frontier,
-    at_most_one_more,
     is_hash,
     is_size,
     node_hash,
@@ -30,33 +29,6 @@ class Nodes(Protocol):
 
 
 # ── making proofs ────────────────────────────────────────────────────────────
-
-
-def inclusion_proof(nodes: Nodes, index: int, size: int) -> list[bytes]:
-    """The proof that the leaf ``index`` is in the tree of ``size`` leaves (section 2.1.3.1).
-
-    Args:
-        nodes: at most 2 log2(size) of them are fetched.
-        index: the leaf, counted from 0.
-        size: number of leaves.
-
-    Raises:
-        UsageError: there is no such leaf.
-        LedgerTamperedError: a node that is needed is not there.
-    """
-    if not (is_size(index) and is_size(size) and index < size):
-        raise UsageError(f"A ledger of {size} entries has no entry {index} to prove.")
-    siblings: list[tuple[int, int]] = []
-    start, stop = 0, size
-    while stop - start > 1:
-        middle = start + _left_leaves(stop - start)
-        if index < middle:
-            siblings.append((middle, stop))
-            stop = middle
-        else:
-            siblings.append((start, middle))
-            start = middle
-    return [_subtree_root(nodes, *sibling) for sibling in reversed(siblings)]
 
 
 def consistency_proof(nodes: Nodes, old_size: int, new_size: int) -> list[bytes]:
@@ -78,7 +50,7 @@ def consistency_proof(nodes: Nodes, old_size: int, new_size: int) -> list[bytes]
     subtrees: list[tuple[int, int]] = []
     start, stop = 0, new_size
     while old_size != stop:
-        middle = start + _left_leaves(stop - start)
+        middle = start + left_leaves(stop - start)
         if old_size <= middle:
             subtrees.append((middle, stop))
             stop = middle
@@ -88,32 +60,15 @@ def consistency_proof(nodes: Nodes, old_size: int, new_size: int) -> list[bytes]
     # From the left edge on, this subtree is the whole older tree, which the verifier knows.
     if start > 0:
         subtrees.append((start, stop))
-    return [_subtree_root(nodes, *subtree) for subtree in reversed(subtrees)]
+    return [subtree_root(nodes, *subtree) for subtree in reversed(subtrees)]
 
 
-def frontier_at(nodes: Nodes, size: int, root: bytes) -> Frontier:
-    """The frontier of the tree of ``size`` leaves, from stored nodes, held against its root.
-
-    Args:
-        nodes: one for each bit that is set in ``size`` is fetched.
-        size: number of leaves, at most those of the stored tree.
-        root: the root that a verified head or checkpoint gives, 32 bytes.
-
-    Raises:
-        LedgerTamperedError: a node is not there, or they do not lead to the root.
-    """
-    found = Frontier(size, tuple(_fetched(nodes, *node) for node in _complete(0, size)))
-    if found.root() != root:
-        raise LedgerTamperedError("The stored hashes are not those of the signed root.")
-    return found
-
-
-def _left_leaves(leaves: int) -> int:
+def left_leaves(leaves: int) -> int:
     """The largest power of two below ``leaves``, which is at least 2."""
     return 1 << ((leaves - 1).bit_length() - 1)
 
 
-def _complete(start: int, stop: int) -> Iterator[tuple[int, int]]:
+def complete_subtrees(start: int, stop: int) -> Iterator[tuple[int, int]]:
     """The level and index of each complete subtree of a subtree, from left to right."""
     # A subtree begins at a multiple of the largest power of two that fits into it.
     while start < stop:
@@ -122,12 +77,24 @@ def _complete(start: int, stop: int) -> Iterator[tuple[int, int]]:
         start += 1 << level
 
 
-def _subtree_root(nodes: Nodes, start: int, stop: int) -> bytes:
-    roots = tuple(_fetched(nodes, level, index) for level, index in _complete(start, stop))
+def subtree_root(nodes: Nodes, start: int, stop: int) -> bytes:
+    """The root over some leaves that are a subtree, from stored nodes: 32 bytes.
+
+    Raises:
+        LedgerTamperedError: a node that is needed is not there.
+    """
+    roots = tuple(
+        fetched_node(nodes, level, index) for level, index in complete_subtrees(start, stop)
+    )
     return Frontier(stop - start, roots).root()
 
 
-def _fetched(nodes: Nodes, level: int, index: int) -> bytes:
+def fetched_node(nodes: Nodes, level: int, index: int) -> bytes:
+    """The digest of a stored node: 32 bytes.
+
+    Raises:
+        LedgerTamperedError: it is not there.
+    """
     digest = nodes.get(level, index)
     if not is_hash(digest):
         raise LedgerTamperedError(
@@ -137,43 +104,6 @@ def _fetched(nodes: Nodes, level: int, index: int) -> bytes:
 
 
 # ── verifying proofs ─────────────────────────────────────────────────────────
-
-
-def verify_inclusion(
-    leaf: bytes, index: int, size: int, root: bytes, proof: Sequence[bytes]
-) -> None:
-    """Return if ``proof`` leads from the leaf to the root (RFC 9162, section 2.1.3.2).
-
-    Args:
-        leaf: what ``leaf_hash`` gave for the entry, 32 bytes.
-        index: the leaf's place, counted from 0.
-        size: number of leaves of the tree.
-        root: of that tree, from a verified head, 32 bytes.
-        proof: hashes of 32 bytes.
-
-    Raises:
-        ProofError: otherwise.
-    """
-    _require_hashes(leaf, root, *proof)
-    if not (is_size(index) and is_size(size) and index < size):
-        raise ProofError("The inclusion proof is about an entry that the tree does not have.")
-    place, last, found = index, size - 1, leaf
-    for sibling in proof:
-        if last == 0:
-            raise ProofError("The inclusion proof has too many hashes.")
-        if place & 1 or place == last:
-            found = node_hash(sibling, found)
-            while not place & 1 and place:
-                place >>= 1
-                last >>= 1
-        else:
-            found = node_hash(found, sibling)
-        place >>= 1
-        last >>= 1
-    if last != 0:
-        raise ProofError("The inclusion proof has too few hashes.")
-    if found != root:
-        raise ProofError("The inclusion proof does not lead from the entry to the signed root.")
 
 
 def verify_consistency(
@@ -189,7 +119,7 @@ def verify_consistency(
     Raises:
         ProofError: otherwise.
     """
-    _require_hashes(old_root, new_root, *proof)
+    require_hashes(old_root, new_root, *proof)
     if not (is_size(old_size) and is_size(new_size) and old_size <= new_size):
         raise ProofError("The consistency proof is about a tree that became smaller.")
     if old_size in (0, new_size):
@@ -237,55 +167,12 @@ def _consistent_roots(path: list[bytes], old_size: int, new_size: int) -> tuple[
     return found_old, found_new
 
 
-def _require_hashes(*hashes: object) -> None:
+def require_hashes(*hashes: object) -> None:
+    """Return if all of them are 32 bytes.
+
+    Raises:
+        ProofError: one is not.
+    """
     # Of other lengths, two pairs of hashes could be one string of bytes.
     if not all(map(is_hash, hashes)):
         raise ProofError(f"A proof consists of hashes of {HASH_BYTES} bytes.")
-
-
-# ── finding what was changed ─────────────────────────────────────────────────
-
-
-def find_alteration(
-    size: int, root: bytes, nodes: Nodes, entries: Callable[[int, int], Iterable[bytes]]
-) -> range | None:
-    """Where the first entry is that is not the one below ``root``.
-
-    From the signed root downwards, stored nodes are followed as far as they fit it.
-
-    Args:
-        size, root: of a verified head.
-        nodes: the stored nodes, which may have been changed as well.
-        entries: gives the stored entries from one index up to another.
-
-    Returns:
-        The index of the entry, or the narrowest range that the nodes that were left show; None if
-        all entries are right.
-    """
-    if _root_of(entries, 0, size) == root:
-        return None
-    start, stop, signed = 0, size, root
-    while stop - start > 1:
-        middle = start + _left_leaves(stop - start)
-        try:
-            left = _subtree_root(nodes, start, middle)
-            right = _subtree_root(nodes, middle, stop)
-        except LedgerTamperedError:
-            break
-        if node_hash(left, right) != signed:
-            break
-        if _root_of(entries, start, middle) != left:
-            stop, signed = middle, left
-        else:
-            start, signed = middle, right
-    return range(start, stop)
-
-
-def _root_of(entries: Callable[[int, int], Iterable[bytes]], start: int, stop: int) -> bytes | None:
-    """The root over some of the entries; None where there are more or fewer, or no bytes."""
-    leaves = stop - start
-    try:
-        found = Frontier().extended(at_most_one_more(entries(start, stop), leaves))
-    except LedgerTamperedError:
-        return None
-    return found.root() if found.size == leaves else None

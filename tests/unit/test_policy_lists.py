@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from sealstore.formats.pickling import policy_data
+from sealstore.formats.pickling import allowlist
+from sealstore.formats.pickling.denylist import covered_modules, denylist
 from sealstore.formats.pickling.instance_states import WITH_ANOTHER_TEMPLATE
 from sealstore.formats.pickling.policy import Policy
 from sealstore.formats.pickling.verdicts import USES, Level, is_name
 from sealstore.signed.statement import Import, ImportUse
 
-DATA = Path(policy_data.__file__).parent / "data"
+DATA = Path(allowlist.__file__).parent / "data"
 FILES = ("allowlist.json", "denylist.json", "pinned.json")
 USES_WITHOUT_A_NAME = set(USES) - {"named"}
 
@@ -38,6 +39,11 @@ def entries(file: str) -> list[str]:
 
     json.loads((DATA / file).read_text("utf-8"), object_pairs_hook=keep)
     return keys
+
+
+def trusted_names() -> set[str]:
+    """Every name of which the lists know something good."""
+    return {*allowlist.pinned().names, *allowlist.allowlist().names}
 
 
 @pytest.mark.parametrize("file", FILES)
@@ -61,17 +67,20 @@ def test_entries_are_sorted(file: str) -> None:
 
 def test_no_entry_stands_twice() -> None:
     """Of two entries for one name a decoder would silently drop one."""
-    for file in ("allowlist.json", "denylist.json"):
+    for file in FILES:
         names = [key for key in entries(file) if ":" in key]
         assert len(names) == len(set(names))
 
 
 def test_the_allowlist_lists_uses_that_statements_know() -> None:
     """A misspelled use would trust nothing, silently."""
-    for file in ("allowlist.json", "pinned.json"):
-        for name, uses in content(file)["names"].items():
-            assert is_name(name)
-            assert uses.keys() - {"reason", "named"} <= USES_WITHOUT_A_NAME, name
+    for name, uses in content("allowlist.json")["names"].items():
+        assert is_name(name)
+        assert uses.keys() <= USES_WITHOUT_A_NAME, name
+    for name, entry in content("pinned.json")["names"].items():
+        assert is_name(name)
+        assert entry["reason"]
+        assert entry["uses"].keys() <= set(USES), name
 
 
 def test_generated_alternatives_are_about_calls_and_states() -> None:
@@ -108,20 +117,22 @@ def test_the_allowlist_says_what_it_was_made_with() -> None:
 )
 def test_the_allowlist_knows_the_names_of_old_and_new_versions(name: str) -> None:
     """Modules move between releases; what was stored by either is loaded by its own."""
-    assert name in set(policy_data.trusted_names())
+    assert name in trusted_names()
 
 
 def test_the_running_standard_library_is_covered() -> None:
     """A module that a newer Python adds is dangerous until somebody lists it."""
-    data = policy_data.policy_data()
-    assert sys.stdlib_module_names <= data.covered
-    assert {"numpy", "pandas", "scipy", "sklearn", "joblib"} <= data.covered
-    assert "mine" not in data.covered
+    covered = covered_modules()
+    assert sys.stdlib_module_names <= covered
+    assert {"numpy", "pandas", "scipy", "sklearn", "joblib"} <= covered
+    assert "mine" not in covered
 
 
 def test_the_lists_are_read_once() -> None:
     """Every policy of a process shares them."""
-    assert policy_data.policy_data() is policy_data.policy_data()
+    assert denylist() is denylist()
+    assert allowlist.allowlist() is allowlist.allowlist()
+    assert allowlist.pinned() is allowlist.pinned()
 
 
 def test_a_data_file_with_an_unknown_key_is_refused(
@@ -133,9 +144,9 @@ def test_a_data_file_with_an_unknown_key_is_refused(
     broken = content("denylist.json")
     broken["name"] = broken.pop("names")
     (tmp_path / "denylist.json").write_text(json.dumps(broken), "utf-8")
-    monkeypatch.setattr(policy_data, "_FOLDER", str(tmp_path))
+    monkeypatch.setattr(allowlist, "_FOLDER", str(tmp_path))
     with pytest.raises(msgspec.ValidationError):
-        policy_data.policy_data.__wrapped__()
+        denylist.__wrapped__()
 
 
 # ── what is trusted needs no judge ───────────────────────────────────────────
@@ -143,8 +154,8 @@ def test_a_data_file_with_an_unknown_key_is_refused(
 
 def trusted_imports() -> Iterator[Import]:
     """Every use of every trusted name, as a statement could list it."""
-    for name in policy_data.trusted_names():
-        known = policy_data.trusted(name)
+    for name in trusted_names():
+        known = allowlist.trusted(name)
         assert known is not None
         for use, lists in known.uses.items():
             if use == "named":
@@ -160,7 +171,7 @@ def changed(entry: Import) -> Iterator[Import]:
     yield Import(f"{entry.name}x", entry.uses)
     yield Import("mine:Model", entry.uses)
     for use in entry.uses:
-        others: list[tuple[str, ...] | None] = [None, (), policy_data.ANOTHER_TEMPLATE]
+        others: list[tuple[str, ...] | None] = [None, (), allowlist.ANOTHER_TEMPLATE]
         if use.arguments:
             first, *rest = use.arguments
             others += [(first, *rest, "int 1"), tuple(rest), (f"{first} 'x'", *rest)]
@@ -177,7 +188,7 @@ def test_what_is_trusted_without_a_judge_is_trusted_by_one() -> None:
     for entry in trusted_imports():
         for imports in [(each,) for each in changed(entry)]:
             verdicts = policy.judge(imports)
-            quick = policy_data.are_trusted(imports)
+            quick = allowlist.are_trusted(imports)
             answers.add(quick)
             assert not quick or {verdict.level for verdict in verdicts} == {Level.TRUSTED}, imports
     assert answers == {True, False}
@@ -185,7 +196,7 @@ def test_what_is_trusted_without_a_judge_is_trusted_by_one() -> None:
 
 def test_most_of_what_is_trusted_needs_no_judge() -> None:
     """All that a name is trusted for is found by the quick answer, but for words that fit many."""
-    slow = {entry.name for entry in trusted_imports() if not policy_data.are_trusted((entry,))}
+    slow = {entry.name for entry in trusted_imports() if not allowlist.are_trusted((entry,))}
     assert slow < set(content("pinned.json")["names"])
 
 
@@ -195,10 +206,10 @@ def test_a_name_that_must_not_be_handed_on_is_looked_for_among_arguments() -> No
     handing = Import(
         "sklearn.svm._classes:SVC", (ImportUse("made", ("global functools:partial",)),)
     )
-    assert policy_data.are_trusted((pinned,))
-    assert not policy_data.are_trusted((pinned, handing))
+    assert allowlist.are_trusted((pinned,))
+    assert not allowlist.are_trusted((pinned, handing))
 
 
 def test_the_policys_word_for_a_state_with_code_is_the_inspections() -> None:
     """Each says it by itself: a load knows no inspection."""
-    assert policy_data.ANOTHER_TEMPLATE == (WITH_ANOTHER_TEMPLATE,)
+    assert allowlist.ANOTHER_TEMPLATE == (WITH_ANOTHER_TEMPLATE,)

@@ -1,19 +1,16 @@
-"""What is built into every policy: reviewed data, read once.
+"""What every policy trusts: reviewed data, read once.
 
-Three files beside this module, of one line an entry. ``allowlist.json`` is generated from objects
+Two files beside this module, of one line an entry. ``allowlist.json`` is generated from objects
 that were really made and dumped (``python -m tools.allowlist``) and lists names with their uses.
-``pinned.json`` and ``denylist.json`` are written by hand, each entry with its reason: names that
-are trusted with certain arguments alone, and names that are dangerous whatever they are used for.
+``pinned.json`` is written by hand, each entry with its reason: names that are trusted with certain
+arguments alone. What every policy calls dangerous stands in ``denylist``.
 """
 
 from __future__ import annotations
 
 import functools
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -34,108 +31,73 @@ _REMEMBERED_NAMES: Final = 2_048
 _REMEMBERED_ANSWERS: Final = 64  # a service loads the same few artifacts again and again
 _FOLDER: Final = os.path.join(os.path.dirname(__file__), "data")
 
+_List = TypeVar("_List")
 
-class _AllowlistFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+
+class Trusted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is known of a trusted name.
+
+    Attributes:
+        uses: by use, the arguments that it may have; None where any will do.
+        reason: why its arguments matter, where a person has written that down.
+    """
+
+    uses: dict[str, Alternatives | None]
+    reason: str | None = None
+
+
+class Allowlist(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``allowlist.json`` says.
+
+    Attributes:
+        format: 1.
+        made_with: the versions of Python and packages whose objects it is made of.
+        covered: top-level modules of which every name that is not trusted is dangerous.
+        names: by name and use, the arguments that the name may have.
+    """
+
     format: int
     made_with: tuple[str, ...]
     covered: frozenset[str]
     names: dict[str, dict[str, Alternatives | None]]
 
 
-class _PinnedName(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="kebab"):
-    reason: str
-    named: Alternatives | msgspec.UnsetType | None = msgspec.UNSET
-    called: Alternatives | msgspec.UnsetType | None = msgspec.UNSET
-    built: Alternatives | msgspec.UnsetType | None = msgspec.UNSET
-    extended: Alternatives | msgspec.UnsetType | None = msgspec.UNSET
+class PinnedNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What ``pinned.json`` says: names that a person has written down, each with its reason."""
 
-
-class _PinnedFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: int
-    names: dict[str, _PinnedName]
-
-
-class _DenylistFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    format: int
-    modules: dict[str, str]
-    names: dict[str, str]
-
-
-_File = TypeVar("_File", _AllowlistFile, _PinnedFile, _DenylistFile)
-
-
-@dataclass(frozen=True, slots=True)
-class Trusted:
-    """What is known of a trusted name.
-
-    Attributes:
-        uses: by use, the arguments that it may have; None where any will do.
-        pinned_for: why its arguments matter, where a person has written that down.
-    """
-
-    uses: Mapping[str, Alternatives | None]
-    pinned_for: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class PolicyData:
-    """The built-in lists, but for the trusted names: see `trusted`.
-
-    Attributes:
-        made_with: the versions of Python and packages whose objects the allowlist is made of.
-        covered: top-level modules of which every name that is not trusted is dangerous.
-        denied_modules: why a module, with everything beneath it, is dangerous.
-        denied_names: why a name, or one use of it (``numpy:memmap called``), is dangerous.
-    """
-
-    made_with: tuple[str, ...]
-    covered: frozenset[str]
-    denied_modules: Mapping[str, str]
-    denied_names: Mapping[str, str]
-
-    def denial(self, name: str, use: str) -> str | None:
-        """Why ``name`` is dangerous in any policy, None where it isn't listed as such."""
-        reason = self.denied_names.get(name) or self.denied_names.get(f"{name} {use}")
-        if reason is not None:
-            return reason
-        module = name.partition(":")[0]
-        while module:
-            reason = self.denied_modules.get(module)
-            if reason is not None:
-                return reason
-            module = module.rpartition(".")[0]
-        return None
-
-    def covers(self, name: str) -> bool:
-        """Whether ``name`` is of the standard library or of a package on the allowlist."""
-        return name.partition(":")[0].partition(".")[0] in self.covered
+    names: dict[str, Trusted]
 
 
 @functools.cache
-def policy_data() -> PolicyData:
-    """The built-in lists, read from their files the first time."""
-    denylist = _read("denylist.json", _DenylistFile)
-    return PolicyData(
-        made_with=_allowlist().made_with,
-        covered=_allowlist().covered | sys.stdlib_module_names,
-        denied_modules=denylist.modules,
-        denied_names=denylist.names,
-    )
+def allowlist() -> Allowlist:
+    """The generated list, read the first time."""
+    return read_list("allowlist.json", Allowlist)
+
+
+@functools.cache
+def pinned() -> PinnedNames:
+    """The list that is written by hand, read the first time."""
+    return read_list("pinned.json", PinnedNames)
+
+
+def read_list(file: str, kind: type[_List]) -> _List:
+    """One of the lists beside this module.
+
+    Raises:
+        msgspec.ValidationError: it does not decode strictly.
+    """
+    with open(os.path.join(_FOLDER, file), "rb") as opened:
+        return msgspec.json.decode(opened.read(), type=kind)
 
 
 @functools.lru_cache(_REMEMBERED_NAMES)
 def trusted(name: str) -> Trusted | None:
     """What is known of ``name``, None where it is not trusted."""
-    pinned = _pinned().get(name)
-    if pinned is not None:
-        return _trusted(pinned)
-    uses = _allowlist().names.get(name)
-    return None if uses is None else Trusted({NAMED: None, **uses})
-
-
-def trusted_names() -> Iterator[str]:
-    """All names of which something is known."""
-    return chain(_pinned(), _allowlist().names)
+    known = pinned().names.get(name)
+    if known is None and name in allowlist().names:
+        known = Trusted({NAMED: None, **allowlist().names[name]})
+    return known
 
 
 def are_trusted(imports: Sequence[Import]) -> bool:
@@ -182,34 +144,6 @@ def _may_be_argument(argument: str) -> bool:
 
 def _may_be_named(known: Trusted) -> bool:
     return known.uses.get(NAMED, ()) is None
-
-
-@functools.cache
-def _allowlist() -> _AllowlistFile:
-    return _read("allowlist.json", _AllowlistFile)
-
-
-@functools.cache
-def _pinned() -> Mapping[str, _PinnedName]:
-    return _read("pinned.json", _PinnedFile).names
-
-
-def _trusted(entry: _PinnedName) -> Trusted:
-    uses = {
-        NAMED: entry.named,
-        "called": entry.called,
-        "built": entry.built,
-        "extended": entry.extended,
-    }
-    return Trusted(
-        {use: lists for use, lists in uses.items() if lists is not msgspec.UNSET},
-        entry.reason,
-    )
-
-
-def _read(file: str, kind: type[_File]) -> _File:
-    with open(os.path.join(_FOLDER, file), "rb") as opened:
-        return msgspec.json.decode(opened.read(), type=kind)
 
 
 _KINDS: Final = frozenset(("str", "int", "bool", "global", "made", "result"))
