@@ -21,7 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.bundles import checking, importing, verification
 from sealstore.bundles.file import open_bundle
 from sealstore.bundles.format import HEADER_BYTES, MAGIC, Evidence, encode_hints
@@ -620,7 +620,7 @@ INDEX_ATTACKS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a fraction": lambda index: index["head"].update(size=1.5),
     "a huge head": lambda index: index["head"].update(size=limits.MAX_HEAD_ENVELOPE_BYTES + 1),
     "huge settings": lambda index: index["settings"].update(size=limits.MAX_SETTINGS_BYTES + 1),
-    "huge keys": lambda index: index["keys"].update(size=tool_limits.MAX_BUNDLE_KEYS_BYTES + 1),
+    "huge keys": lambda index: index["keys"].update(size=limits.MAX_BUNDLE_KEYS_BYTES + 1),
     "a huge row": lambda index: index["rows"][0].update(size=limits.MAX_MAP_BUCKET_BYTES + 1),
     "a huge payload": lambda index: index["payloads"][0].update(size=1 << 62),
     "a huge envelope": lambda index: index["artifacts"][0]["envelope"].update(size=1 << 40),
@@ -669,7 +669,7 @@ def test_endless_members_are_refused(origin: BundleSite, unchanged: BundleSite) 
     [artifact] = index["artifacts"]
     many = [
         {**artifact, "revision": revision + 1}
-        for revision in range(tool_limits.MAX_BUNDLE_ARTIFACTS + 1)
+        for revision in range(limits.MAX_BUNDLE_ARTIFACTS + 1)
     ]
     error = require_refused(
         unchanged, with_index(path, {**index, "artifacts": many}), BundleFormatError
@@ -681,7 +681,7 @@ def test_endless_members_are_refused(origin: BundleSite, unchanged: BundleSite) 
     assert "are allowed" in error.message
 
 
-@pytest.mark.parametrize("size", [tool_limits.MAX_BUNDLE_INDEX_BYTES + 1, 1 << 62, 2**64 - 1])
+@pytest.mark.parametrize("size", [limits.MAX_BUNDLE_INDEX_BYTES + 1, 1 << 62, 2**64 - 1])
 def test_a_huge_index_is_refused_before_memory_is_taken(
     unchanged: BundleSite, tmp_path: Path, size: int
 ) -> None:

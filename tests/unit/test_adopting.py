@@ -11,7 +11,7 @@ import joblib
 import numpy as np
 import pytest
 
-from sealstore import errors, tool_limits
+from sealstore import errors, limits
 from sealstore.admin.adoption import Adoption, Outcome, adopt
 from sealstore.hetida.legacy_folder import find_files, read_mapping, splits
 from sealstore.names import ArtifactRef, Name, Tag
@@ -122,12 +122,10 @@ def test_a_mapping_has_a_largest_size(tmp_path: Path) -> None:
     """A file of the limit is read, and one of a byte more is not."""
     text = '[file]\nname = "n"\ntag = "t"\n#'
     path = tmp_path / "map.toml"
-    path.write_text(text.ljust(tool_limits.MAX_MAPPING_BYTES, "x"))
+    path.write_text(text.ljust(limits.MAX_MAPPING_BYTES, "x"))
     assert read_mapping(path)["file"].name == "n"
-    path.write_text(text.ljust(tool_limits.MAX_MAPPING_BYTES + 1, "x"))
-    with pytest.raises(
-        errors.ConfigurationError, match=f"more than {tool_limits.MAX_MAPPING_BYTES} "
-    ):
+    path.write_text(text.ljust(limits.MAX_MAPPING_BYTES + 1, "x"))
+    with pytest.raises(errors.ConfigurationError, match=f"more than {limits.MAX_MAPPING_BYTES} "):
         read_mapping(path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.keyring import State
 from sealstore.ledger.checkpoint import open_checkpoint
@@ -166,11 +166,11 @@ def test_a_proof_has_a_largest_size(audited: Audited) -> None:
     file = audited.tmp_path / "proof.json"
     audited.audit("prove", "3", "--output", file)
     good = file.read_bytes()
-    file.write_bytes(good.ljust(tool_limits.MAX_PROOF_BYTES))
+    file.write_bytes(good.ljust(limits.MAX_PROOF_BYTES))
     audited.audit("check-proof", file)
-    file.write_bytes(good.ljust(tool_limits.MAX_PROOF_BYTES + 1))
+    file.write_bytes(good.ljust(limits.MAX_PROOF_BYTES + 1))
     refused = audited.audit("check-proof", file, code=1).err
-    assert f"more than {tool_limits.MAX_PROOF_BYTES} bytes" in refused
+    assert f"more than {limits.MAX_PROOF_BYTES} bytes" in refused
 
 
 def test_an_edited_proof_proves_nothing(audited: Audited) -> None:

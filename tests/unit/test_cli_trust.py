@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.audit.documents import note_key, open_checkpoint_of
 from sealstore.errors import RevokedKeyError, UnknownKeyError
 from sealstore.keys.keyring import Key, Keyring, Role, State
@@ -194,7 +194,7 @@ REVOKED = ed25519_key(3, state=State.REVOKED)
         ),
         ([KEY], lambda: note(point(9), KEY).replace(b"\n9\n", b"\n8\n"), "not one of key"),
         ([KEY], lambda: b"", "not a text with signatures"),
-        ([KEY], lambda: b"x" * (tool_limits.MAX_CHECKPOINT_BYTES + 10), "more than 65536 bytes"),
+        ([KEY], lambda: b"x" * (limits.MAX_CHECKPOINT_BYTES + 10), "more than 65536 bytes"),
     ],
 )
 def test_only_a_checkpoint_of_a_trusted_key_is_taken(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.errors import ConfigurationError
 from sealstore.formats.pickling import confined_child, confinement
 from sealstore.formats.pickling.confined_child import (
@@ -119,12 +119,12 @@ DEEP = b")" + b"\x85" * 3_000_000
 def test_an_inspection_is_bounded_unless_told_otherwise() -> None:
     """Memory, processor time and time: what is not given is that of ``sealstore.limits``."""
     assert Allowance() == Allowance(
-        memory=tool_limits.INSPECTION_MEMORY_BYTES,
-        cpu_seconds=tool_limits.INSPECTION_CPU_SECONDS,
-        seconds=tool_limits.INSPECTION_SECONDS,
+        memory=limits.INSPECTION_MEMORY_BYTES,
+        cpu_seconds=limits.INSPECTION_CPU_SECONDS,
+        seconds=limits.INSPECTION_SECONDS,
     )
-    assert tool_limits.INSPECTION_MEMORY_BYTES <= 4 * limits.GIB
-    assert tool_limits.INSPECTION_CPU_SECONDS <= tool_limits.INSPECTION_SECONDS <= 900
+    assert limits.INSPECTION_MEMORY_BYTES <= 4 * limits.GIB
+    assert limits.INSPECTION_CPU_SECONDS <= limits.INSPECTION_SECONDS <= 900
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def slow() -> bytes:
 
 def test_a_report_without_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing but a bounded report is taken from the child."""
-    monkeypatch.setattr(tool_limits, "MAX_INSPECTION_REPORT_BYTES", 100)
+    monkeypatch.setattr(limits, "MAX_INSPECTION_REPORT_BYTES", 100)
     content = proto(4) + b"".join(name("m", f"q{number}") + b"0" for number in range(99)) + b"N."
     (finding,) = inspect_confined(content).findings
     assert "grew beyond every bound" in finding.text

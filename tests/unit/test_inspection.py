@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.formats.pickling.inspection import Inspection, inspect_memory
 from sealstore.formats.pickling.standins import put_back, take_name
 from sealstore.formats.pickling.uses import ArgumentBudget
@@ -169,11 +169,11 @@ def test_long_arguments_are_shortened() -> None:
     """A text of any length, and any number of arguments, take a bounded place."""
     content = proto(4) + name("mine", "call") + values("x" * 5000) + b"\x85R."
     ((_, arguments),) = uses(content)["mine:call"]
-    assert arguments == (f"str '{'x' * tool_limits.MAX_SHOWN_CHARACTERS}' and more",)
+    assert arguments == (f"str '{'x' * limits.MAX_SHOWN_CHARACTERS}' and more",)
     content = proto(4) + name("mine", "call") + b"(" + values(*range(20)) + b"tR."
     ((_, arguments),) = uses(content)["mine:call"]
     assert arguments is not None
-    assert arguments[-2:] == (f"int {tool_limits.MAX_SHOWN_ARGUMENTS - 1}", "and more")
+    assert arguments[-2:] == (f"int {limits.MAX_SHOWN_ARGUMENTS - 1}", "and more")
 
 
 def calls(count: int, function: str = "call") -> bytes:
@@ -183,7 +183,7 @@ def calls(count: int, function: str = "call") -> bytes:
 
 def test_too_many_different_arguments_become_none() -> None:
     """A name that is called in too many ways is one whose arguments are not known."""
-    most = tool_limits.MAX_ARGUMENT_LISTS_A_NAME
+    most = limits.MAX_ARGUMENT_LISTS_A_NAME
     assert len(uses(proto(4) + calls(most) + b"N.")["mine:call"]) == most
     assert uses(proto(4) + calls(most + 1) + b"N.")["mine:call"] == [("called", None)]
     assert uses(proto(4) + calls(most + 5) + b"N.")["mine:call"] == [("called", None)]
@@ -191,7 +191,7 @@ def test_too_many_different_arguments_become_none() -> None:
 
 def test_all_arguments_share_one_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many names there are, their argument lists take a bounded place."""
-    monkeypatch.setattr(tool_limits, "MAX_ARGUMENT_LISTS", 3)
+    monkeypatch.setattr(limits, "MAX_ARGUMENT_LISTS", 3)
     found = uses(proto(4) + calls(2, "first") + calls(2, "second") + calls(1, "third") + b"N.")
     assert len(found["mine:first"]) == 2
     assert found["mine:second"] == [("called", None)]
@@ -301,13 +301,13 @@ def test_a_name_that_no_module_can_have_is_refused() -> None:
     for module, qualname in [("a\nb", "c"), ("a", ""), ("", "a"), ("a", "\udc80"), ("a", "\x1b[m")]:
         content = proto(4) + values(module, qualname) + b"\x93."
         assert reasons(content) == ["malformed"]
-    long = proto(4) + values("m", "q" * (tool_limits.MAX_IMPORT_CHARACTERS + 1)) + b"\x93."
+    long = proto(4) + values("m", "q" * (limits.MAX_IMPORT_CHARACTERS + 1)) + b"\x93."
     assert reasons(long) == ["limit"]
 
 
 def test_too_many_names_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A payload imports no more names than a statement holds."""
-    monkeypatch.setattr(tool_limits, "MAX_IMPORTS", 3)
+    monkeypatch.setattr(limits, "MAX_IMPORTS", 3)
     three = b"".join(name("m", f"q{number}") for number in range(3))
     assert reasons(proto(4) + three + three + b"\x87.") == []
     assert reasons(proto(4) + three + name("m", "q4") + b"\x87.") == ["limit"]
@@ -387,7 +387,7 @@ def test_fractions_and_patterns_are_told_from_expensive_ones(protocol: int) -> N
 def test_patterns_that_take_long_to_compile_are_shown_as_texts() -> None:
     """So that no policy takes one for a pattern that it trusts."""
     compile_ = name("re", "_compile")
-    longest = "x" * tool_limits.MAX_PATTERN_CHARACTERS
+    longest = "x" * limits.MAX_PATTERN_CHARACTERS
     for pattern, flags, is_pattern in (
         (longest, 0, True),
         (longest.encode(), 0, True),
@@ -650,7 +650,7 @@ def test_a_name_is_taken_by_one_inspection_at_a_time() -> None:
 
 def test_only_so_many_stand_ins_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What no payload uses any more does not pile up."""
-    monkeypatch.setattr(tool_limits, "MAX_IDLE_NAMES", 0)
+    monkeypatch.setattr(limits, "MAX_IDLE_NAMES", 0)
     met = take_name("mine", "Rare", ArgumentBudget())
     put_back(met)
     assert take_name("mine", "Rare", ArgumentBudget()) is not met

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.formats.pickling import dtype_states
 from sealstore.formats.pickling.dtype_states import PickledDtype
 from sealstore.formats.pickling.inspection import inspect_memory
@@ -454,7 +454,7 @@ def test_the_old_form_of_the_wrapper_has_no_padding() -> None:
 
 def test_arrays_of_too_many_kinds_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """The list of arrays is bounded, and says how many it leaves out."""
-    monkeypatch.setattr(tool_limits, "MAX_ARRAY_KINDS", 2)
+    monkeypatch.setattr(limits, "MAX_ARRAY_KINDS", 2)
     found = inspected(joblib_dumped([np.zeros(number % 4 + 1) for number in range(8)]))
     assert [(kind.shape, kind.count) for kind in found.arrays] == [((1,), 2), ((2,), 2)]
     assert found.arrays_left_out == 4

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.formats.pickling.numpy_standins import ArrayKind
 from tests.engine import F8, dtype, inspected, name, proto, reasons, text, uses, values, wrapper
 from tests.matrix import each_row
@@ -126,7 +126,7 @@ def test_small_arrays_stand_beside_joblibs(tmp_path: Any) -> None:
 
 def test_arrays_of_too_many_kinds_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the list of arrays has no room for is at least counted."""
-    monkeypatch.setattr(tool_limits, "MAX_ARRAY_KINDS", 2)
+    monkeypatch.setattr(limits, "MAX_ARRAY_KINDS", 2)
     found = inspected(written([np.arange(size) for size in range(5)]))
     assert (found.findings, len(found.arrays), found.arrays_left_out) == ((), 2, 3)
 

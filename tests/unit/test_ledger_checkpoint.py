@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.errors import (
     KeyRoleError,
     LedgerFormatError,
@@ -132,9 +132,9 @@ def test_the_smallest_note_is_read() -> None:
     """The notes below differ from this one by what they are about only."""
     note = read_note(b"t\n\n" + SIGNATURE)
     assert (note.text, note.signatures) == (b"t\n", (NoteSignature("a", bytes(4), b"\0"),))
-    several = read_note(b"t\n\nu\n\n" + SIGNATURE * tool_limits.MAX_NOTE_SIGNATURES)
+    several = read_note(b"t\n\nu\n\n" + SIGNATURE * limits.MAX_NOTE_SIGNATURES)
     assert several.text == b"t\n\nu\n"
-    assert len(several.signatures) == tool_limits.MAX_NOTE_SIGNATURES
+    assert len(several.signatures) == limits.MAX_NOTE_SIGNATURES
 
 
 @each_row(
@@ -169,8 +169,8 @@ def test_the_smallest_note_is_read() -> None:
         pytest.param(b"t\n\n\xe2\x80\x94 a AAAAAAB=\n", id="bits behind the end"),
         pytest.param(b"t\n\n\xe2\x80\x94 a AAAA_AA=\n", id="another alphabet"),
         pytest.param(b"t\n\n\xe2\x80\x94 a A\n", id="one character"),
-        pytest.param(b"t\n\n" + SIGNATURE * (tool_limits.MAX_NOTE_SIGNATURES + 1), id="too many"),
-        pytest.param(b"t" * tool_limits.MAX_CHECKPOINT_BYTES + b"\n\n" + SIGNATURE, id="too long"),
+        pytest.param(b"t\n\n" + SIGNATURE * (limits.MAX_NOTE_SIGNATURES + 1), id="too many"),
+        pytest.param(b"t" * limits.MAX_CHECKPOINT_BYTES + b"\n\n" + SIGNATURE, id="too long"),
     ],
 )
 def test_what_is_no_note_is_refused(data: bytes) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sealstore import errors, tool_limits
+from sealstore import errors, limits
 from sealstore.formats.pickling.denylist import denylist, is_covered
 from sealstore.formats.pickling.policy import Mode, Policy, may_lead_elsewhere
 from sealstore.formats.pickling.verdicts import Entry, Level, Source, Verdict
@@ -135,7 +135,7 @@ def test_the_worst_use_decides() -> None:
         "mine:<lambda>",
         "mine:Chu\u200brn",
         "mine:Churn\n",
-        f"mine:{'x' * tool_limits.MAX_POLICY_NAME_CHARACTERS}",
+        f"mine:{'x' * limits.MAX_POLICY_NAME_CHARACTERS}",
     ],
 )
 def test_a_name_that_no_pickler_writes_is_dangerous(name: str) -> None:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from sealstore import files, limits, named_files, tool_limits
+from sealstore import files, limits, named_files
 from sealstore.audit.chains import (
     AuditedChain,
     ChainName,
@@ -140,7 +140,7 @@ def read_checkpoint(settings: Settings, path: Path) -> VerifiedCheckpoint:
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
     with named_files.reading("checkpoint", path):
-        data = files.read(path, tool_limits.MAX_CHECKPOINT_BYTES, follow_links=True)
+        data = files.read(path, limits.MAX_CHECKPOINT_BYTES, follow_links=True)
     verified = open_checkpoint_of(settings.key_source().current(), data)
     require_expected(settings, verified.checkpoint.repository)
     return verified
@@ -315,7 +315,7 @@ def check_proof(settings: Settings, path: Path) -> ProvenEntry:
         RepositoryMismatchError: it is of another repository than ``MODEL_REPO_ID``.
     """
     with named_files.reading("proof", path):
-        data = files.read(path, tool_limits.MAX_PROOF_BYTES, follow_links=True)
+        data = files.read(path, limits.MAX_PROOF_BYTES, follow_links=True)
     try:
         document = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

@@ -36,7 +36,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.errors import (
     BundleFormatError,
     InvalidNameError,
@@ -181,9 +181,9 @@ class Index(
     payloads: tuple[Part, ...]
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.artifacts) <= tool_limits.MAX_BUNDLE_ARTIFACTS:
+        if not 1 <= len(self.artifacts) <= limits.MAX_BUNDLE_ARTIFACTS:
             raise BundleFormatError(
-                f"A bundle holds 1 to {tool_limits.MAX_BUNDLE_ARTIFACTS} artifacts;"
+                f"A bundle holds 1 to {limits.MAX_BUNDLE_ARTIFACTS} artifacts;"
                 f" this one {len(self.artifacts)}."
             )
         _require_ascending(row.position for row in self.rows)
@@ -192,18 +192,18 @@ class Index(
         for part, cap in self._capped():
             if part.size > cap:
                 raise BundleFormatError("A part of the bundle is larger than any such can be.")
-        if self.evidence_bytes > tool_limits.MAX_BUNDLE_EVIDENCE_BYTES:
+        if self.evidence_bytes > limits.MAX_BUNDLE_EVIDENCE_BYTES:
             raise BundleFormatError(
                 f"The bundle's proofs have {self.evidence_bytes} bytes;"
-                f" {tool_limits.MAX_BUNDLE_EVIDENCE_BYTES} are allowed."
+                f" {limits.MAX_BUNDLE_EVIDENCE_BYTES} are allowed."
             )
 
     def _capped(self) -> Iterator[tuple[Part, int]]:
         """The parts but the payloads, as they follow each other, with what each may have."""
-        proof = tool_limits.MAX_PROOF_HASHES * HASH_BYTES
+        proof = limits.MAX_PROOF_HASHES * HASH_BYTES
         yield self.head, limits.MAX_HEAD_ENVELOPE_BYTES
         yield self.settings, limits.MAX_SETTINGS_BYTES
-        yield self.keys, tool_limits.MAX_BUNDLE_KEYS_BYTES
+        yield self.keys, limits.MAX_BUNDLE_KEYS_BYTES
         if self.since is not None:
             yield self.since, proof
         for row in self.rows:
@@ -249,10 +249,9 @@ def read_header(data: bytes, file_size: int) -> tuple[int, bytes]:
     if len(data) != HEADER_BYTES or not data.startswith(MAGIC):
         raise BundleFormatError("The file is not a bundle.")
     _, size, digest = _HEADER.unpack(data)
-    if size > tool_limits.MAX_BUNDLE_INDEX_BYTES:
+    if size > limits.MAX_BUNDLE_INDEX_BYTES:
         raise BundleFormatError(
-            f"The bundle's index has {size} bytes;"
-            f" {tool_limits.MAX_BUNDLE_INDEX_BYTES} are allowed."
+            f"The bundle's index has {size} bytes; {limits.MAX_BUNDLE_INDEX_BYTES} are allowed."
         )
     if HEADER_BYTES + size > file_size:
         raise BundleFormatError("The file ends before the bundle's index does.")
@@ -272,7 +271,7 @@ def read_index(data: bytes, digest: bytes, file_size: int) -> Index:
     """
     if sha256(data).digest() != digest:
         raise _damaged()
-    what, limit = "bundle's index", tool_limits.MAX_BUNDLE_INDEX_BYTES
+    what, limit = "bundle's index", limits.MAX_BUNDLE_INDEX_BYTES
     try:
         index = decode_canonical(data, _decoder, what, limit=limit)
     except StatementFormatError as error:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sealstore import files, limits, tool_limits
+from sealstore import files, limits
 from sealstore.errors import ConfigurationError, InvalidNameError, StorageError
 from sealstore.names import ArtifactRef, Name, Tag
 
@@ -76,7 +76,7 @@ def read_mapping(path: Path) -> dict[str, ArtifactRef]:
         ConfigurationError: it cannot be read, or is not of this form.
     """
     try:
-        data = files.read(path, tool_limits.MAX_MAPPING_BYTES, follow_links=True)
+        data = files.read(path, limits.MAX_MAPPING_BYTES, follow_links=True)
         tables = tomllib.loads(data.decode("utf-8"))
     except OSError as error:
         raise ConfigurationError(

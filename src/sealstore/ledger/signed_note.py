@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.errors import LedgerFormatError
 
 ED25519_TYPE: Final = b"\x01"
@@ -129,10 +129,9 @@ def read_note(data: bytes) -> Note:
     Raises:
         LedgerFormatError: ``data`` is no note, or has too many signatures.
     """
-    if len(data) > tool_limits.MAX_CHECKPOINT_BYTES:
+    if len(data) > limits.MAX_CHECKPOINT_BYTES:
         raise LedgerFormatError(
-            f"The signed note has {len(data)} bytes;"
-            f" {tool_limits.MAX_CHECKPOINT_BYTES} are allowed."
+            f"The signed note has {len(data)} bytes; {limits.MAX_CHECKPOINT_BYTES} are allowed."
         )
     try:
         decoded = data.decode("utf-8")
@@ -145,7 +144,7 @@ def read_note(data: bytes) -> Note:
     if not text or not lines.endswith("\n"):
         raise LedgerFormatError("The bytes are not a text with signatures below it.")
     signature_lines = lines[:-1].split("\n")
-    if len(signature_lines) > tool_limits.MAX_NOTE_SIGNATURES:
+    if len(signature_lines) > limits.MAX_NOTE_SIGNATURES:
         raise LedgerFormatError("The signed note has too many signatures.")
     return Note(f"{text}\n".encode(), tuple(map(_read_signature, signature_lines)))
 

@@ -23,7 +23,7 @@ from typing import Final
 
 import msgspec
 
-from sealstore import limits, tool_limits
+from sealstore import limits
 from sealstore.errors import ConfigurationError
 from sealstore.formats.pickling.inspection import Finding, Inspection
 from sealstore.formats.pickling.refusals import Reason
@@ -49,9 +49,9 @@ class Allowance:
         seconds: seconds by the clock.
     """
 
-    memory: int = tool_limits.INSPECTION_MEMORY_BYTES
-    cpu_seconds: int = tool_limits.INSPECTION_CPU_SECONDS
-    seconds: float = tool_limits.INSPECTION_SECONDS
+    memory: int = limits.INSPECTION_MEMORY_BYTES
+    cpu_seconds: int = limits.INSPECTION_CPU_SECONDS
+    seconds: float = limits.INSPECTION_SECONDS
 
 
 def inspect_confined(
@@ -145,7 +145,7 @@ def _read_report(descriptor: int, seconds: float) -> tuple[bytes, str]:
             if not piece:
                 return bytes(output), ""
             output += piece
-            if len(output) > tool_limits.MAX_INSPECTION_REPORT_BYTES:
+            if len(output) > limits.MAX_INSPECTION_REPORT_BYTES:
                 return bytes(output), "its report grew beyond every bound"
     return bytes(output), f"it took more than {seconds:g} seconds"
 

@@ -17,7 +17,7 @@ import sys
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.formats.pickling.dtype_states import (
     HOLDS_OBJECTS,
@@ -248,7 +248,7 @@ class ArrayRecorder:
             raise _malformed_array("is made of a buffer with a dtype that fits none")
         shape = key[1]
         judged = element_count(shape) * facts.size, self._counter(facts.text, shape), dtype
-        if len(self._called) < tool_limits.MAX_ARRAY_KINDS:
+        if len(self._called) < limits.MAX_ARRAY_KINDS:
             self._called[key] = judged
         return judged
 
@@ -267,7 +267,7 @@ class ArrayRecorder:
     def _counter(self, dtype: str, shape: Shape) -> list[int]:
         """What counts the arrays of one kind."""
         kind = dtype, shape
-        if kind not in self._counts and len(self._counts) >= tool_limits.MAX_ARRAY_KINDS:
+        if kind not in self._counts and len(self._counts) >= limits.MAX_ARRAY_KINDS:
             return self._left_out
         return self._counts.setdefault(kind, [0])
 

@@ -19,7 +19,7 @@ from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.errors import PayloadFormatError
 from sealstore.formats.pickling.instance_states import InstanceStates
 from sealstore.formats.pickling.refusals import Reason, refused
@@ -239,12 +239,12 @@ def take_name(module: str, qualname: str, budget: ArgumentBudget) -> MetName:
 def put_back(met: MetName) -> None:
     """Take back a record that its payload no longer needs."""
     met.end()
-    if len(_IDLE) < tool_limits.MAX_IDLE_NAMES:
+    if len(_IDLE) < limits.MAX_IDLE_NAMES:
         _IDLE[met.module, met.qualname] = met
 
 
 def _judge_text(text: str) -> None:
-    if len(text) > tool_limits.MAX_IMPORT_CHARACTERS:
+    if len(text) > limits.MAX_IMPORT_CHARACTERS:
         raise refused(Reason.LIMIT, "The payload imports a name that is too long to be one.")
     # Lone surrogates, which pickle lets through, fit no statement.
     if not text or not text.isprintable():
@@ -284,9 +284,9 @@ class Recorder:
         key = module, qualname
         met = self._names.get(key)
         if met is None:
-            if len(self._names) >= tool_limits.MAX_IMPORTS:
+            if len(self._names) >= limits.MAX_IMPORTS:
                 raise refused(
-                    Reason.LIMIT, f"The payload imports more than {tool_limits.MAX_IMPORTS} names."
+                    Reason.LIMIT, f"The payload imports more than {limits.MAX_IMPORTS} names."
                 )
             met = self._names[key] = take_name(module, qualname, self._budget)
             prepare = self._special.get(key)
@@ -381,7 +381,7 @@ def _compile(_recorder: Recorder, met: MetName, arguments: Arguments) -> object:
     if len(arguments) == 2:
         pattern, flags = arguments
         is_short = (
-            isinstance(pattern, str | bytes) and len(pattern) <= tool_limits.MAX_PATTERN_CHARACTERS
+            isinstance(pattern, str | bytes) and len(pattern) <= limits.MAX_PATTERN_CHARACTERS
         )
         if is_short and type(flags) is int:
             met.uses.note_texts(UseKind.CALLED, ("pattern", "int"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from sealstore import tool_limits
+from sealstore import limits
 
 
 class UseKind(StrEnum):
@@ -59,7 +59,7 @@ class ArgumentBudget:
     """
 
     def __init__(self) -> None:
-        self.left = tool_limits.MAX_ARGUMENT_LISTS
+        self.left = limits.MAX_ARGUMENT_LISTS
         self.kept: list[object] = []
 
 
@@ -114,8 +114,8 @@ class Uses:
             self._budget.kept.append(arguments)
         if kinds in self._kinds or self._counts.get(use) == _CLOSED:
             return
-        if len(arguments) > tool_limits.MAX_SHOWN_ARGUMENTS:
-            texts = (*map(shown, arguments[: tool_limits.MAX_SHOWN_ARGUMENTS]), "and more")
+        if len(arguments) > limits.MAX_SHOWN_ARGUMENTS:
+            texts = (*map(shown, arguments[: limits.MAX_SHOWN_ARGUMENTS]), "and more")
         elif _OPAQUE.issuperset(kinds[1:]):
             self._kinds.add(kinds)
             texts = (*map(shown, arguments),)
@@ -132,7 +132,7 @@ class Uses:
         count = self._counts.get(use, 0)
         if count == _CLOSED:
             return
-        if count >= tool_limits.MAX_ARGUMENT_LISTS_A_NAME or self._budget.left < 1:
+        if count >= limits.MAX_ARGUMENT_LISTS_A_NAME or self._budget.left < 1:
             self._counts[use] = _CLOSED
             self._lists = {known: None for known in self._lists if known[0] is not use}
             self._lists[use, None] = None
@@ -160,7 +160,7 @@ class Uses:
         key = kinds, arguments
         if key in self._values:
             return True
-        if len(self._values) < tool_limits.MAX_ARGUMENT_LISTS_A_NAME:
+        if len(self._values) < limits.MAX_ARGUMENT_LISTS_A_NAME:
             self._values.add(key)
         return False
 
@@ -189,6 +189,6 @@ def shown(value: object) -> str:
 
 
 def _shown_text(text: str) -> str:
-    if len(text) <= tool_limits.MAX_SHOWN_CHARACTERS:
+    if len(text) <= limits.MAX_SHOWN_CHARACTERS:
         return f"str {text!r}"
-    return f"str {text[: tool_limits.MAX_SHOWN_CHARACTERS]!r} and more"
+    return f"str {text[: limits.MAX_SHOWN_CHARACTERS]!r} and more"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, NamedTuple, Self
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.errors import PolicyError
 from sealstore.formats.pickling.allowlist import NAMED
 
@@ -51,7 +51,7 @@ class Entry:
 
 def is_name(text: str) -> bool:
     """Whether ``text`` is a ``module:qualname`` that a pickler could have written."""
-    if len(text) > tool_limits.MAX_POLICY_NAME_CHARACTERS:
+    if len(text) > limits.MAX_POLICY_NAME_CHARACTERS:
         return False
     module, colon, qualname = text.partition(":")
     return bool(colon) and all(map(_IDENTIFIERS.fullmatch, (module, qualname)))

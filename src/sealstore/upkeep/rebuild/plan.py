@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sealstore import tool_limits
+from sealstore import limits
 from sealstore.audit.contents import Contents, shown
 from sealstore.audit.findings import Finding
 from sealstore.errors import (
@@ -159,10 +159,10 @@ def plan(
     judge.require_no_conflict()
     last = 0 if report.last_known is None else report.last_known.size
     made.size = max(len(made.proven), last, *made.stores, 0)
-    if made.size > tool_limits.MAX_REBUILT_ENTRIES:
+    if made.size > limits.MAX_REBUILT_ENTRIES:
         raise RebuildRefusedError(
             f"A statement claims place {made.size} of the history, and no history that is rebuilt"
-            f" may have more than {tool_limits.MAX_REBUILT_ENTRIES} entries.",
+            f" may have more than {limits.MAX_REBUILT_ENTRIES} entries.",
             hint="whoever signed it has the store key: find out, and revoke the key.",
         )
     _find_lost(made, judge.contents, report)
