@@ -8,7 +8,7 @@ SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-# Where the environment sets it, each of the tests' many short processes would compile every module anew.
+# Where the environment sets it, each of the tests' many short processes would compile every module again.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
@@ -128,7 +128,7 @@ wheel: venv ## build wheel and source distribution into dist/
 	@$(BIN)/python -m build --no-isolation --outdir dist
 
 .PHONY: lock
-lock: ## make requirements/*.txt anew from pyproject.toml
+lock: ## make requirements/*.txt again from pyproject.toml
 	@python=$$(.ci/find-python 3.11 3.12 3.13 any); "$$python" -m venv --clear .venvs/lock
 	@.venvs/lock/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) packaging
 	@.venvs/lock/bin/python requirements/lock.py

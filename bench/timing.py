@@ -88,7 +88,7 @@ class Race:
 def race(
     contestants: Mapping[str, Contestant], *, budget: float = 6.0, collect: bool = True
 ) -> Race:
-    """Run all in turn, another one first in each round, after a round that does not count.
+    """Run all in turn, a different one first in each round, after a round that does not count.
 
     Args:
         contestants: by name.

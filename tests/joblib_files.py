@@ -26,7 +26,7 @@ class MemorySink:
     """A sink that holds what it got, and insists on what the contract promises it.
 
     Attributes:
-        restarts: how often it began anew.
+        restarts: how often it began again.
         sizes: the bytes of each call of ``write``.
     """
 

@@ -121,7 +121,7 @@ def largest_power_of_two_below(n: int) -> int:
 
 
 class NaiveMap:
-    """The map, made anew from a plain dictionary each time; and a proof, checked step by step."""
+    """The map, made again from a plain dictionary each time; and a proof, checked step by step."""
 
     def __init__(self, values: Mapping[bytes, bytes]) -> None:
         self.records = {sha256(key).digest(): value for key, value in values.items()}

@@ -177,7 +177,7 @@ def payload_path(repository: Repository, artifact: Artifact) -> Path:
 
 
 def replace_payload(path: Path, data: bytes) -> None:
-    """What an attacker does who may write to the folder: unlink, then write anew."""
+    """What an attacker does who may write to the folder: unlink, then write again."""
     path.unlink()
     path.write_bytes(data)
 

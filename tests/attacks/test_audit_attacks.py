@@ -137,7 +137,7 @@ def test_what_is_no_entry_is_named(audited: Audited, chain: str, planted: object
 def test_a_tree_that_was_made_to_fit_edited_entries_does_not_help(
     audited: Audited, chain: str
 ) -> None:
-    """With all stored hashes computed anew no single entry can be named; the damage is told."""
+    """With all stored hashes computed again no single entry can be named; the damage is told."""
     edited = audited.entry(chain, 3).replace(b'"at":"2', b'"at":"1')
     audited.sql(
         chain,
@@ -312,7 +312,7 @@ def test_a_cut_off_end_with_its_older_head_does_not_show_without_either(
 
 
 def test_a_fresh_log_in_the_place_of_a_known_one_is_found(audited: Audited) -> None:
-    """An access log that begins anew, made with the very keys, is not the one of the checkpoint."""
+    """A log that begins again, made with the very keys, is not the one of the checkpoint."""
     kept = audited.tmp_path / "kept.txt"
     audited.audit("checkpoint", "--chain", "access", "--output", kept)
     audited.repository.close()

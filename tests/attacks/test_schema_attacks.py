@@ -51,7 +51,7 @@ def dump(root: Path) -> list[str]:
 
 
 def with_table(pattern: str, replacement: str) -> Callable[[sqlite3.Connection], None]:
-    """Makes the table of the artifacts anew, another one, with all its rows and indices."""
+    """Makes the table of the artifacts again, another one, with all its rows and indices."""
 
     def plant(database: sqlite3.Connection) -> None:
         [[shipped]] = database.execute("SELECT sql FROM sqlite_master WHERE name = 'artifact'")

@@ -419,13 +419,13 @@ def test_rows_of_the_map_are_replaced_and_all_others_stay(catalogue: Catalogue) 
 
 
 def test_every_version_of_the_settings_is_kept(catalogue: Catalogue) -> None:
-    """By its number; the same one, signed anew, takes its own place."""
-    for version, envelope in ((1, b"first"), (2, b"second"), (2, b"second, signed anew")):
+    """By its number; the same one, signed again, takes its own place."""
+    for version, envelope in ((1, b"first"), (2, b"second"), (2, b"second, signed again")):
         with catalogue.write() as transaction:
             transaction.put_settings(version, envelope)
     with catalogue.read() as rows:
         found = [rows.settings(version) for version in (1, 2, 3)]
-    assert found == [b"first", b"second, signed anew", None]
+    assert found == [b"first", b"second, signed again", None]
 
 
 def test_every_artifact_is_read_for_who_verifies_all(filled: Catalogue) -> None:

@@ -1,4 +1,4 @@
-"""What the children of the access log's tests do. Each imports it anew: no pytest."""
+"""What the children of the access log's tests do. Each imports it again: no pytest."""
 
 from __future__ import annotations
 

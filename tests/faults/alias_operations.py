@@ -1,4 +1,4 @@
-"""What the children of the tests of aliases do. Each imports it anew: no pytest, no Hypothesis.
+"""What the children of the tests of aliases do. Each imports it again: no pytest, no Hypothesis.
 
 A place is a folder with a repository and with what its client remembers of it: whoever goes back to
 a copy of the one goes back to a copy of the other.

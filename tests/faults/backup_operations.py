@@ -1,4 +1,4 @@
-"""What the children of the tests of backups do. Each imports it anew: no pytest.
+"""What the children of the tests of backups do. Each imports it again: no pytest.
 
 A place is a folder with a repository, what its client remembers, and a backup ``kept``.
 """

@@ -1,4 +1,4 @@
-"""What the children of the tests of imports do. Each imports it anew: no pytest, no Hypothesis.
+"""What the children of the tests of imports do. Each imports it again: no pytest, no Hypothesis.
 
 A place is a folder with a repository, with what its client remembers, and with a bundle to import.
 """

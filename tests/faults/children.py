@@ -1,7 +1,7 @@
 """Child processes of tests.
 
 They come from a fork server, a clean process that has sealstore loaded and has used it once (see
-``warm``): forking pytest itself, which has threads, is not safe, and starting Python anew for each
+``warm``): forking pytest itself, which has threads, is not safe, and starting Python again for each
 takes ten times as long.
 """
 

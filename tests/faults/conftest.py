@@ -128,7 +128,7 @@ class Scene:
         return Done(self.folder / "done")
 
     def set_up(self) -> None:
-        """Make it anew."""
+        """Make it again."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         if self.original.is_dir():

@@ -31,7 +31,7 @@ SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
 
 _SHARED_MEMORY = "-shm"
-"""The end of the name of SQLite's file that is only memory; after a crash, it is made anew."""
+"""The end of the name of SQLite's file that is only memory; after a crash, it is made again."""
 
 Tree = dict[str, bytes | None]
 """Contents of files by their paths; None for a folder."""

@@ -3,7 +3,7 @@
 Steps are counted by the interpreter's profiling hook: the calls of C functions that reach the
 system (``os.open``, ``fsync``, ``link``, a statement of SQL, a commit …), or every single call and
 return. Or by the kernel, which also knows the steps within a commit of SQLite. Each child imports
-this module anew: no pytest.
+this module again: no pytest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the children of the tests of gc and fsck do. Each imports it anew: no pytest."""
+"""What the children of the tests of gc and fsck do. Each imports it again: no pytest."""
 
 from __future__ import annotations
 

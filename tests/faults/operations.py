@@ -1,4 +1,4 @@
-"""What the children of these tests do. Each imports it anew: no pytest, no Hypothesis."""
+"""What the children of these tests do. Each imports it again: no pytest, no Hypothesis."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def change_settings(root: Path, done: Done) -> None:
 
 
 def beat(root: Path, done: Done) -> None:
-    """Sign the heads of both chains anew, with the new key."""
+    """Sign the heads of both chains again, with the new key."""
     with opened(root, ROTATING) as repository:
         repository.heartbeat()
         done.add("signed")

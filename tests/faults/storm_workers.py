@@ -28,7 +28,7 @@ NAMES = ("churn", "fraud", "prices")
 TAGS = ("nightly", "weekly", "release")
 ALIASES = ("production", "staging")
 SHARED = 3
-"""So many contents that are stored again and again: what gc collects is just being stored anew."""
+"""So many contents that are stored again and again: what gc collects is just being stored again."""
 
 Said = dict[str, Any]
 

@@ -18,8 +18,8 @@ from tests.faults.traffic import Stored, require_complete, store_and_load
 pytestmark = pytest.mark.invariant(3)
 
 WORKERS = 8
-STORES = 1_000
-LOADS = 5_000
+STORES = 400
+LOADS = 2_000
 
 
 def work(root: Path, worker: str, barrier: Any) -> list[Stored]:
@@ -30,7 +30,7 @@ def work(root: Path, worker: str, barrier: Any) -> list[Stored]:
 
 @pytest.mark.slow
 def test_processes_store_and_load_at_the_same_time(tmp_path: Path) -> None:
-    """8 processes, 1,000 stores, 5,000 loads, 20 names: no error, every object whole.
+    """8 processes, 400 stores, 2,000 loads, 20 names: no error, every object whole.
 
     Both chains verify, without a gap and without a fork: they say what each worker was told.
     """

@@ -187,7 +187,7 @@ def test_without_its_payloads_folder_a_repository_refuses_and_makes_none(root: P
 
 
 def test_without_its_mirror_a_repository_works(root: Path) -> None:
-    """The statements' folder is only a copy: storing makes it anew."""
+    """The statements' folder is only a copy: storing makes it again."""
     shutil.rmtree(root / "statements")
     with Repository.open(root, keyring=ROTATING) as repository:
         assert contents(repository) == PRESENT

@@ -325,7 +325,7 @@ def test_a_read_only_loader_sees_what_others_store(root: Path, tmp_path: Path) -
     loader_view = tmp_path / "mount"
     loader_view.mkdir()
     settings = logging_to(tmp_path / "accesses.sqlite3", root)
-    # The same place by another name: what is remembered of it there begins anew.
+    # The same place by another name: what is remembered of it there begins again.
     operating.forget(settings.trust_store(root))
     with (
         read_only_view(root, at=loader_view),

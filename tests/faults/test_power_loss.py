@@ -57,9 +57,9 @@ pytestmark = [
     pytest.mark.skipif(not file_calls.is_known(), reason="knows no system calls of this machine"),
 ]
 
-SAMPLES = 30
+SAMPLES = 15
 """Of the disks that may be left amid many writes, as many are tried of each operation."""
-CREATIONS = 80
+CREATIONS = 40
 """Of those that may be left of a creation, as many are tried."""
 THOROUGHLY = 5
 """Of all disks, as many are used further than to see what is there."""

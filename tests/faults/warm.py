@@ -1,6 +1,6 @@
 """Loaded by the fork server, so that its children find everything imported, compiled and cached.
 
-Each child of the tests that die at a step would otherwise pay for that anew, many hundred times. It
+Each child of the tests that die at a step would else pay for that again, many hundred times. It
 does once, in a folder of its own, what they do, and leaves nothing open: no file, no thread.
 """
 

@@ -1,6 +1,6 @@
 """A repository beside a plain model of it: what it must say, and what each change does to that.
 
-Whatever brings a repository to an earlier state (a backup that is restored), or makes it anew (a
+Whatever brings a repository to an earlier state (a backup that is restored), or makes it again (a
 catalogue that is rebuilt), does the same to the model. ``site.agrees()`` then says whether the two
 still fit.
 """
@@ -289,7 +289,7 @@ class Site:
         self.repository = Repository.open(settings=self.settings)
 
     def rebuild(self, damage: str) -> None:
-        """The catalogue loses rows, and is made anew; nothing that the history has is lost."""
+        """The catalogue loses rows, and is made again; nothing that the history has is lost."""
         self.repository.close()
         with closing(sqlite3.connect(self.settings.path / "catalogue.sqlite3")) as connection:
             connection.execute(f"DELETE FROM {damage}")

@@ -162,7 +162,7 @@ class OperationsModel(RuleBasedStateMachine):
 
     @rule(at=SITES, damage=st.sampled_from(["artifact", "map_row"]))
     def rebuild(self, at: str, damage: str) -> None:
-        """The catalogue is made anew."""
+        """The catalogue is made again."""
         if self.sites[at].plain.stored:
             self.sites[at].rebuild(damage)
             self.forget_origin(at)

@@ -221,7 +221,7 @@ class RepositoryModel(RuleBasedStateMachine):
 
     @rule()
     def close(self) -> None:
-        """Connections are given back, and taken anew when they are needed."""
+        """Connections are given back, and taken again when they are needed."""
         self.repository.close()
 
     # ── looking around ───────────────────────────────────────────────────────

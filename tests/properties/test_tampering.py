@@ -123,7 +123,7 @@ def make_scene(folder: Path, *, checkpointed: bool) -> Scene:
     files = {
         str(path.relative_to(copy)): path.read_bytes()
         for path in copy.rglob("*")
-        # The shared-memory index is made anew from the log whenever a first reader comes.
+        # The shared-memory index is made again from the log whenever a first reader comes.
         if path.is_file() and not path.name.endswith(("-shm", ".lock"))
     }
     assert any(name.endswith("-wal") for name in files) is not checkpointed

@@ -245,7 +245,7 @@ def test_a_disk_that_cannot_read_it_is_mended_too(
 
 
 def test_a_wrong_mode_stops_nothing(site: Backed) -> None:
-    """It is set anew when the snapshot is restored."""
+    """It is set again when the snapshot is restored."""
     for path in (site.root / "objects").glob("??/*"):
         path.chmod(0o640)
     site.back_up()

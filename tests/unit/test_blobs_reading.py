@@ -99,7 +99,7 @@ def test_sealed_memory_cannot_be_changed_by_its_descriptor(tmp_path: Path) -> No
         ):
             with pytest.raises(PermissionError):
                 attempt()
-        # The kernel lets the file be opened for writing anew, and nothing be written to it.
+        # The kernel lets the file be opened for writing again, and nothing be written to it.
         again = os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR)
         try:
             with pytest.raises(PermissionError):

@@ -339,7 +339,7 @@ def test_a_first_use_that_is_refused_is_wrong(site: Site, tmp_path: Path) -> Non
 
 
 def test_settings_of_a_retired_key_are_noted(site: Site) -> None:
-    """They hold, and the command that signs them anew is told."""
+    """They hold, and the command that signs them again is told."""
     site.set_keys(hmac_key(state=State.RETIRED), hmac_key(2))
     assert wrong(site)["fix"] == "sealstore heartbeat"
     assert site.run("heartbeat").code == 0

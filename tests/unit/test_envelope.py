@@ -55,7 +55,7 @@ ENVELOPE = sealed(KEY)
 
 
 def forged(**changes: Any) -> bytes:
-    """The envelope with other parts, spelled canonically and signed by nobody anew."""
+    """The envelope with other parts, spelled canonically and signed by nobody again."""
     part = read_unverified(ENVELOPE)
     fields: dict[str, Any] = {
         "payloadType": part.payload_type,

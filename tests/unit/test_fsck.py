@@ -631,7 +631,7 @@ def test_what_is_kept_of_an_origin_is_checked(origin: BundleSite, island: Bundle
 def test_what_happens_meanwhile_is_no_finding(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stored, removed, collected and signed anew while the check runs: nothing is wrong."""
+    """Stored, removed, collected and signed again while the check runs: nothing is wrong."""
     from sealstore.upkeep.gc import collect
     from sealstore.upkeep.verify import hash_payloads
 
@@ -645,7 +645,7 @@ def test_what_happens_meanwhile_is_no_finding(
         return hash_payloads(*arguments, **options)  # type: ignore[arg-type] # passed on
 
     monkeypatch.setattr("sealstore.upkeep.fsck.hash_payloads", work_meanwhile)
-    # With a new key, so that signing anew signs another envelope.
+    # With a new key, so that signing again signs another envelope.
     scene.site.set_keys(hmac_key(), hmac_key(2))
     with Repository.open(scene.root, settings=scene.site.settings) as rotated:
         checked = replace(scene, repository=rotated).check()

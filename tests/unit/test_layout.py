@@ -325,8 +325,8 @@ def test_a_mirrored_envelope_is_never_overwritten(tmp_path: Path, mirrored: Path
     assert mirrored.read_bytes() == ENVELOPE + b"\n"
     [aside] = mirrored.parent.glob("3.json.set-aside-*")
     assert aside.read_bytes() == b"planted\n"
-    assert write_mirror(tmp_path, REF, b"signed anew", replace=True) is False
-    assert mirrored.read_bytes() == b"signed anew\n"
+    assert write_mirror(tmp_path, REF, b"signed again", replace=True) is False
+    assert mirrored.read_bytes() == b"signed again\n"
     assert len(list(mirrored.parent.iterdir())) == 2
 
 

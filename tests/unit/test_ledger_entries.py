@@ -82,7 +82,7 @@ def test_an_entry_of_one_chain_is_none_of_the_other() -> None:
     ],
 )
 def test_an_event_of_an_artifact_names_it(changes: dict[str, Any]) -> None:
-    """What was stored, removed or signed anew is part of the entry."""
+    """What was stored, removed or signed again is part of the entry."""
     with pytest.raises(LedgerFormatError, match="names no artifact"):
         history_entry(**changes)
 

@@ -130,7 +130,7 @@ def test_an_empty_map_proves_that_nothing_is_there() -> None:
 
 
 def test_the_map_is_the_tree_that_its_definition_gives() -> None:
-    """Root and rows are those of a tree that is made anew from a plain dictionary."""
+    """Root and rows are those of a tree that is made again from a plain dictionary."""
     naive = NaiveMap(VALUES)
     assert naive.root == FULL.root_hash
     assert naive.rows == FULL.rows

@@ -1,4 +1,4 @@
-"""Maintenance below the command line: walking, verifying, signing anew, making a repository."""
+"""Maintenance below the command line: walking, verifying, signing again, making a repository."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_a_crash_while_rotating_leaves_a_repository_that_opens(
 def test_a_crash_while_revoking_leaves_a_repository_that_opens(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The settings are signed anew first: whatever comes after, the repository opens."""
+    """The settings are signed again first: whatever comes after, the repository opens."""
     site.set_keys(hmac_key(), ed25519_key(2))
     initialise(site.settings)
     site.set_keys(hmac_key(3), ed25519_key(2))

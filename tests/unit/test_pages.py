@@ -67,7 +67,7 @@ def code(path: Path) -> int:
 
 
 def test_the_page_of_the_trusted_core_is_what_the_code_says() -> None:
-    """`python -m tools.trusted_core` writes it anew."""
+    """`python -m tools.trusted_core` writes it again."""
     assert trusted_core.main(["--check"]) == 0
 
 

@@ -149,7 +149,7 @@ def test_a_nested_stream_that_holds_no_array_is_refused() -> None:
 
 
 def test_a_wrapper_may_be_named_more_than_once() -> None:
-    """Each array of a file may name joblib's wrapper anew, as when two files' parts are joined."""
+    """Each array of a file may name joblib's wrapper again, as when two files' parts are joined."""
     two = frame(b"(" + wrapper()) + ONE_F8 + frame(wrapper()) + ONE_F8 + b"t."
     assert [array.tolist() for array in loaded(proto(4) + two)] == [[1.5], [1.5]]
 

@@ -1,4 +1,4 @@
-"""A lost catalogue is made anew from what is signed: what comes back, what does not, and why."""
+"""A lost catalogue is made again from what is signed: what comes back, what does not, and why."""
 
 from __future__ import annotations
 

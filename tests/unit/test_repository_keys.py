@@ -1,4 +1,4 @@
-"""Keys over a repository's life: rotation, retiring, revoking, signing anew, verify-only."""
+"""Keys over a repository's life: rotation, retiring, revoking, signing again, verify-only."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_verify_only_keyring_loads_and_cannot_store(tmp_path: Path) -> None:
         assert snapshot(tmp_path / "r") == before
 
 
-# ── signing anew ─────────────────────────────────────────────────────────────
+# ── signing again ─────────────────────────────────────────────────────────────
 
 
 @pytest.mark.invariant(5)
@@ -187,7 +187,7 @@ def test_signing_anew_changes_the_signature_and_nothing_else(
 def test_after_signing_anew_the_old_key_can_be_revoked(
     repository: Repository, reopen: Reopen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What was signed anew loads on; what was not is refused."""
+    """What was signed again loads on; what was not is refused."""
     path = tmp_path / "keys" / "ring.json"
     write_keyring_file(path, Keyring.of([RETIRED, NEW]))
     monkeypatch.setenv("MODEL_REPO_KEYRING", str(path))

@@ -33,10 +33,10 @@ SIZES = [0, 1, 255, 256, LARGE - 1, LARGE, LARGE + 1, 300_000]
 
 
 class OnlyOnce(MemorySink):
-    """A sink that cannot begin anew: nothing that it gets may need that."""
+    """A sink that cannot begin again: nothing that it gets may need that."""
 
     def restart(self) -> None:
-        pytest.fail("the dump began anew")
+        pytest.fail("the dump began again")
 
 
 # ── what comes with the object ───────────────────────────────────────────────

@@ -48,7 +48,7 @@ def other_c_pickler(monkeypatch: pytest.MonkeyPatch) -> str:
 def test_joblib_writes_what_the_c_pickler_cannot(
     compress: Any, other_c_pickler: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The sink begins anew and gets joblib's own file, in the same protocol; counted and logged."""
+    """The sink begins again and gets joblib's own file, in that protocol; counted and logged."""
     inner = array_of_objects(
         np.asfortranarray(np.zeros((200, 300))), np.zeros(20_000, "M8[s]"), np.zeros(9_000, "i4,f8")
     )

@@ -57,7 +57,7 @@ class Rotation:
 
     Attributes:
         old: the key that was retired; still active where the repository could not be signed with
-            another one, since it would be refused then.
+            a different one, since it would be refused then.
         new: the key that signs now.
         settings_signed: whether ``repository.json`` got a signature of an active key.
         settings_error: why it could not get one; None where it did, or needs none.

@@ -92,7 +92,7 @@ def resign_settings(
             )
     signer = used.signer(Role.ADMIN, identity.repository)
     if signer.key_id != old_key_id:
-        action = "settings signed anew" if used is keyring else "accepted though revoked"
+        action = "settings signed again" if used is keyring else "accepted though revoked"
         with Repository.open(root, keyring=used, settings=settings) as repository:
             repository.record_key_change(action, old_key_id, sign_settings=True)
     return SettingsSignature(identity, old_key_id, signer.key_id)

@@ -1,4 +1,4 @@
-"""New keys, and keyrings that differ from another one: a keyring itself never changes."""
+"""New keys, and keyrings that differ from a given one: a keyring itself never changes."""
 
 from __future__ import annotations
 

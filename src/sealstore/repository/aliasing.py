@@ -1,4 +1,4 @@
-"""Aliases: names beside the tags that mean one artifact, and another one tomorrow.
+"""Aliases: names beside the tags that mean one artifact, and a different one tomorrow.
 
 An alias shares the namespace of the tags and is proven like one. Each change of what it means is a
 *move*: counted, in the history, and approved by several people where the settings protect the alias
@@ -104,7 +104,7 @@ class Wanted:
         """What a caller asks.
 
         Raises:
-            InvalidNameError: one of them is none.
+            InvalidNameError: one of them is invalid.
         """
         if tag is None:
             return cls(Name(name), Tag.to_store(alias))
@@ -325,7 +325,7 @@ def _moves(history: ChainReader, head: Head, wanted: Wanted, newest: int) -> Ite
         newest: the number of its last move, from the map.
 
     Raises:
-        LedgerTamperedError: one is missing, or another one.
+        LedgerTamperedError: one is missing, or a different one.
     """
     nodes = CachedNodes(history)
     before, number = head.size + 1, newest

@@ -200,7 +200,7 @@ class Changes:
 
         Raises:
             ArtifactNotFound: there never was such an alias.
-            LedgerTamperedError: a move is missing, or another one.
+            LedgerTamperedError: a move is missing, or a different one.
             CatalogueError: the database failed.
         """
         from sealstore.repository import aliasing
@@ -211,7 +211,7 @@ class Changes:
     # ── the head, the keys, the settings ─────────────────────────────────────
 
     def heartbeat(self, *, actor: str | None = None) -> str:
-        """Sign the heads anew, with today's time and keys; nothing else changes.
+        """Sign the heads again, with today's time and keys; nothing else changes.
 
         For clients that refuse an old head (``MODEL_REPO_MAX_AGE``), and after a rotation of keys.
 

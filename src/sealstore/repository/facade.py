@@ -74,8 +74,8 @@ class Repository(Changes):
             settings: the configuration; the environment's by default.
 
         Raises:
-            UsageError: ``repository_id`` is none.
-            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for another one; nothing was written.
+            UsageError: ``repository_id`` is invalid.
+            RepositoryMismatchError: ``MODEL_REPO_ID`` asks for a different one; nothing is written.
             NoSigningKeyError, KeyringError: no key may sign here; nothing was written.
             KnownLocationError: this client remembers a repository there; nothing was written.
             RepositoryExistsError: the folder is not empty.
@@ -107,7 +107,7 @@ class Repository(Changes):
 
         Raises:
             RepositoryNotFoundError: there is none.
-            RepositoryMismatchError: it is another one than ``MODEL_REPO_ID`` asks for.
+            RepositoryMismatchError: it is a different one than ``MODEL_REPO_ID`` asks for.
             VerificationError: its head or its settings are refused: not signed by a fitting key of
                 the keyring, or older than what was seen before.
             SchemaVersionError: its catalogue is older or newer than this release.
@@ -306,7 +306,7 @@ class Repository(Changes):
     def origin(
         self, name: str, tag: str = "latest", *, revision: int | None = None
     ) -> KeptOrigin | None:
-        """Where an imported artifact comes from, as the proven history has it; None if it is none.
+        """Where an imported artifact comes from, by the proven history; None if stored here first.
 
         Raises:
             LedgerTamperedError, CatalogueTamperedError: what is on record of it was changed.
@@ -415,7 +415,7 @@ class Repository(Changes):
             after: the sequence of the last entry of the page before.
 
         Raises:
-            LedgerTamperedError: an entry is missing, or another one.
+            LedgerTamperedError: an entry is missing, or a different one.
             CatalogueError: the database failed.
         """
         from sealstore.repository import listing

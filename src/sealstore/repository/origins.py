@@ -139,7 +139,7 @@ def require_origin(envelope: bytes | None, origin: Origin) -> None:
     """Return if an envelope that is kept holds the statement that was imported.
 
     Raises:
-        CatalogueTamperedError: it holds another one, or there is none.
+        CatalogueTamperedError: it holds a different one, or there is none.
     """
     try:
         digest = sha256(read_unverified(envelope or b"").payload).hexdigest()

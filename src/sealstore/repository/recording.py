@@ -187,7 +187,7 @@ class Change(MapAnswers):
         """An entry that was appended by an earlier change, proven to be in the history.
 
         Raises:
-            LedgerTamperedError: it is missing, or another one.
+            LedgerTamperedError: it is missing, or a different one.
         """
         history = self.transaction.history
         for row in entry_rows(history, sequence - 1, sequence):
@@ -321,7 +321,7 @@ def record_key_change(
         if sign_settings:
             admin = state.keyring.signer(Role.ADMIN, state.repository)
             present = read_unverified(state.settings.envelope).payload
-            # The same bytes: of what was signed once, nothing is written anew.
+            # The same bytes: of what was signed once, nothing is written again.
             envelope = seal(SETTINGS_PAYLOAD_TYPE, present, admin)
             made.replace_settings(open_settings(envelope, state.keyring))
         made.append("key", action=action, key=key_id)
@@ -331,7 +331,7 @@ def record_key_change(
 
 
 def renew_heads(parts: Parts, who: StoredBy) -> None:
-    """Sign the heads of both chains anew; nothing else changes.
+    """Sign the heads of both chains again; nothing else changes.
 
     Raises:
         NoSigningKeyError: no active key has the role store, or access, here.

@@ -2,7 +2,7 @@
 
 A mirrored statement is never overwritten and, while its revision is stored, never renamed. Once the
 artifact is removed, ``1.json`` becomes ``1.json.removed``, its bytes as they are: whoever makes a
-lost catalogue anew sees that the revision was given out, and does not bring it back. That is what
+lost catalogue again sees that the revision was given out, and does not bring it back. That is what
 the file's name says, and nobody's signature: what a history still says goes before it.
 """
 

@@ -181,7 +181,7 @@ class TrustStore:
         """Remember the point of an access log, unless a newer one is remembered already.
 
         To be called now and then, not for each entry: whenever the file changes, each process reads
-        it anew. An access log is remembered beside its repository only.
+        it again. An access log is remembered beside its repository only.
 
         Args:
             log_location: where the log is, as a URL without any password.

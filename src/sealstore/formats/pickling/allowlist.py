@@ -161,7 +161,7 @@ def fits(
     Args:
         alternatives: argument lists; see `Alternatives`.
         arguments: as an inspection shows them.
-        is_free: whether a name may stand where an alternative has another one.
+        is_free: whether a name may stand where an alternative has a different one.
     """
     return any(
         len(pattern) == len(arguments)

@@ -11,7 +11,7 @@ with 2). The fallback writes the same protocol, so that what is stored does not 
 pickler.
 
 The technique rests on how CPython's pickler behaves. Where it behaves differently, the sink begins
-anew and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
+again and ``joblib.dump`` writes the object. The reducers of the object's parts then run a second
 time. Such fallbacks are counted (``fallback_counts``) and logged; ``trial`` foretells them.
 """
 

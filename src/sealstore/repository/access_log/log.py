@@ -152,7 +152,7 @@ class AccessLog:
         try:
             if self._has_news:
                 with suppress(SealstoreError):
-                    self._sign_head(accepted=(State.ACTIVE,), anew=False)
+                    self._sign_head(accepted=(State.ACTIVE,), again=False)
         finally:
             self.rows.engine.dispose()
 
@@ -166,15 +166,15 @@ class AccessLog:
         Raises:
             SealstoreError: as ``record``; a revoked key's head is refused here, too.
         """
-        self._sign_head(accepted=(State.ACTIVE, State.RETIRED), anew=True)
+        self._sign_head(accepted=(State.ACTIVE, State.RETIRED), again=True)
 
-    def _sign_head(self, *, accepted: tuple[State, ...], anew: bool) -> None:
+    def _sign_head(self, *, accepted: tuple[State, ...], again: bool) -> None:
         with self._one_thread():
             remembered = self.remembered()
             with access_log_errors(), self.rows.write(durable=True) as rows:
                 keyring = self.keys()
                 seen = self._verified(rows, keyring, remembered, accepted)
-                if anew:
+                if again:
                     signer = keyring.signer(Role.ACCESS, self.repository)
                     seen = seen.followed_by(seen.tree, environment.now(), signer)
                 # Written in any case: a transaction that changes nothing would sync nothing.

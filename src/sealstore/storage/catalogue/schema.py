@@ -4,7 +4,7 @@ Whoever may write to a database may give it a program: a trigger that edits what
 in a table's place, a default, a check that refuses. Rows are proven when they are read; that the
 statements of a change do what they say is to be seen here, before the first of them runs.
 
-What is shipped is known here by one digest. Where a file has another one, ``schema_sqlite`` looks
+What is shipped is known here by one digest. Of a file with a different one, ``schema_sqlite`` looks
 at each definition, and says what differs.
 """
 
@@ -121,7 +121,7 @@ def definitions_in(database: sqlite3.Connection) -> list[Definition]:
     """
     with bounded_parsing(database):
         # What is parsed again here is what is read below, in one transaction: a schema that was
-        # parsed before it began may have been another one, under the same cookie.
+        # parsed before it began may have been a different one, under the same cookie.
         database.execute("PRAGMA writable_schema=RESET")
         return database.execute(_READ_SQLITE, _CAPS).fetchall()
 
