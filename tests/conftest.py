@@ -51,7 +51,9 @@ settings.register_profile(
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 _UNTRACED = {
-    "attacks", "faults", "properties", "test_allowlist_generator.py", "test_pages.py",
+    "faults", "properties",
+    "test_core_races.py", "test_corpus.py", "test_engine_attacks.py", "test_history_attacks.py",
+    "test_schema_attacks.py", "test_allowlist_generator.py", "test_pages.py",
 }  # fmt: skip
 """Where the same code runs thousands of times, or dies: that it runs at all is shown elsewhere.
 

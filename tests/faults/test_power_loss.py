@@ -57,7 +57,7 @@ pytestmark = [
     pytest.mark.skipif(not file_calls.is_known(), reason="knows no system calls of this machine"),
 ]
 
-SAMPLES = 15
+SAMPLES = 30
 """Of the disks that may be left amid many writes, as many are tried of each operation."""
 CREATIONS = 40
 """Of those that may be left of a creation, as many are tried."""

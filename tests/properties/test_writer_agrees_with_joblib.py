@@ -147,12 +147,19 @@ HASHABLE: st.SearchStrategy[Hashable] = st.one_of(
         ]
     ),
 )
+
+
+def is_no_single_byte(leaf: object) -> bool:
+    """Whether the interpreter has no such object of its own, which some readers hand out."""
+    return not (isinstance(leaf, bytes) and len(leaf) == 1)
+
+
 LEAVES: st.SearchStrategy[object] = st.one_of(
-    HASHABLE,
+    HASHABLE.filter(is_no_single_byte),
     ARRAYS,
     ARRAYS,
     st.binary(max_size=300).map(bytearray),
-    hnp.scalar_dtypes().flatmap(hnp.from_dtype),
+    hnp.scalar_dtypes().flatmap(hnp.from_dtype).filter(is_no_single_byte),
     st.sampled_from([65_535, 65_536, 65_537, 200_000]).map(bytes),
     st.sampled_from([65_535, 65_536, 65_537, 200_000]).map(bytearray),
     st.sampled_from([65_530, 65_536, 65_540]).map(lambda size: "t" * size),
