@@ -29,8 +29,9 @@ from sealstore.repository.loading import about
 from sealstore.repository.map_changes import note_stored, tag_value
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.drafting import checked_metadata, make_statement, seal_statement
+from sealstore.signed.drafting import make_statement, seal_statement
 from sealstore.signed.envelope import VerifiedStatement, open_statement
+from sealstore.signed.metadata import checked_metadata
 from sealstore.signed.settings import RepositorySettings
 from sealstore.signed.statement import Digests, Import, Predicate, StoredBy
 from sealstore.storage import layout, mirror_writing
