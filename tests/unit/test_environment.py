@@ -99,16 +99,19 @@ def test_what_is_not_installed_has_no_version(name: str) -> None:
 
 def test_code_of_a_hetida_component_is_refused_when_it_is_stored() -> None:
     """What exists only in processes that ran a component could not be loaded in another one."""
-    for modules in (["hetdesrun_loaded_components.x"], ["numpy", "hetdesrun_loaded_components"]):
+    for modules in (
+        ["hetdesrun_loaded_components.x:A"],
+        ["numpy:a", "hetdesrun_loaded_components:A"],
+    ):
         with pytest.raises(ComponentClassError, match="another process could not load it"):
             packages.refuse_unportable(modules)
-    packages.refuse_unportable(["numpy", "hetdesrun", "hetdesrun_loaded_components_of_mine"])
+    packages.refuse_unportable(["numpy:a", "hetdesrun:A", "hetdesrun_loaded_components_of_mine:A"])
 
 
 def test_names_of_main_are_warned_of() -> None:
     """Only the same script can load them."""
-    with pytest.warns(PortabilityWarning, match="only the same script can load it"):
-        packages.refuse_unportable(["__main__", "numpy"])
+    with pytest.warns(PortabilityWarning, match=r"Model, fit\. Only the same script can load"):
+        packages.refuse_unportable(["__main__:fit", "__main__:Model", "numpy:array"])
 
 
 def test_the_python_version_is_this_interpreters() -> None:

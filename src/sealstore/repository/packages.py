@@ -12,28 +12,34 @@ from sealstore.errors import ComponentClassError, PortabilityWarning, warn_calle
 from sealstore.repository.environment import installed_version
 
 _COMPONENT_MODULES: Final = "hetdesrun_loaded_components"
+_SHOWN: Final = 10
 
 
-def refuse_unportable(modules: Iterable[str]) -> None:
-    """Return if other processes can import ``modules``; warn of those that only some can.
+def refuse_unportable(imports: Iterable[str]) -> None:
+    """Return if other processes can import ``imports``; warn of those that only some can.
 
     Args:
-        modules: full module names that loading an object would import.
+        imports: what loading an object would import, each as ``module:qualname``.
 
     Raises:
         ComponentClassError: one is the code of a hetida designer component, which exists only in
             processes that have run that very code.
     """
-    names = set(modules)
-    if any(name.partition(".")[0] == _COMPONENT_MODULES for name in names):
+    names = set(imports)
+    tops = {name.partition(":")[0].partition(".")[0] for name in names}
+    if _COMPONENT_MODULES in tops:
         raise ComponentClassError(
             "The object uses a class or function that a hetida designer component defined; another"
             " process could not load it."
         )
-    if "__main__" in names:
+    of_the_script = sorted(
+        name.partition(":")[2] for name in names if name.partition(":")[0] == "__main__"
+    )
+    if of_the_script:
+        shown = ", ".join(of_the_script[:_SHOWN]) + (" …" if len(of_the_script) > _SHOWN else "")
         warn_caller(
-            "The object uses names of __main__: only the same script can load it. Define them in a"
-            " module.",
+            f"The object uses names of __main__: {shown}. Only the same script can load it. Move"
+            " them to a module that whoever loads it can import, and store the object again.",
             PortabilityWarning,
         )
 

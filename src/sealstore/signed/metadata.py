@@ -91,13 +91,14 @@ def _copied(given: object, path: Path) -> Any:
     return plain
 
 
-def _without_numpy(given: Any, path: Path) -> Any:
-    """``given``; of numpy's numbers, truth values and texts the built-in one that is equal."""
+def _without_numpy(value: Any, path: Path) -> Any:
+    """``value``; of numpy's numbers, truth values and texts the built-in one that is equal."""
     # Who has such a value has numpy loaded.
     numpy = sys.modules.get("numpy")
     scalar = getattr(numpy, "generic", None)
-    if not isinstance(scalar, type) or not isinstance(given, scalar):
-        return given
+    if not isinstance(scalar, type) or not isinstance(value, scalar):
+        return value
+    given: Any = value
     if type(given).__module__ != "numpy" or given.dtype.kind not in "biufU":
         return given  # times, complex numbers, bytes and records
     if isinstance(given, str):
