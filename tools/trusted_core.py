@@ -87,6 +87,7 @@ READING: Final = (
         "A signature holds only under a key of this process's own keyring, with the role for it.",
         {
             "keys/algorithms.py": "HMAC-SHA256 and Ed25519",
+            "process_bound.py": "keys and open databases are neither pickled nor copied",
             "keys/keyring.py": "states, roles, and which repositories a key is for",
             "keys/sources.py": "the keyring file: private, outside of the repository, read again",
         },

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError, VerificationError
 from sealstore.keys.keyring import Keyring
-from sealstore.signed.drafting import checked_metadata, encode, make_statement, seal_statement
+from sealstore.signed.drafting import encode, make_statement, seal_statement
 from sealstore.signed.envelope import open_statement, read_unverified
+from sealstore.signed.metadata import checked_metadata
 from sealstore.signed.statement import (
     Digests,
     Import,

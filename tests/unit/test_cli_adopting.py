@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import joblib
 import pytest
 
 from sealstore import inspect
+from sealstore.errors import PolicyError
 from sealstore.formats.pickling.refusals import Reason
 from sealstore.repository.facade import Repository
 from tests.command_line import FORBIDDEN, HOSTILE, Site
@@ -177,7 +179,67 @@ def test_policy_show_marks_what_lifts_a_refusal(site: Site, tmp_path: Path) -> N
         'allow = ["subprocess:Popen called", "subprocess:run", "mine:Model"]\n'
         'deny = ["other:Thing"]\n'
     )
-    site.run("policy", "set", policy)
-    shown = site.run("policy", "show").out
+    shown = site.run("policy", "show", MODEL_REPO_POLICY=str(policy)).out
     assert "subprocess:Popen called: allowed although" in shown
     assert "subprocess:run: changes nothing" in shown
+
+
+def test_policy_set_refuses_an_entry_that_changes_nothing(site: Site, tmp_path: Path) -> None:
+    """The entry is named with the use that it lacks; what is trusted anyway is only told of."""
+    policy = tmp_path / "policy.toml"
+    policy.write_text('allow = ["subprocess:run", "mine:Model"]\n')
+    ran = site.run("policy", "set", policy, code=1)
+    assert "subprocess:run called" in ran.err
+    assert "mine:Model" not in ran.err
+    policy.write_text('allow = ["mine:Model called"]\ndeny = ["mine:Model"]\n')
+    assert "deny has it as well" in site.run("policy", "set", policy, code=1).err
+    assert "subprocess" not in site.run("policy", "show").out
+    policy.write_text('allow = ["subprocess:run called", "decimal:Decimal called"]\n')
+    ran = site.run("policy", "set", policy)
+    assert "decimal:Decimal called is trusted anyway" in ran.err
+    assert "subprocess:run" not in ran.err
+
+
+def test_policy_check_judges_what_a_load_would_load(
+    site: Site, repository: Repository, tmp_path: Path
+) -> None:
+    """An alias, latest, a revision and a name are judged; what does not exist is no success."""
+    repository.store(Decimal(1), "number", "1")
+    repository.store([1], "number", "1")
+    repository.set_alias("number", "production", "1", revision=1)
+    repository.store([1], "plain", "1")
+    policy = tmp_path / "policy.toml"
+    policy.write_text('deny = ["decimal:Decimal"]\n')
+    site.run("policy", "set", policy)
+    for refused in (["production"], ["1", "--revision", "1"], ["1"], []):
+        assert "decimal:Decimal" in site.run("policy", "check", "number", *refused, code=1).out
+    for fine in (["latest"], ["1", "--revision", "2"]):
+        assert "number:1@2" in site.run("policy", "check", "number", *fine).out
+    assert site.run("policy", "check", "plain").out.count("ok ") == 1
+    for missing in (
+        ["nmuber"],
+        ["number", "2"],
+        ["number", "1", "--revision", "3"],
+        ["number", "stable"],
+        ["nmuber", "latest"],
+    ):
+        assert "no such artifact" in site.run("policy", "check", *missing, code=1).err
+    site.run("policy", "check", "number", "--revision", "1", code=2)
+
+
+def test_policy_check_of_an_empty_repository_says_so(site: Site) -> None:
+    """Nothing to judge is told."""
+    assert "nothing is stored" in site.run("policy", "check").err
+
+
+def test_a_refusal_at_a_store_names_a_command_that_shows_it(
+    site: Site, repository: Repository, tmp_path: Path
+) -> None:
+    """The object is not stored, so it is dumped to a file, which is inspected."""
+    obj = subprocess.run
+    with pytest.raises(PolicyError) as refusal:
+        repository.store(obj, "a", "1")
+    assert "sealstore inspect --file FILE" in refusal.value.hint
+    assert "policy check" not in refusal.value.hint
+    joblib.dump(obj, tmp_path / "file")
+    assert "subprocess:run" in site.run("inspect", "--file", tmp_path / "file").out

@@ -6,7 +6,9 @@ import getpass
 import platform
 import re
 import socket
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -99,16 +101,19 @@ def test_what_is_not_installed_has_no_version(name: str) -> None:
 
 def test_code_of_a_hetida_component_is_refused_when_it_is_stored() -> None:
     """What exists only in processes that ran a component could not be loaded in another one."""
-    for modules in (["hetdesrun_loaded_components.x"], ["numpy", "hetdesrun_loaded_components"]):
+    for modules in (
+        ["hetdesrun_loaded_components.x:A"],
+        ["numpy:a", "hetdesrun_loaded_components:A"],
+    ):
         with pytest.raises(ComponentClassError, match="another process could not load it"):
             packages.refuse_unportable(modules)
-    packages.refuse_unportable(["numpy", "hetdesrun", "hetdesrun_loaded_components_of_mine"])
+    packages.refuse_unportable(["numpy:a", "hetdesrun:A", "hetdesrun_loaded_components_of_mine:A"])
 
 
 def test_names_of_main_are_warned_of() -> None:
     """Only the same script can load them."""
-    with pytest.warns(PortabilityWarning, match="only the same script can load it"):
-        packages.refuse_unportable(["__main__", "numpy"])
+    with pytest.warns(PortabilityWarning, match=r"Model, fit\. Only the same script can load"):
+        packages.refuse_unportable(["__main__:fit", "__main__:Model", "numpy:array"])
 
 
 def test_the_python_version_is_this_interpreters() -> None:
@@ -160,3 +165,58 @@ def test_stored_by_is_strict_json() -> None:
     """What is written is what is read."""
     who = environment.stored_by("job")
     assert msgspec.json.decode(msgspec.json.encode(who), type=StoredBy) == who
+
+
+@pytest.fixture
+def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with distributions that share the namespace acme."""
+    for name, files in {
+        "alpha": ["acme/alpha/__init__.py", "acme/alpha/_c.cpython-313-x86_64-linux-gnu.so"],
+        "beta": ["acme/beta.py"],
+        "editable": ["__editable__.acme_editable.pth"],
+        "deep": ["acme/inner/deep/__init__.py"],
+    }.items():
+        info = tmp_path / f"acme_{name}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: acme-{name}\nVersion: 1.0\n")
+        (info / "top_level.txt").write_text("acme\n")
+        (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    monkeypatch.syspath_prepend(tmp_path)
+    caches = (
+        packages._owners,
+        packages._record,
+        packages._all_distributions,
+        environment.installed_version,
+    )
+    for cache in caches:
+        cache.cache_clear()
+    yield tmp_path
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "owners"),
+    [
+        ("acme.alpha", ["acme-alpha"]),
+        ("acme.alpha.made.at_run_time", ["acme-alpha"]),
+        ("acme.alpha._c", ["acme-alpha"]),
+        ("acme.beta", ["acme-beta"]),
+        ("acme.inner.deep", ["acme-deep"]),
+        ("acme.alphabet", ["acme-editable"]),
+        ("numpy.random", ["numpy"]),
+    ],
+)
+def test_of_a_namespace_only_the_owner_is_signed(
+    namespace: Path, module: str, owners: list[str]
+) -> None:
+    """By its record of files; where none has the module, those that have no record of any."""
+    assert list(packages.packages_of([module])) == owners
+
+
+def test_a_distribution_without_a_record_owns_its_modules(namespace: Path) -> None:
+    """As eggs are installed, and what vanished since it was found."""
+    for record in namespace.glob("*/RECORD"):
+        record.unlink()
+    assert len(packages.packages_of(["acme.alpha"])) == 4
+    assert packages._record("no-such-distribution") == ""

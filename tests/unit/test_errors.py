@@ -217,7 +217,7 @@ def test_printable_escapes_what_a_terminal_would_obey(text: str, shown: str) -> 
 def test_a_warning_is_told_at_the_line_outside_of_sealstore() -> None:
     """However deep inside it was found, and in printable characters."""
     with pytest.warns(errors.PortabilityWarning) as caught:
-        packages.refuse_unportable(["__main__"])
+        packages.refuse_unportable(["__main__:Model"])
     assert [each.filename for each in caught] == [__file__]
     with pytest.warns(errors.RepairWarning) as caught:
         storing.warn("\x1b[31mred")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from sealstore.errors import UnsignedImportError, UnsupportedPayloadError
+from sealstore.errors import ObjectLoadError, UnsignedImportError, UnsupportedPayloadError
 from sealstore.formats.pickling.inspection import imports_to_sign, inspect_memory
 from sealstore.formats.pickling.reader import SignedImports
+from tests.matrix import each_row
 
 
 @pytest.mark.invariant(4)
@@ -32,6 +33,24 @@ def test_qualified_names_are_followed() -> None:
     signed = SignedImports(["collections:OrderedDict.fromkeys"])
     found: Any = signed.resolve("collections", "OrderedDict.fromkeys")
     assert found(["a"]) == {"a": None}
+
+
+@each_row(
+    ("module", "qualname", "advice"),
+    [
+        ("__main__", "Model", "Move it to a module"),
+        ("no_such_module", "Model", "make no_such_module importable"),
+        ("collections", "Gone", "make collections importable"),
+        ("collections", "OrderedDict.Gone", "make collections importable"),
+    ],
+)
+def test_a_name_that_is_missing_here_is_told(module: str, qualname: str, advice: str) -> None:
+    """The error names the class and its module, says what to do, and has its cause."""
+    with pytest.raises(ObjectLoadError) as missing:
+        SignedImports([f"{module}:{qualname}"]).resolve(module, qualname)
+    assert f"{qualname} of module {module} is missing" in str(missing.value)
+    assert advice in str(missing.value)
+    assert isinstance(missing.value.__cause__, ImportError | AttributeError)
 
 
 def test_findings_are_refused() -> None:

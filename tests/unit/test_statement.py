@@ -15,7 +15,8 @@ import pytest
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError, StatementFormatError
-from sealstore.signed.drafting import PREDICATE_TYPE, STATEMENT_TYPE, checked_metadata, encode
+from sealstore.signed.drafting import PREDICATE_TYPE, STATEMENT_TYPE, encode
+from sealstore.signed.metadata import checked_metadata
 from sealstore.signed.statement import Import, ImportUse, StoredBy, decode
 from tests.matrix import each_row
 from tests.sealstore_fixtures import DIGESTS, predicate, statement

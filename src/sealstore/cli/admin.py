@@ -172,18 +172,27 @@ def show(invocation: Invocation, as_json: bool) -> int:
 @policy.command(short_help="Judge stored artifacts by the policies that hold here.")
 @click.argument("name", required=False, shell_complete=options.complete_name)
 @click.argument("tag", required=False, shell_complete=options.complete_tag)
+@options.revision
 @options.with_json
-def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bool) -> int:
+def check(
+    invocation: Invocation, name: str | None, tag: str | None, revision: int | None, as_json: bool
+) -> int:
     """Judge stored artifacts, and show each import that is not trusted with the reason.
 
-    The exit code is 1 if any artifact is refused.
+    All of them by default, all of NAME, or what a load of NAME and TAG (an alias and 'latest', too)
+    would load, with the tag's older revisions. The exit code is 1 if any is refused, or if there is
+    none.
     """
-    from sealstore.admin.policies import check_policy
+    from sealstore.admin.policies import check_artifact, check_policy
     from sealstore.formats.pickling.verdicts import Level
-    from sealstore.storage.catalogue.listing import ListFilter
 
+    if revision is not None and tag is None:
+        raise click.UsageError("A revision belongs to NAME and TAG.")
     with invocation.open() as repository:
-        judged, errors = check_policy(repository, ListFilter(name=name, tag=tag))
+        if name is None:
+            judged, errors = check_policy(repository)
+        else:
+            judged, errors = check_artifact(repository, name, tag, revision)
     refused = [each for each in judged if each.refused]
     if as_json:
         output.document(
@@ -209,6 +218,8 @@ def check(invocation: Invocation, name: str | None, tag: str | None, as_json: bo
                 output.line(f"        {verdict.level} {used}: {verdict.reason}")
     for error in errors:
         output.line(f"REFUSED {error.artifact}: {error.message}", colour="red")
+    if not judged and not errors:
+        output.note("nothing is stored")
     return FAILED if refused or errors else DONE
 
 
@@ -233,7 +244,7 @@ def learn(invocation: Invocation) -> int:
 def set_(invocation: Invocation, file: Path) -> int:
     """Sign a policy.toml into the repository's settings, with an admin key."""
     from sealstore.admin.keyring_file import configured_keyring
-    from sealstore.admin.policies import set_policy
+    from sealstore.admin.policies import redundant_entries, set_policy
 
     settings = invocation.settings()
     changed = set_policy(settings, configured_keyring(settings), file)
@@ -241,6 +252,8 @@ def set_(invocation: Invocation, file: Path) -> int:
         f"the {changed.policy.mode} policy holds for repository {changed.repository},"
         f" as version {changed.version} of its settings"
     )
+    for entry in redundant_entries(changed.policy):
+        output.note(f"{entry} is trusted anyway: the entry is not needed")
     return DONE
 
 

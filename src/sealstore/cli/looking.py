@@ -311,7 +311,8 @@ def _verify_all(
         report = verify_all(repository, wanted, progress=progress, threads=threads)
     if name is not None and not report.artifacts:
         # A check of a misspelt name must not look like one that passed.
-        raise ArtifactNotFound("There is no such artifact in this repository.", artifact=name)
+        about = name if tag is None else f"{name}:{tag}"
+        raise ArtifactNotFound("There is no such artifact in this repository.", artifact=about)
     return report
 
 

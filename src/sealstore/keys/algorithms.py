@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sealstore import limits
 from sealstore.errors import KeyringFormatError, NoSigningKeyError
+from sealstore.process_bound import ProcessBound
 
 _KEY_ID_CONTEXT: Final = b"sealstore key id v1"
 _KEY_ID_DIGITS: Final = 32
@@ -52,7 +53,7 @@ class KeyMaterial(Protocol):
         ...
 
 
-class HmacSha256:
+class HmacSha256(ProcessBound):
     """HMAC with SHA-256 (RFC 2104, FIPS 198-1). Symmetric: who can verify can forge.
 
     Args:
@@ -148,7 +149,7 @@ class Ed25519Public:
         return self
 
 
-class Ed25519Private:
+class Ed25519Private(ProcessBound):
     """An Ed25519 key pair (RFC 8032).
 
     Args:

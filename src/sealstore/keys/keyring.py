@@ -20,6 +20,7 @@ from sealstore.errors import (
     UnknownKeyError,
 )
 from sealstore.keys.algorithms import KeyMaterial
+from sealstore.process_bound import ProcessBound
 from sealstore.signed.envelope import Scope, Signer
 
 
@@ -48,7 +49,7 @@ _APPROVING_ALGORITHMS: Final = frozenset({"ed25519", "ed25519-public"})
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class Key(ProcessBound):
     """A key with all that is said about it outside any message.
 
     Attributes:
@@ -100,7 +101,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Keyring:
+class Keyring(ProcessBound):
     """The keys of this process, by id, in the order of their creation."""
 
     _keys: dict[str, Key]

@@ -25,6 +25,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.algorithms import ALGORITHMS
 from sealstore.keys.keyring import Key, Keyring, Role, State
+from sealstore.process_bound import ProcessBound
 from sealstore.signed.envelope import Scope
 from sealstore.signed.statement import RepositoryId, UtcTime, refuse_ambiguous_json
 
@@ -39,6 +40,9 @@ class _KeyEntry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     roles: tuple[Role, ...]
     repositories: tuple[RepositoryId, ...] | Literal["any"]
     material: str
+
+    def __repr__(self) -> str:
+        return f"_KeyEntry({self.id!r})"  # without the secret
 
 
 class _KeyringDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -96,7 +100,7 @@ def decode_keyring(data: bytes) -> Keyring:
 
 
 @dataclass(slots=True)
-class KeyringSource:
+class KeyringSource(ProcessBound):
     """The configured keys, read again whenever a file has changed.
 
     A worker that runs for weeks so learns of a revoked key at its next load.

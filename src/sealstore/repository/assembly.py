@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sealstore.keys.keyring import Keyring
+from sealstore.process_bound import ProcessBound
 from sealstore.repository.access_log.log import AccessLog
 from sealstore.repository.access_log.place import open_access_log
 from sealstore.repository.settings import Settings
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 LOCK_FILE: Final = f"{SQLITE_FILE}.lock"
 
 
-class GivenKeyring:
+class GivenKeyring(ProcessBound):
     """A key source that is one keyring."""
 
     def __init__(self, keyring: Keyring) -> None:
@@ -35,7 +36,7 @@ class GivenKeyring:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(ProcessBound):
     """What an open repository consists of.
 
     Attributes:

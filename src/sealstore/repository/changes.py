@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sealstore.names import ArtifactRef, Tag, request
+from sealstore.process_bound import ProcessBound
 from sealstore.repository import environment
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sealstore.signed.settings import RepositorySettings
 
 
-class Changes:
+class Changes(ProcessBound):
     """The calls of a ``Repository`` that change what is there, and look at its aliases."""
 
     _parts: Parts

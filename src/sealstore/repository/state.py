@@ -29,6 +29,7 @@ from sealstore.keys.keyring import Keyring
 from sealstore.ledger.consistency import consistency_proof
 from sealstore.ledger.head import Head
 from sealstore.ledger.points import HistoryCheckpoint
+from sealstore.process_bound import ProcessBound
 from sealstore.repository.settings import Settings
 from sealstore.signed.settings import RepositorySettings, VerifiedSettings, open_settings
 from sealstore.storage import layout
@@ -51,7 +52,7 @@ class KeySource(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class RepositoryState:
+class RepositoryState(ProcessBound):
     """What one verified head vouches for.
 
     Attributes:
@@ -164,7 +165,7 @@ class Asking:
         return self.state
 
 
-class StateKeeper:
+class StateKeeper(ProcessBound):
     """Verifies heads, and remembers the newest one: in this process, and in the trust state.
 
     Args:

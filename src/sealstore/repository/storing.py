@@ -12,6 +12,7 @@ import msgspec
 from sealstore.errors import (
     AliasInTheWayError,
     ImmutableTagError,
+    PolicyError,
     RepairWarning,
     StorageError,
     warn_caller,
@@ -29,8 +30,9 @@ from sealstore.repository.loading import about
 from sealstore.repository.map_changes import note_stored, tag_value
 from sealstore.repository.recording import Change, change
 from sealstore.repository.state import RepositoryState
-from sealstore.signed.drafting import checked_metadata, make_statement, seal_statement
+from sealstore.signed.drafting import make_statement, seal_statement
 from sealstore.signed.envelope import VerifiedStatement, open_statement
+from sealstore.signed.metadata import checked_metadata
 from sealstore.signed.settings import RepositorySettings
 from sealstore.signed.statement import Digests, Import, Predicate, StoredBy
 from sealstore.storage import layout, mirror_writing
@@ -79,7 +81,7 @@ class StoreRequest:
 def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
     """Serialise, inspect and store an object. See ``Repository.store``."""
     format_ = JoblibFormat()
-    with about(wanted.ref), _staged(parts, wanted.ref) as staged:
+    with about(wanted.ref), _refused_as_object(), _staged(parts, wanted.ref) as staged:
         # step 2: serialise into a file without a name
         fallback = format_.dump(obj, staged, compress=compress)
         # step 3: what would loading it import?
@@ -103,6 +105,24 @@ def store_payload(
 
 
 @contextmanager
+def _refused_as_object() -> Iterator[None]:
+    """Let a refusal by the policy say what to do with an object that is not stored."""
+    try:
+        yield
+    except PolicyError as error:
+        error.hint = _OBJECT_REFUSED
+        raise
+
+
+_OBJECT_REFUSED: Final = (
+    "nothing was stored. joblib.dump(obj, 'FILE') and 'sealstore inspect --file FILE' show each"
+    " import with its uses. If you trust what is refused, add it to 'allow' in policy.toml, with"
+    " its use where the reason asks for one ('sealstore policy set'); or store the object in"
+    " another form."
+)
+
+
+@contextmanager
 def _staged(parts: Parts, ref: ArtifactRef) -> Iterator[StagedBlob]:
     """A payload that is being made, if it may be stored at all."""
     _refuse_early(parts, ref)
@@ -119,7 +139,7 @@ def _store_staged(
     details: Mapping[str, Detail],
 ) -> Artifact:
     modules = {entry.name.partition(":")[0] for entry in imports}
-    packages.refuse_unportable(modules)
+    packages.refuse_unportable(entry.name for entry in imports)
     parts.state.known().policies.check(imports)
     digests, size = staged.finish()
     # step 4: synced, and linked under its digest

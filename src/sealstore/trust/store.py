@@ -19,6 +19,7 @@ from typing import Final, TypeVar
 from sealstore import files, limits
 from sealstore.errors import FirstUseError, TrustStateError
 from sealstore.ledger.points import AccessCheckpoint, HistoryCheckpoint
+from sealstore.process_bound import ProcessBound
 from sealstore.trust.files import Folder, opened
 from sealstore.trust.record import (
     Prove,
@@ -61,7 +62,7 @@ def folder_location(root: Path) -> str:
 _Changed = TypeVar("_Changed", bound=TrustRecord | None)
 
 
-class TrustStore:
+class TrustStore(ProcessBound):
     """What this client remembers of the repository at one location.
 
     Threads may share one. The order in which a load uses it::

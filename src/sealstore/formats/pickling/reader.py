@@ -35,19 +35,25 @@ class SignedImports:
 
         Raises:
             UnsignedImportError: the statement does not list it.
-            Exception: whatever importing it raises.
+            ObjectLoadError: it is not there: the module, or the name in it.
+            Exception: whatever else importing it raises.
         """
         if f"{module}:{qualname}" not in self._names:
             raise UnsignedImportError(
                 "The payload asked for an import that its signed statement does not list."
             )
-        __import__(module)
-        if "." not in qualname:
-            return getattr(sys.modules[module], qualname)
-        found: object = sys.modules[module]
-        for part in qualname.split("."):
-            found = getattr(found, part)
-        return found
+        try:
+            __import__(module)
+            if "." not in qualname:
+                return getattr(sys.modules[module], qualname)
+            found: object = sys.modules[module]
+            for part in qualname.split("."):
+                found = getattr(found, part)
+            return found
+        except (ImportError, AttributeError) as error:
+            from sealstore.formats.pickling.missing_names import missing
+
+            raise missing(module, qualname, error) from error
 
 
 def load_object(

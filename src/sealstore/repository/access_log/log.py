@@ -31,6 +31,7 @@ from sealstore.ledger.continuity import require_extends_access, require_later_ac
 from sealstore.ledger.head import AccessHead, VerifiedHead, open_access_head, seal_access_head
 from sealstore.ledger.merkle import Frontier, leaf_hash, verify_entries
 from sealstore.ledger.points import AccessCheckpoint
+from sealstore.process_bound import ProcessBound
 from sealstore.repository import environment
 from sealstore.signed.envelope import Signer
 from sealstore.storage import catalogue
@@ -96,7 +97,7 @@ class SeenHead:
         return SeenHead(seal_access_head(head, signer), head, tree, self.keyring)
 
 
-class AccessLog:
+class AccessLog(ProcessBound):
     """The access log of one repository.
 
     The database is opened when it is first needed. Threads may share a log, and it survives a fork.

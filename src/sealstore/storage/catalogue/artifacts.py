@@ -15,6 +15,7 @@ import msgspec
 
 from sealstore import limits
 from sealstore.names import ArtifactRef
+from sealstore.process_bound import ProcessBound
 from sealstore.signed.envelope import VerifiedStatement
 from sealstore.storage.catalogue import statements
 from sealstore.storage.catalogue.connections import catalogue_errors
@@ -104,7 +105,7 @@ class Answer:
     artifact: ArtifactRow | None
 
 
-class Catalogue:
+class Catalogue(ProcessBound):
     """The artifacts and the history of one repository, as the database has them.
 
     Args:

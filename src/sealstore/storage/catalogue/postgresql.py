@@ -20,6 +20,7 @@ from sqlalchemy.sql.elements import TextClause
 
 from sealstore import limits
 from sealstore.errors import ConfigurationError, MissingExtraError
+from sealstore.process_bound import ProcessBound
 from sealstore.storage.catalogue.connections import catalogue_errors, close_at_fork, no_fork
 from sealstore.storage.catalogue.contract import Queue, Rows
 from sealstore.storage.catalogue.schema_postgresql import (
@@ -90,7 +91,7 @@ class PostgresqlConnection:
             self.sqlalchemy.execute(_text(statement), rows)
 
 
-class PostgresqlEngine:
+class PostgresqlEngine(ProcessBound):
     """A database of PostgreSQL, and the open connections to it. See ``Engine``.
 
     Args:

@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 from sealstore import limits
 from sealstore.errors import CatalogueError, ConfigurationError
+from sealstore.process_bound import ProcessBound
 from sealstore.storage.catalogue import schema
 from sealstore.storage.catalogue.connections import catalogue_errors, close_at_fork, no_fork
 from sealstore.storage.catalogue.schema import SqliteConnection
@@ -69,7 +70,7 @@ _ORDINARY_WAIT: Final = 0.25
 """Seconds: many writers keep each other waiting so long. Beyond, one holds up all the others."""
 
 
-class SqliteEngine:
+class SqliteEngine(ProcessBound):
     """A file of SQLite, and the open connections to it. See ``Engine``.
 
     Args:
