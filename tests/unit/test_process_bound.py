@@ -11,6 +11,7 @@ import pytest
 
 from sealstore.errors import NotSerialisableError
 from sealstore.keys.algorithms import Ed25519Private
+from sealstore.keys.writing import _entry_of
 from sealstore.repository.assembly import GivenKeyring
 from sealstore.repository.facade import Repository
 from tests.matrix import each_row
@@ -31,7 +32,6 @@ HELD: dict[str, Callable[[Repository], object]] = {
     "access log": lambda repository: repository.access_log,
     "catalogue": lambda repository: repository.catalogue,
     "engine": lambda repository: repository.catalogue.engine,
-    "blobs": lambda repository: repository.blobs,
 }
 
 
@@ -59,3 +59,11 @@ def test_a_repository_inside_of_an_object_is_not_stored(repository: Repository) 
     """The refusal is the same at a store."""
     with pytest.raises(NotSerialisableError, match="A Repository is neither pickled"):
         repository.store({"to": repository}, "a", "1")
+
+
+def test_an_entry_of_a_keyring_file_shows_no_secret() -> None:
+    """Not even where a debugger or a traceback shows what was decoded."""
+    key = hmac_key()
+    entry = _entry_of(key)
+    assert key.key_id in repr(entry)
+    assert entry.material not in repr(entry)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from sealstore import files
 from sealstore.errors import PayloadFileError, PayloadMissingError, PayloadSizeError, storage_errors
 from sealstore.files import OPEN_FOLDER
-from sealstore.process_bound import ProcessBound
 from sealstore.signed.statement import Digests
 from sealstore.storage.blobs.memory import HAS_SEALED_MEMORY, PayloadMemory, VerifiedPayload
 from sealstore.storage.blobs.payload_hash import DigestName, PayloadHash, threads_for
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from sealstore.storage.blobs.contract import StagedBlob, StoredFile, Write
 
 
-class LocalBlobStore(ProcessBound):
+class LocalBlobStore:
     """Payloads in ``objects/`` of a repository's folder.
 
     Args:
