@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -319,6 +320,18 @@ def test_a_refusal_names_each_import_with_its_reason() -> None:
     assert "sealstore policy check" in text
     assert "policy.toml" in text
     assert caught.value.code == "POLICY"
+
+
+def test_a_refusal_names_each_refused_use_and_allowing_these_lifts_it() -> None:
+    """One edit of policy.toml is enough: a name that is refused in two uses is named in both."""
+    entries = [used("joblib.memory:Memory", made=(), built=("dict",)), used(ESTIMATOR, made=())]
+    with pytest.raises(errors.PolicyError) as caught:
+        Policy().check(entries)
+    text = caught.value.message
+    assert "refuses 1 of 2 imports" in text
+    uses = re.findall(r"(joblib\.memory:Memory) \((\w+)\)", text)
+    assert uses == [("joblib.memory:Memory", "made"), ("joblib.memory:Memory", "built")]
+    Policy(allow=[Entry(name, use) for name, use in uses]).check(entries)
 
 
 def test_a_refusal_of_many_imports_stays_readable() -> None:

@@ -115,13 +115,20 @@ class Policy:
         """Return if this policy refuses none of ``imports``.
 
         Raises:
-            PolicyError: it refuses some; each is named, with the reason.
+            PolicyError: it refuses some; each refused use of each is named, with the reason.
         """
         if not self.deny and are_trusted(imports):
             return
-        refused = [verdict for verdict in self.judge(imports) if verdict.is_refused]
+        arguments = names_among_arguments(imports)
+        # Each refused use of each name, so that one edit of policy.toml can lift them all.
+        refused = {
+            (verdict.name, verdict.use): verdict
+            for entry in imports
+            for verdict in self._verdicts(entry, arguments)
+            if verdict.is_refused
+        }
         if refused:
-            raise refusal(refused, len(imports), self.mode)
+            raise refusal([*refused.values()], len(imports), self.mode)
 
     def entries_to_learn(self, imports: Sequence[Import]) -> tuple[Entry, ...]:
         """What ``allow`` must list for strict mode to accept the unknown ones of ``imports``.
@@ -149,10 +156,13 @@ class Policy:
         return AllowEntry(entry, lifts, is_idle=needs_use and entry.use is None)
 
     def _judge(self, entry: Import, among_arguments: frozenset[str]) -> Verdict:
+        return max(self._verdicts(entry, among_arguments), key=gravity)
+
+    def _verdicts(self, entry: Import, among_arguments: frozenset[str]) -> list[Verdict]:
         verdicts = [self._judge_use(entry.name, use.use, use.arguments) for use in entry.uses]
         if not verdicts or entry.name in among_arguments:
             verdicts.append(self._judge_use(entry.name, NAMED, None))
-        return max(verdicts, key=gravity)
+        return verdicts
 
     def _judged_use(self, name: str, use: str, arguments: tuple[str, ...] | None) -> Verdict:
         exact = Entry(name, use)

@@ -93,7 +93,7 @@ class Verdict(NamedTuple):
 
     Attributes:
         name: ``module:qualname``.
-        use: the use that the verdict is about: the worst one.
+        use: the use that the verdict is about; of a name's several, the worst one.
         level: how far it is trusted.
         source: what that rests on.
         reason: a phrase that follows the name; empty for what is trusted.
@@ -119,13 +119,14 @@ def gravity(verdict: Verdict) -> int:
 
 
 def refusal(verdicts: list[Verdict], count: int, mode: str) -> PolicyError:
-    """The error that names each of the refused ``verdicts``, of ``count`` in all."""
+    """The error that names each refused use; ``count`` is how many names were judged."""
     shown = "; ".join(map(_shown, verdicts[:_SHOWN_REFUSALS]))
     left_out = len(verdicts) - _SHOWN_REFUSALS
     more = f"; and {left_out} more" if left_out > 0 else ""
     lacking = all(verdict.lacks_arguments for verdict in verdicts)
     return PolicyError(
-        f"The {mode} policy refuses {len(verdicts)} of {count} imports: {shown}{more}.",
+        f"The {mode} policy refuses {len({verdict.name for verdict in verdicts})} of {count}"
+        f" imports: {shown}{more}.",
         hint=_INSPECT_AGAIN if lacking else None,
     )
 
