@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.default_folders import default_trust_folder
 from sealstore.keys.keyring import Keyring
 from sealstore.repository.facade import Repository
-from sealstore.trust.store import TrustStore, default_trust_folder, folder_location
+from sealstore.trust.store import TrustStore, folder_location
 
 CopiedPlace = Callable[[Callable[[Path], object], Path], Path]
 CopiedRepository = Callable[

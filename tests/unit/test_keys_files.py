@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.default_folders import default_keyring_path
 from sealstore.errors import (
     KeyringNotFoundError,
     KeyringPermissionsError,
@@ -17,7 +18,7 @@ from sealstore.errors import (
 )
 from sealstore.keys.keyring import Keyring, Role, State
 from sealstore.keys.mounted import read_hmac_key_file
-from sealstore.keys.sources import default_keyring_path, read_keyring_file
+from sealstore.keys.sources import read_keyring_file
 from sealstore.keys.writing import locked_keyring_file, write_keyring_file
 from tests.sealstore_fixtures import (
     REPOSITORY_ID,

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.default_folders import default_keyring_path, default_trust_folder
 from sealstore.errors import ConfigurationError
-from sealstore.keys.sources import default_keyring_path
 from sealstore.repository.settings import Settings, Variable
 from sealstore.storage.blobs.payload_hash import DigestName
-from sealstore.trust.store import FirstUse, default_trust_folder
+from sealstore.trust.store import FirstUse
 from sealstore.upkeep.doctor.client import unknown_variables
 from tests.matrix import each_row
 from tests.sealstore_fixtures import REPOSITORY_ID

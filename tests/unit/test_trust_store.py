@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sealstore.default_folders import default_trust_folder
 from sealstore.errors import (
     FirstUseError,
     KnownLocationError,
@@ -22,7 +23,7 @@ from sealstore.ledger.points import HistoryCheckpoint
 from sealstore.trust import operating, store
 from sealstore.trust.locations import known_locations
 from sealstore.trust.record import TrustRecord, encode_record
-from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
+from sealstore.trust.store import FirstUse, TrustStore, folder_location
 from tests.ledger_trees import LATER
 from tests.sealstore_fixtures import OTHER_REPOSITORY_ID, open_descriptors, snapshot
 from tests.trust_points import (

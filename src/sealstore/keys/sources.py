@@ -53,11 +53,8 @@ class _KeyringDocument(msgspec.Struct, forbid_unknown_fields=True, kw_only=True)
 _decoder: Final = msgspec.json.Decoder(_KeyringDocument)
 
 
-def default_keyring_path() -> Path:
-    """``keyring.json`` in the user's configuration folder (XDG_CONFIG_HOME on Linux)."""
-    import platformdirs
-
-    return platformdirs.user_config_path("sealstore") / "keyring.json"
+NO_KEYRING: Final = Path("/dev/null/keyring.json")
+"""Stands for no keyring file, and can never be one: where there is a mounted secret only."""
 
 
 def read_keyring_file(path: Path, *, outside: Path | None) -> Keyring:
@@ -136,6 +133,8 @@ class KeyringSource(ProcessBound):
         from sealstore.keys.mounted import read_hmac_key_file
 
         mounted = read_hmac_key_file(self.hmac_key_path, outside=self.outside)
+        if self.keyring_path == NO_KEYRING:
+            return merged(Keyring.of([]), [mounted])
         try:
             keyring = read_keyring_file(self.keyring_path, outside=self.outside)
         except KeyringNotFoundError:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 from sealstore.errors import ConfigurationError
-from sealstore.keys.sources import KeyringSource, default_keyring_path
+from sealstore.keys.sources import KeyringSource
 from sealstore.storage.blobs.payload_hash import DigestName
 from sealstore.storage.catalogue.sqlite import JOURNALS
-from sealstore.trust.store import FirstUse, TrustStore, default_trust_folder, folder_location
+from sealstore.trust.store import FirstUse, TrustStore, folder_location
 
 DEFAULT_PATH: Final = "/mnt/obj_repo"
 PREFIX: Final = "MODEL_REPO_"
@@ -98,7 +98,7 @@ class Settings:
         given = os.environ if environment is None else environment
         return cls(
             path=_path(given, Variable.PATH) or Path(DEFAULT_PATH),
-            keyring_path=_path(given, Variable.KEYRING) or default_keyring_path(),
+            keyring_path=_path(given, Variable.KEYRING) or _default_keyring_path(given),
             hmac_key_path=_path(given, Variable.HMAC_KEY_FILE),
             database_url=given.get(Variable.DATABASE_URL) or None,
             access_log_url=given.get(Variable.ACCESS_LOG_URL) or None,
@@ -108,7 +108,7 @@ class Settings:
             repository_id=_repository_id(given),
             policy_path=_path(given, Variable.POLICY),
             strict_environment=_FLAGS[_one_of(given, Variable.STRICT_ENVIRONMENT, ("0", *_FLAGS))],
-            trust_folder=_path(given, Variable.TRUST_STATE) or default_trust_folder(),
+            trust_folder=_path(given, Variable.TRUST_STATE) or _default_trust_folder(),
             first_use=FirstUse(_one_of(given, Variable.FIRST_USE, tuple(FirstUse))),
             max_age=_seconds(given, Variable.MAX_AGE),
         )
@@ -142,6 +142,18 @@ def duration(text: str) -> int | None:
 def _path(given: Mapping[str, str], variable: Variable) -> Path | None:
     value = given.get(variable)
     return Path(value) if value else None
+
+
+def _default_keyring_path(given: Mapping[str, str]) -> Path:
+    from sealstore.default_folders import default_keyring_path
+
+    return default_keyring_path(has_secret=bool(given.get(Variable.HMAC_KEY_FILE)))
+
+
+def _default_trust_folder() -> Path:
+    from sealstore.default_folders import default_trust_folder
+
+    return default_trust_folder()
 
 
 def _one_of(given: Mapping[str, str], variable: Variable, allowed: tuple[str, ...]) -> str:

@@ -43,13 +43,6 @@ class FirstUse(StrEnum):
     """nothing is loaded or stored until somebody gives this client a checkpoint"""
 
 
-def default_trust_folder() -> Path:
-    """``trust`` in the user's state folder (XDG_STATE_HOME on Linux)."""
-    import platformdirs
-
-    return platformdirs.user_state_path("sealstore") / "trust"
-
-
 def folder_location(root: Path) -> str:
     """The location of a repository in a folder: its absolute path as a URL, in ASCII.
 
