@@ -98,7 +98,7 @@ def log(request: pytest.FixtureRequest, root: Path) -> Iterator[AccessLog]:
             memory.point = AccessCheckpoint.of(head_of(reader))
     with closing(open_log(root, memory=memory)) as opened:
         if request.param == "has seen the newest head":
-            opened.sign_anew()
+            opened.sign_again()
         yield opened
 
 
@@ -106,7 +106,7 @@ def log(request: pytest.FixtureRequest, root: Path) -> Iterator[AccessLog]:
 def knowing(root: Path) -> Iterator[AccessLog]:
     """A process that has seen the newest head."""
     with closing(open_log(root)) as opened:
-        opened.sign_anew()
+        opened.sign_again()
         yield opened
 
 

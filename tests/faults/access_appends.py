@@ -124,10 +124,10 @@ def append(place: Path, done: Done) -> None:
     done.add("closed")
 
 
-def sign_anew(place: Path, done: Done) -> None:
+def sign_again(place: Path, done: Done) -> None:
     """What belongs to a rotation in one step."""
     with closing(open_log(place, ROTATED)) as log:
-        log.sign_anew()
+        log.sign_again()
         done.add("signed")
 
 

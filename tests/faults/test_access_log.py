@@ -72,13 +72,13 @@ def test_a_killed_making_gives_a_log_or_can_be_repeated(tmp_path: Path, deaths: 
 def test_a_killed_signing_leaves_the_old_or_the_new_signature(place: Path, deaths: Deaths) -> None:
     """Whatever step it dies at, one of both is there, and it can be repeated."""
     [new] = ROTATED.ids(State.ACTIVE)
-    for found, done in deaths(access_appends.sign_anew, place):
+    for found, done in deaths(access_appends.sign_again, place):
         with closing(open_log(found, ROTATED)) as log:
             try:
                 grant(log)
             except RetiredKeyError:
                 assert not done.entries()
-                log.sign_anew()
+                log.sign_again()
                 grant(log)
             with log.read() as reading:
                 assert reading.head().key_id == new

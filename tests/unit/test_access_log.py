@@ -583,7 +583,7 @@ def test_a_rotation_in_one_step_signs_the_head_anew(tmp_path: Path, reopened: bo
     with pytest.raises(RetiredKeyError):
         grant(log)
     before = dump(tmp_path)
-    log.sign_anew()
+    log.sign_again()
     assert [line for line in dump(tmp_path) if "access_head" not in line] == [
         line for line in before if "access_head" not in line
     ]
@@ -603,7 +603,7 @@ def test_a_revoked_keys_head_is_refused_even_by_whom_it_was_verified_before(
     with closing(changing_log(tmp_path, keys)) as log:
         grant(log)
         keys.set(replace(OLD, state=State.REVOKED), NEW)
-        for use in (grant, audited, AccessLog.sign_anew):
+        for use in (grant, audited, AccessLog.sign_again):
             with pytest.raises(RevokedKeyError):
                 use(log)
         assert run_sql(tmp_path, "SELECT count(*) FROM access_entry") == [(1,)]

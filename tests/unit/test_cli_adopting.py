@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def test_adopt_fails_where_a_file_is_refused(site: Site, folder: Path, trap: Tra
     ran = site.run("adopt", folder, code=1)
     assert "posix:mkdir" in ran.out
     assert not set(FORBIDDEN) & set(ran.out)
+    assert "sealstore inspect --file FILE" in ran.err
 
 
 def test_adopt_takes_a_mapping(site: Site, folder: Path, tmp_path: Path) -> None:
@@ -235,11 +237,16 @@ def test_policy_check_of_an_empty_repository_says_so(site: Site) -> None:
 def test_a_refusal_at_a_store_names_a_command_that_shows_it(
     site: Site, repository: Repository, tmp_path: Path
 ) -> None:
-    """The object is not stored, so it is dumped to a file, which is inspected."""
+    """Nothing is stored, be it an object or a file: what shows the imports is given the file."""
     obj = subprocess.run
-    with pytest.raises(PolicyError) as refusal:
-        repository.store(obj, "a", "1")
-    assert "sealstore inspect --file FILE" in refusal.value.hint
-    assert "policy check" not in refusal.value.hint
     joblib.dump(obj, tmp_path / "file")
+    stores: tuple[Callable[[], object], ...] = (
+        lambda: repository.store(obj, "a", "1"),
+        lambda: repository.store_payload(memoryview((tmp_path / "file").read_bytes()), "a", "1"),
+    )
+    for store in stores:
+        with pytest.raises(PolicyError) as refusal:
+            store()
+        assert "sealstore inspect --file FILE" in refusal.value.hint
+        assert "policy check" not in refusal.value.hint
     assert "subprocess:run" in site.run("inspect", "--file", tmp_path / "file").out

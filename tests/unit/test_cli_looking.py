@@ -253,6 +253,7 @@ def test_history_shows_what_changed(stored: Repository, site: Site) -> None:
         ("store", 2),
         ("store", 1),
     ]
+    assert "nothing is on record" in site.run("history", "chrun").err
 
 
 def test_history_pages(stored: Repository, site: Site) -> None:

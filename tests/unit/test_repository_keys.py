@@ -269,7 +269,7 @@ def test_a_mirror_that_cannot_follow_is_a_warning(
     assert rotated.load("m") == "x"
 
 
-def test_an_impossible_request_to_sign_anew_is_refused(repository: Repository) -> None:
+def test_an_impossible_request_to_sign_again_is_refused(repository: Repository) -> None:
     """References are checked where they are made."""
     with pytest.raises(InvalidNameError):
         repository.resign(request("../m", "a"))

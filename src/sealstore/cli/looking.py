@@ -244,6 +244,8 @@ def history(
     output.table(headers, [_history_row(entry) for entry in entries])
     if next_after is not None:
         output.note(f"there may be more: add --after {next_after}")
+    if not entries:
+        output.note("nothing is on record that fits")
     return DONE
 
 

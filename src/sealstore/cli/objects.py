@@ -342,5 +342,7 @@ def _show_adoptions(adoptions: list[Adoption], *, signed: bool) -> None:
         rows.append((*shown, adoption.reason))
     marked = [adoption.outcome is Outcome.REFUSED for adoption in adoptions]
     output.table(("FILE", "OUTCOME", "ARTIFACT", "IMPORTS", "REASON"), rows, marked)
+    if any(marked):
+        output.note("'sealstore inspect --file FILE' shows what a refused file would import and do")
     if not signed and any(adoption.outcome is Outcome.SIGNABLE for adoption in adoptions):
         output.line("a dry run: nothing was stored; add --sign to store what is signable")

@@ -344,7 +344,7 @@ def renew_heads(parts: Parts, who: StoredBy) -> None:
 
 def _sign_access_anew(parts: Parts) -> None:
     try:
-        parts.access.sign_anew()
+        parts.access.sign_again()
     except AccessLogNotFoundError:
         # Its loaders may have logs of their own, which each of them signs.
         pass

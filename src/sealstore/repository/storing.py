@@ -81,7 +81,7 @@ class StoreRequest:
 def store_object(parts: Parts, wanted: StoreRequest, obj: object, compress: Any) -> Artifact:
     """Serialise, inspect and store an object. See ``Repository.store``."""
     format_ = JoblibFormat()
-    with about(wanted.ref), _refused_as_object(), _staged(parts, wanted.ref) as staged:
+    with about(wanted.ref), _staged(parts, wanted.ref) as staged:
         # step 2: serialise into a file without a name
         fallback = format_.dump(obj, staged, compress=compress)
         # step 3: what would loading it import?
@@ -105,29 +105,24 @@ def store_payload(
 
 
 @contextmanager
-def _refused_as_object() -> Iterator[None]:
-    """Let a refusal by the policy say what to do with an object that is not stored."""
-    try:
-        yield
-    except PolicyError as error:
-        error.hint = _OBJECT_REFUSED
-        raise
-
-
-_OBJECT_REFUSED: Final = (
-    "nothing was stored. joblib.dump(obj, 'FILE') and 'sealstore inspect --file FILE' show each"
-    " import with its uses. If you trust what is refused, add it to 'allow' in policy.toml, with"
-    " its use where the reason asks for one ('sealstore policy set'); or store the object in"
-    " another form."
-)
-
-
-@contextmanager
 def _staged(parts: Parts, ref: ArtifactRef) -> Iterator[StagedBlob]:
     """A payload that is being made, if it may be stored at all."""
     _refuse_early(parts, ref)
-    with parts.blobs.stage() as staged:
-        yield staged
+    try:
+        with parts.blobs.stage() as staged:
+            yield staged
+    except PolicyError as error:
+        # What judges stored artifacts has nothing to show of it.
+        error.hint = _NOT_STORED
+        raise
+
+
+_NOT_STORED: Final = (
+    "nothing was stored. 'sealstore inspect --file FILE' shows each import with its uses; of an"
+    " object, joblib.dump(obj, 'FILE') makes the file. If you trust what is refused, add it to"
+    " 'allow' in policy.toml, with its use where the reason asks for one ('sealstore policy set');"
+    " or store it in another form."
+)
 
 
 def _store_staged(

@@ -148,7 +148,7 @@ def restore(
             _require_remembered(record, checked.repository)
             with Repository(open_parts(staging, here, believed)) as opened:
                 head = opened.state.head
-                accepted = _sign_anew(opened, keys) if accept_retired else ()
+                accepted = _sign_again(opened, keys) if accept_retired else ()
         with storage_errors("The repository cannot be moved to its place"):
             # Onto an empty folder, or where nothing is: whoever came first since is not replaced.
             os.rename(staging, root)
@@ -290,7 +290,7 @@ def _checked(here: Settings, keyring: Keyring, progress: Progress) -> FsckReport
     return report
 
 
-def _sign_anew(opened: Repository, keyring: Keyring) -> tuple[str, ...]:
+def _sign_again(opened: Repository, keyring: Keyring) -> tuple[str, ...]:
     """Let today's keys sign what retired ones did, on record; these keys."""
     state = opened.state
     signers = {read_unverified(state.envelope).key_id, state.settings.key_id}

@@ -157,7 +157,7 @@ class AccessLog(ProcessBound):
         finally:
             self.rows.engine.dispose()
 
-    def sign_anew(self) -> None:
+    def sign_again(self) -> None:
         """Sign the head with the newest key, where one signed it that is retired by now.
 
         Every append does this by itself as long as the older key is active. To be called together
