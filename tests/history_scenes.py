@@ -76,7 +76,7 @@ class Life:
     rows: list[dict[str, list[Row]]] = field(default_factory=list)
     answers: list[dict[Request, object]] = field(default_factory=list)
 
-    def begin_anew(self) -> None:
+    def begin_again(self) -> None:
         """Put the newest state in its place, and let the client remember that and no more."""
         for here in (self.root, self.settings.trust_folder):
             shutil.rmtree(here)

@@ -47,6 +47,7 @@ def _existing(folder: Callable[[str], Path], base: str, variable: str) -> Path:
         found = folder("sealstore")
     except (KeyError, RuntimeError):
         found = Path()
+    # Releases of platformdirs differ in what they make of an empty HOME: one takes the root's.
     is_homeless = os.environ.get("HOME") == "" and not os.environ.get(base)
     if is_homeless or not found.is_absolute():
         raise ConfigurationError(

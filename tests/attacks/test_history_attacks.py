@@ -39,7 +39,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Life:
 @pytest.fixture
 def life(made: Life) -> Life:
     """The newest state, before each attack."""
-    made.begin_anew()
+    made.begin_again()
     return made
 
 
@@ -80,7 +80,7 @@ def test_any_row_of_any_table_edited_deleted_or_swapped(
     made: Life, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """One thing done to one table: nothing false comes of it, for either client."""
-    made.begin_anew()
+    made.begin_again()
     table = data.draw(st.sampled_from(TABLES), label="table")
     with made.database() as database:
         columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
@@ -127,7 +127,7 @@ def test_any_older_rows_tables_or_groups_put_back(
     made: Life, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     """All of it genuine, and none of it of now."""
-    made.begin_anew()
+    made.begin_again()
     states = st.integers(0, len(made.rows) - 1)
     for _ in range(data.draw(st.integers(1, 4), label="steps")):
         state = data.draw(states, label="state")

@@ -153,7 +153,7 @@ def test_a_payload_is_looked_at_before_it_is_committed(store: BlobStore) -> None
 
 
 @pytest.mark.parametrize("size", [0, 10, 3 * limits.MIB])
-def test_beginning_anew_forgets_what_was_written(store: BlobStore, size: int) -> None:
+def test_beginning_again_forgets_what_was_written(store: BlobStore, size: int) -> None:
     """After a restart only what comes then counts, in the bytes, the size and both digests."""
     with store.stage() as staged:
         staged.write(some_bytes(size))

@@ -101,7 +101,7 @@ class Map(RuleBasedStateMachine):
             assert changed == honest, "an honest writer laundered what was tampered with"
 
     @invariant()
-    def the_rows_are_those_of_a_map_made_anew(self) -> None:
+    def the_rows_are_those_of_a_map_made_again(self) -> None:
         naive = NaiveMap(self.values)
         assert (self.root, self.rows) == (naive.root, naive.rows)
         records = {sha256(key).digest(): value for key, value in self.values.items()}

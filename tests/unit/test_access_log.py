@@ -413,7 +413,7 @@ def test_a_log_is_not_made_where_one_is(open_any: OpenLog) -> None:
         grant(log)
 
 
-def test_a_log_that_lost_its_head_is_not_begun_anew(tmp_path: Path, log: AccessLog) -> None:
+def test_a_log_that_lost_its_head_is_not_begun_again(tmp_path: Path, log: AccessLog) -> None:
     """Entries without a head are evidence, not an empty log."""
     grant(log, 2)
     run_sql(tmp_path, "DELETE FROM access_head")
@@ -570,7 +570,7 @@ def test_the_newest_key_signs_and_the_older_can_then_be_retired(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("reopened", [False, True])
-def test_a_rotation_in_one_step_signs_the_head_anew(tmp_path: Path, reopened: bool) -> None:
+def test_a_rotation_in_one_step_signs_the_head_again(tmp_path: Path, reopened: bool) -> None:
     """A retired key's head is refused, also one that this process signed, until that is done."""
     make_log(tmp_path, OLD)
     keys = ChangingKeys(OLD)

@@ -197,7 +197,7 @@ def test_without_links_payloads_are_copied(site: Backed, monkeypatch: pytest.Mon
     require_all(site.at("again"))
 
 
-def test_what_has_changed_in_an_earlier_snapshot_is_found_and_copied_anew(site: Backed) -> None:
+def test_what_has_changed_in_an_earlier_snapshot_is_found_and_copied_again(site: Backed) -> None:
     """It is mended in all that share the file; nobody sees it where nothing is read again."""
     first = site.back_up(copy=True)
     path = next((site.kept / first.snapshot / "objects").glob("??/*"))
@@ -527,7 +527,7 @@ def test_an_accepted_state_that_is_older_is_told(tmp_path: Path) -> None:
     assert (report.snapshot.size, report.remembered_size) == (2, 3)
 
 
-def test_nothing_is_signed_anew_where_nothing_has_to_be(site: Backed) -> None:
+def test_nothing_is_signed_again_where_nothing_has_to_be(site: Backed) -> None:
     """Also where the operator would take a retired key."""
     site.back_up()
     report = site.put_back(accept_retired=True)

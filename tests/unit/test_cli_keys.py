@@ -198,7 +198,7 @@ def test_rotation_puts_a_like_key_in_the_old_ones_place(site: Site, repository: 
     site.run("verify", "--all")
 
 
-def test_rotation_signs_the_repositorys_settings_anew(site: Site, repository: Repository) -> None:
+def test_rotation_signs_the_repositorys_settings_again(site: Site, repository: Repository) -> None:
     """Where the old key signed repository.json, the new one signs it, its content unchanged."""
     repository.store([1], "x", "1")
     site.run("backup", site.keyring.parent / "backup")

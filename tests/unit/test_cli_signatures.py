@@ -33,7 +33,7 @@ def site(repository: Repository, tmp_path: Path) -> Site:
     return site
 
 
-def test_artifacts_of_retired_keys_are_signed_anew(site: Site, repository: Repository) -> None:
+def test_artifacts_of_retired_keys_are_signed_again(site: Site, repository: Repository) -> None:
     """Payloads and statements stay as they are; only the signature is another."""
     payloads = snapshot(site.repository / "objects")
     before = {one.verified.digest for one in repository.list().artifacts}
@@ -84,7 +84,7 @@ def test_a_heartbeat_changes_the_time_of_the_head_alone(site: Site, repository: 
     site.run("verify", "x")
 
 
-def test_a_chosen_keys_artifacts_are_signed_anew(site: Site) -> None:
+def test_a_chosen_keys_artifacts_are_signed_again(site: Site) -> None:
     """`--key` takes an active key too, and the newest one has nothing to do."""
     site.set_keys(OLD, NEW)
     assert site.run("resign", "--json").json["signed"] == 0
@@ -104,7 +104,7 @@ def test_what_does_not_verify_is_not_signed(site: Site, repository: Repository) 
     assert (report["ok"], report["signed"]) == (False, 0)
 
 
-def test_what_a_revoked_key_signed_is_not_signed_anew(site: Site) -> None:
+def test_what_a_revoked_key_signed_is_not_signed_again(site: Site) -> None:
     """Nobody can tell its owner's signatures from a thief's."""
     site.run("resign", "--settings")
     site.set_keys(hmac_key(state=State.REVOKED), NEW)
@@ -138,7 +138,7 @@ def test_options_that_do_not_go_together_are_usage_errors(arguments: list[str], 
 # ── settings ─────────────────────────────────────────────────────────────────
 
 
-def test_settings_of_a_retired_key_are_signed_anew(site: Site) -> None:
+def test_settings_of_a_retired_key_are_signed_again(site: Site) -> None:
     """repository.json gets the newest admin key's signature; again, there is nothing to do."""
     assert settings_key_id(site.repository) == OLD.key_id
     ran = site.run("resign", "--settings")

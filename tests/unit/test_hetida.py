@@ -308,7 +308,7 @@ def test_a_revocation_reaches_a_running_worker(keyring_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("keyring_path")
-def test_another_repository_in_the_same_place_is_opened_anew(repo_path: Path) -> None:
+def test_another_repository_in_the_same_place_is_opened_again(repo_path: Path) -> None:
     """A worker does not mix two repositories that lay in one folder one after the other."""
     dump_obj("old", "model", "v1")
     shutil.rmtree(repo_path)

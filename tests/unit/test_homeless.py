@@ -40,6 +40,15 @@ def test_the_variable_to_set_is_named(homeless: pytest.MonkeyPatch, home: str | 
             Settings.from_environment({keys: "/k"})
 
 
+def test_an_empty_home_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where the table of users has one: what is set says that there is none."""
+    monkeypatch.setenv("HOME", "")
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="set MODEL_REPO_KEYRING"):
+        Settings.from_environment({"MODEL_REPO_TRUST_STATE": "/t"})
+
+
 def test_a_mounted_secret_and_a_trust_folder_are_enough(
     homeless: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

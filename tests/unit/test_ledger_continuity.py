@@ -48,7 +48,7 @@ def test_a_repository_that_went_on_is_accepted(new: int) -> None:
         require_extends_access(AccessCheckpoint.of(access_at(old)), access_at(new), proof(old, new))
 
 
-def test_a_head_that_was_only_signed_anew_is_accepted() -> None:
+def test_a_head_that_was_only_signed_again_is_accepted() -> None:
     """A heartbeat changes nothing but the time."""
     require_extends(at(5), at(5, time=LATER), [])
     require_extends_access(access_at(5), access_at(5, time=LATER), [])

@@ -347,7 +347,7 @@ def test_a_bucket_that_is_no_list_of_records_is_refused(content: bytes) -> None:
 # ── changing ─────────────────────────────────────────────────────────────────
 
 
-def test_an_update_is_the_map_made_anew() -> None:
+def test_an_update_is_the_map_made_again() -> None:
     """Root and rows after any change are those of a tree made from the whole dictionary."""
     values, root_hash, rows = dict(VALUES), FULL.root_hash, dict(FULL.rows)
     for changes in (

@@ -176,7 +176,7 @@ def test_a_database_that_fails_is_no_finding(
             resign_all(opened)
 
 
-def test_signing_anew_reports_progress(stored: Repository) -> None:
+def test_signing_again_reports_progress(stored: Repository) -> None:
     """The phase `signatures` counts every artifact, refused ones too."""
     run_sql(stored, "UPDATE artifact SET actor = 'eve' WHERE tag = '1'")
     newer = Keyring.of([hmac_key(state=State.RETIRED), hmac_key(2)])

@@ -14,6 +14,7 @@ import numpy
 import pandas
 import pytest
 
+from sealstore import limits
 from sealstore.errors import InvalidMetadataError
 from sealstore.repository.facade import Repository
 from sealstore.signed.metadata import checked_metadata
@@ -51,6 +52,28 @@ def test_a_key_may_be_a_text_of_numpy() -> None:
     assert [type(key) for key in accepted] == [str]
     with pytest.raises(InvalidMetadataError, match="keys are strings"):
         checked_metadata({"counts": {numpy.int64(3): 1}})
+
+
+def nested(kind: type, levels: int) -> object:
+    value: object = 1
+    for _ in range(levels):
+        value = [value] if kind is list else {"a": value}
+    return value
+
+
+@each_row("kind", [list, dict])
+def test_metadata_of_the_deepest_levels_is_stored(repository: Repository, kind: type) -> None:
+    """As deep as a statement can have it; one level more is refused, and so are very many."""
+    deepest = limits.MAX_JSON_DEPTH - 2
+    metadata = {"a": nested(kind, deepest - 1)}
+    repository.store([1], f"deep {kind.__name__}", "1", metadata=metadata)
+    assert repository.get(f"deep {kind.__name__}").metadata == metadata
+    for levels in (deepest, 100_000):
+        value = nested(kind, levels)
+        with pytest.raises(InvalidMetadataError, match="nested too deeply"):
+            checked_metadata({"a": value})
+        while isinstance(value, list | dict):  # freed level by level
+            value = value.pop() if isinstance(value, list) else value.pop("a")
 
 
 class Colour(enum.Enum):
@@ -93,6 +116,12 @@ def test_a_refusal_names_the_whole_path_and_what_to_do(value: object, advice: st
     text = str(refusal.value)
     assert "metadata['folds'][1]['the metric'] " in text
     assert advice in text
+
+
+def test_a_key_that_is_no_unicode_is_refused() -> None:
+    """It is named, escaped."""
+    with pytest.raises(InvalidMetadataError, match=r"\['a'\]\['.udc00'\] holds a lone surrogate"):
+        checked_metadata({"a": {"\udc00": 1}})
 
 
 @each_row("key", [1, None, True, 1.5, b"x", (1, 2)])

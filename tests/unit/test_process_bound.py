@@ -14,6 +14,7 @@ from sealstore.keys.algorithms import Ed25519Private
 from sealstore.keys.writing import _entry_of
 from sealstore.repository.assembly import GivenKeyring
 from sealstore.repository.facade import Repository
+from sealstore.storage.catalogue.postgresql import PostgresqlEngine
 from tests.matrix import each_row
 from tests.sealstore_fixtures import hmac_key
 
@@ -31,6 +32,7 @@ HELD: dict[str, Callable[[Repository], object]] = {
     "trust store": lambda repository: repository.settings.trust_store(),
     "access log": lambda repository: repository.access_log,
     "catalogue": lambda repository: repository.catalogue,
+    "server": lambda _: PostgresqlEngine("postgresql://nobody@localhost/none"),
     "engine": lambda repository: repository.catalogue.engine,
 }
 

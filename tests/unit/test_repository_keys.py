@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sealstore import limits
 from sealstore.errors import (
     ArtifactNotFound,
     CatalogueTamperedError,
@@ -156,7 +157,7 @@ def test_without_a_key_to_record_with_nothing_is_loaded(tmp_path: Path) -> None:
             looking.load("m")
 
 
-def test_signing_anew_changes_the_signature_and_nothing_else(
+def test_signing_again_changes_the_signature_and_nothing_else(
     repository: Repository, reopen: Reopen
 ) -> None:
     """The statement's bytes, its identity and the payload stay; key, mirror and history follow."""
@@ -184,7 +185,7 @@ def test_signing_anew_changes_the_signature_and_nothing_else(
     assert rotated.load("m", "a") == "x"
 
 
-def test_after_signing_anew_the_old_key_can_be_revoked(
+def test_after_signing_again_the_old_key_can_be_revoked(
     repository: Repository, reopen: Reopen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was signed again loads on; what was not is refused."""
@@ -203,7 +204,7 @@ def test_after_signing_anew_the_old_key_can_be_revoked(
             worker.resign(request("m", "b"))
 
 
-def test_signing_anew_with_the_same_key_does_nothing(repository: Repository) -> None:
+def test_signing_again_with_the_same_key_does_nothing(repository: Repository) -> None:
     """Running it twice is running it once."""
     stored = repository.store("x", "m", "a")
     before = snapshot(repository.root)
@@ -211,7 +212,7 @@ def test_signing_anew_with_the_same_key_does_nothing(repository: Repository) -> 
     assert snapshot(repository.root) == before
 
 
-def test_signing_anew_finds_what_a_load_would_find(repository: Repository, reopen: Reopen) -> None:
+def test_signing_again_finds_what_a_load_would_find(repository: Repository, reopen: Reopen) -> None:
     """A tag means its newest revision, 'latest' what was stored last; nothing is made up."""
     repository.store(1, "m", "a")
     repository.store(2, "m", "a")
@@ -225,7 +226,7 @@ def test_signing_anew_finds_what_a_load_would_find(repository: Repository, reope
 
 
 @pytest.mark.invariant(2)
-def test_signing_anew_vouches_for_nothing_that_was_not_verified(
+def test_signing_again_vouches_for_nothing_that_was_not_verified(
     repository: Repository, reopen: Reopen
 ) -> None:
     """A forged envelope or a tampered row gets no genuine signature, and nothing changes."""
@@ -246,7 +247,7 @@ def test_signing_anew_vouches_for_nothing_that_was_not_verified(
     assert [entry.event for entry in rotated.history()] == ["store", "create"]
 
 
-def test_signing_anew_needs_the_role(repository: Repository, reopen: Reopen) -> None:
+def test_signing_again_needs_the_role(repository: Repository, reopen: Reopen) -> None:
     """A key that may not store may not vouch."""
     stored = repository.store("x", "m", "a")
     with pytest.raises(NoSigningKeyError):
@@ -273,3 +274,22 @@ def test_an_impossible_request_to_sign_again_is_refused(repository: Repository) 
     """References are checked where they are made."""
     with pytest.raises(InvalidNameError):
         repository.resign(request("../m", "a"))
+
+
+def test_who_may_change_nothing_is_told_before_waiting_for_others(
+    repository: Repository, reopen: Reopen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A missing key is the reason that is given, and not the writer who holds the catalogue."""
+    stored = repository.store("x", "m", "a")
+    loader = reopen(RETIRED, access_key())
+    monkeypatch.setattr(limits, "DATABASE_BUSY_SECONDS", 0.1)
+    changes: tuple[Callable[[], object], ...] = (
+        lambda: loader.remove("m", "a"),
+        lambda: loader.resign(stored.ref),
+        lambda: loader.set_alias("m", "production", "a"),
+        lambda: loader.change_settings(immutable_tags=True),
+    )
+    with repository.catalogue.write():
+        for change in changes:
+            with pytest.raises(NoSigningKeyError):
+                change()

@@ -78,7 +78,7 @@ def _owners(module: str) -> tuple[str, ...]:
         if owners:
             return tuple(owners)
         path = path.rpartition("/")[0]
-    # An editable installation has no record of its modules: any of these may own it.
+    # An editable or an old installation has no record of its modules: any of these may own it.
     return tuple(name for name, record in records.items() if f"\n{top}/" not in record)
 
 
@@ -89,11 +89,7 @@ def _record(distribution: str) -> str:
         found = metadata.distribution(distribution)
     except (metadata.PackageNotFoundError, ValueError):
         return ""
-    text = found.read_text("RECORD")
-    if text is None:
-        # Installed by something older than wheels.
-        text = "\n".join(map(str, found.files or ()))
-    return f"\n{text}"
+    return f"\n{found.read_text('RECORD') or ''}"
 
 
 @functools.cache

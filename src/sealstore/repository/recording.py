@@ -327,7 +327,7 @@ def record_key_change(
         made.append("key", action=action, key=key_id)
     if envelope is not None:
         _place(parts, envelope)
-    _sign_access_anew(parts)
+    _sign_access_again(parts)
 
 
 def renew_heads(parts: Parts, who: StoredBy) -> None:
@@ -339,10 +339,10 @@ def renew_heads(parts: Parts, who: StoredBy) -> None:
     """
     with change(parts, who) as (made, _):
         made.renew()
-    _sign_access_anew(parts)
+    _sign_access_again(parts)
 
 
-def _sign_access_anew(parts: Parts) -> None:
+def _sign_access_again(parts: Parts) -> None:
     try:
         parts.access.sign_again()
     except AccessLogNotFoundError:

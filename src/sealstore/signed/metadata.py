@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from sealstore import limits
 from sealstore.errors import InvalidMetadataError
-from sealstore.signed.statement import encoder, refuse_ambiguous_json
+from sealstore.signed.statement import encoder
 
 _DEPTH: Final = limits.MAX_JSON_DEPTH - 2
 """Levels of metadata: two of a statement's stand above it, its own and the predicate's."""
@@ -45,8 +45,6 @@ def checked_metadata(metadata: object) -> dict[str, Any]:
             f"Metadata has {len(encoded)} bytes as JSON; {limits.MAX_METADATA_BYTES} are allowed.",
             hint="store large things as objects of their own and keep their name here.",
         )
-    # As whoever reads the statement will.
-    refuse_ambiguous_json(encoded, "metadata", depth=_DEPTH)
     return copied
 
 
